@@ -1,0 +1,467 @@
+//! The boot module: everything the kernel is handed at boot, as one file.
+//!
+//! Our VMM writes it into guest memory; QEMU and GRUB load it like an initial RAM disk. It starts with a
+//! header page that lists entries: facts about the machine, containers to run, and compiled images.
+//! Images start on a page, and the pages of their code are stated, so that whoever makes the page tables
+//! can map the code executable and all else not.
+
+use crate::bytes::{read_u32, read_u64};
+use crate::{ABI_VERSION, PAGE_SIZE};
+
+/// First field of a module: `"SENTBOOT"`.
+pub const MAGIC: u64 = u64::from_le_bytes(*b"SENTBOOT");
+
+/// Most entries of a module.
+pub const MAX_ENTRIES: usize = 64;
+
+/// Bit of the header's flags: the page tables in force and the region table are final. Only the VMM may
+/// set it; the nucleus believes it only when the sentinel device answers.
+pub const TABLES_PREPARED: u32 = 1;
+
+const HEADER_LEN: usize = 32;
+const ENTRY_LEN: usize = 40;
+const _: () = assert!((HEADER_LEN + MAX_ENTRIES * ENTRY_LEN) as u64 <= PAGE_SIZE);
+
+/// What an entry holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum EntryKind {
+    /// An encoded [`MachineInfo`](crate::machine_info::MachineInfo).
+    Machine = 1,
+    /// An encoded [`ContainerConfig`].
+    Container = 2,
+    /// A compiled image (`.cwasm`); the entry's `exec` range is its code.
+    Image = 3,
+}
+
+/// One entry. Offsets are from the start of the module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// What it holds.
+    pub kind: EntryKind,
+    /// Its number among its kind.
+    pub index: u32,
+    /// Where it starts; page-aligned for an image.
+    pub offset: u64,
+    /// Its length in bytes.
+    pub len: u64,
+    /// Where an image's code starts, page-aligned; zero otherwise.
+    pub exec_offset: u64,
+    /// Length of an image's code in bytes.
+    pub exec_len: u64,
+}
+
+/// Why a module is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModuleError {
+    /// It does not start with [`MAGIC`].
+    NotABootModule,
+    /// It is of another ABI version: this one.
+    Version(u32),
+    /// It, an entry or a field ends too early or lies outside.
+    Truncated,
+    /// An entry has an unknown kind or an unaligned image.
+    BadEntry,
+}
+
+/// A checked view of a module.
+#[derive(Clone, Copy, Debug)]
+pub struct BootModule<'a> {
+    bytes: &'a [u8],
+    flags: u32,
+    count: usize,
+}
+
+impl<'a> BootModule<'a> {
+    /// Checks the header and every entry's bounds.
+    ///
+    /// # Errors
+    /// See [`ModuleError`].
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, ModuleError> {
+        if read_u64(bytes, 0) != Some(MAGIC) {
+            return Err(ModuleError::NotABootModule);
+        }
+        let version = read_u32(bytes, 8).ok_or(ModuleError::Truncated)?;
+        if version != ABI_VERSION {
+            return Err(ModuleError::Version(version));
+        }
+        let flags = read_u32(bytes, 12).ok_or(ModuleError::Truncated)?;
+        let total = read_u64(bytes, 16).ok_or(ModuleError::Truncated)?;
+        let count = read_u32(bytes, 24).ok_or(ModuleError::Truncated)? as usize;
+        let total = usize::try_from(total).map_err(|_| ModuleError::Truncated)?;
+        let bytes = bytes.get(..total).ok_or(ModuleError::Truncated)?;
+        if count > MAX_ENTRIES {
+            return Err(ModuleError::BadEntry);
+        }
+        let module = Self { bytes, flags, count };
+        for index in 0..count {
+            let entry = module.entry(index).ok_or(ModuleError::BadEntry)?;
+            module.data(&entry).ok_or(ModuleError::Truncated)?;
+            if entry.kind == EntryKind::Image {
+                let within = entry.exec_offset >= entry.offset
+                    && entry.exec_offset - entry.offset <= entry.len
+                    && entry.exec_len <= entry.len - (entry.exec_offset - entry.offset);
+                let aligned = entry.offset % PAGE_SIZE == 0 && entry.exec_offset % PAGE_SIZE == 0;
+                if !within || !aligned {
+                    return Err(ModuleError::BadEntry);
+                }
+            }
+        }
+        Ok(module)
+    }
+
+    /// Bits such as [`TABLES_PREPARED`].
+    #[must_use]
+    pub fn flags(&self) -> u32 {
+        self.flags
+    }
+
+    /// The entries.
+    pub fn entries(&self) -> impl Iterator<Item = Entry> + use<'a> {
+        let module = *self;
+        (0..self.count).filter_map(move |index| module.entry(index))
+    }
+
+    /// The entry of a kind and number.
+    #[must_use]
+    pub fn find(&self, kind: EntryKind, index: u32) -> Option<Entry> {
+        self.entries().find(|entry| entry.kind == kind && entry.index == index)
+    }
+
+    /// An entry's bytes.
+    #[must_use]
+    pub fn data(&self, entry: &Entry) -> Option<&'a [u8]> {
+        let start = usize::try_from(entry.offset).ok()?;
+        let len = usize::try_from(entry.len).ok()?;
+        self.bytes.get(start..start.checked_add(len)?)
+    }
+
+    fn entry(&self, index: usize) -> Option<Entry> {
+        let at = HEADER_LEN + index * ENTRY_LEN;
+        let kind = match read_u32(self.bytes, at)? {
+            1 => EntryKind::Machine,
+            2 => EntryKind::Container,
+            3 => EntryKind::Image,
+            _ => return None,
+        };
+        Some(Entry {
+            kind,
+            index: read_u32(self.bytes, at + 4)?,
+            offset: read_u64(self.bytes, at + 8)?,
+            len: read_u64(self.bytes, at + 16)?,
+            exec_offset: read_u64(self.bytes, at + 24)?,
+            exec_len: read_u64(self.bytes, at + 32)?,
+        })
+    }
+}
+
+/// How one container is to be run. Strings are bytes: WASI has no encoding for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContainerConfig<'a> {
+    /// Number of its image.
+    pub image: u32,
+    /// Bits such as [`STDIN_TERMINAL`](container_flags::STDIN_TERMINAL).
+    pub flags: u32,
+    /// Most linear memory, in bytes.
+    pub memory_limit: u64,
+    /// Most CPU time, in nanoseconds; 0 for no limit.
+    pub cpu_limit_ns: u64,
+    arg_count: u32,
+    env_count: u32,
+    strings: &'a [u8],
+}
+
+/// Bits of [`ContainerConfig::flags`].
+pub mod container_flags {
+    /// Standard input is a terminal.
+    pub const STDIN_TERMINAL: u32 = 1;
+    /// Standard output is a terminal.
+    pub const STDOUT_TERMINAL: u32 = 2;
+    /// Standard error is a terminal.
+    pub const STDERR_TERMINAL: u32 = 4;
+    /// Instead of `_start`, call the exported function named by argument 1, as many times as argument 2
+    /// says, with the numbers that follow; print results and nanoseconds of each call.
+    pub const INVOKE: u32 = 8;
+}
+
+impl<'a> ContainerConfig<'a> {
+    /// Reads a configuration and checks every string's bounds.
+    #[must_use]
+    pub fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let config = Self {
+            image: read_u32(bytes, 0)?,
+            flags: read_u32(bytes, 4)?,
+            memory_limit: read_u64(bytes, 8)?,
+            cpu_limit_ns: read_u64(bytes, 16)?,
+            arg_count: read_u32(bytes, 24)?,
+            env_count: read_u32(bytes, 28)?,
+            strings: bytes.get(32..)?,
+        };
+        let wanted = (config.arg_count as usize).checked_add(config.env_count as usize)?;
+        // Each string takes four bytes at least: no walk over counts that cannot be true.
+        if wanted > config.strings.len() / 4 || config.strings().count() != wanted {
+            return None;
+        }
+        Some(config)
+    }
+
+    /// The arguments, the program's name first.
+    pub fn args(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        self.strings().take(self.arg_count as usize)
+    }
+
+    /// The environment: `NAME=value`.
+    pub fn env(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        self.strings().skip(self.arg_count as usize)
+    }
+
+    fn strings(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let mut rest = self.strings;
+        let total = (self.arg_count as usize).saturating_add(self.env_count as usize);
+        (0..total).map_while(move |_| {
+            let len = read_u32(rest, 0)? as usize;
+            let string = rest.get(4..4usize.checked_add(len)?)?;
+            rest = rest.get(4 + len..)?;
+            Some(string)
+        })
+    }
+}
+
+#[cfg(feature = "alloc")]
+mod build {
+    use super::{ABI_VERSION, ENTRY_LEN, EntryKind, HEADER_LEN, MAGIC, MAX_ENTRIES, PAGE_SIZE};
+    use crate::bytes::{write_u32, write_u64};
+    use alloc::vec::Vec;
+
+    /// A container's configuration, to be encoded.
+    #[derive(Clone, Debug, Default)]
+    pub struct ContainerSpec {
+        /// Number of its image.
+        pub image: u32,
+        /// Bits of [`container_flags`](super::container_flags).
+        pub flags: u32,
+        /// Most linear memory, in bytes.
+        pub memory_limit: u64,
+        /// Most CPU time, in nanoseconds; 0 for no limit.
+        pub cpu_limit_ns: u64,
+        /// The arguments, the program's name first.
+        pub args: Vec<Vec<u8>>,
+        /// The environment: `NAME=value`.
+        pub env: Vec<Vec<u8>>,
+    }
+
+    impl ContainerSpec {
+        /// The configuration as bytes, readable by [`ContainerConfig::parse`](super::ContainerConfig::parse).
+        /// `None` for more strings, or longer ones, than 32 bits can count.
+        #[must_use]
+        pub fn encode(&self) -> Option<Vec<u8>> {
+            let mut bytes = Vec::new();
+            bytes.extend_from_slice(&self.image.to_le_bytes());
+            bytes.extend_from_slice(&self.flags.to_le_bytes());
+            bytes.extend_from_slice(&self.memory_limit.to_le_bytes());
+            bytes.extend_from_slice(&self.cpu_limit_ns.to_le_bytes());
+            bytes.extend_from_slice(&u32::try_from(self.args.len()).ok()?.to_le_bytes());
+            bytes.extend_from_slice(&u32::try_from(self.env.len()).ok()?.to_le_bytes());
+            for string in self.args.iter().chain(&self.env) {
+                bytes.extend_from_slice(&u32::try_from(string.len()).ok()?.to_le_bytes());
+                bytes.extend_from_slice(string);
+            }
+            Some(bytes)
+        }
+    }
+
+    /// One piece of a module's bytes: where it goes and what it is.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Piece<'a> {
+        /// Offset from the start of the module.
+        pub offset: u64,
+        /// The bytes.
+        pub bytes: &'a [u8],
+    }
+
+    /// Lays a module out: small entries behind the header, images on pages of their own.
+    ///
+    /// The module is never built as one buffer: an image may be large, and the VMM writes the pieces
+    /// straight into guest memory.
+    #[derive(Debug)]
+    pub struct ModuleBuilder<'a> {
+        header: Vec<u8>,
+        count: u32,
+        end: u64,
+        pieces: Vec<Piece<'a>>,
+    }
+
+    impl<'a> ModuleBuilder<'a> {
+        /// An empty module with the header's `flags`.
+        #[must_use]
+        pub fn new(flags: u32) -> Self {
+            let mut header = alloc::vec![0; HEADER_LEN + MAX_ENTRIES * ENTRY_LEN];
+            let _ = write_u64(&mut header, 0, MAGIC);
+            let _ = write_u32(&mut header, 8, ABI_VERSION);
+            let _ = write_u32(&mut header, 12, flags);
+            Self { end: header.len() as u64, header, count: 0, pieces: Vec::new() }
+        }
+
+        /// Adds an entry of bytes; `None` if the module is full.
+        #[must_use]
+        pub fn push(&mut self, kind: EntryKind, index: u32, bytes: &'a [u8]) -> Option<()> {
+            let offset = self.end.checked_next_multiple_of(8)?;
+            self.push_at(kind, index, bytes, offset, 0..0)
+        }
+
+        /// Adds a compiled image on pages of its own, with its code at `exec` (relative to the image,
+        /// page-aligned); `None` if the module is full.
+        #[must_use]
+        pub fn push_image(&mut self, index: u32, bytes: &'a [u8], exec: core::ops::Range<u64>) -> Option<()> {
+            let offset = self.end.checked_next_multiple_of(PAGE_SIZE)?;
+            self.push_at(EntryKind::Image, index, bytes, offset, exec)
+        }
+
+        fn push_at(
+            &mut self,
+            kind: EntryKind,
+            index: u32,
+            bytes: &'a [u8],
+            offset: u64,
+            exec: core::ops::Range<u64>,
+        ) -> Option<()> {
+            let len = u64::try_from(bytes.len()).ok()?;
+            let end = offset.checked_add(len)?;
+            if self.count as usize >= MAX_ENTRIES {
+                return None;
+            }
+            let at = HEADER_LEN + self.count as usize * ENTRY_LEN;
+            write_u32(&mut self.header, at, kind as u32)?;
+            write_u32(&mut self.header, at + 4, index)?;
+            write_u64(&mut self.header, at + 8, offset)?;
+            write_u64(&mut self.header, at + 16, len)?;
+            if !exec.is_empty() {
+                write_u64(&mut self.header, at + 24, offset.checked_add(exec.start)?)?;
+                write_u64(&mut self.header, at + 32, exec.end - exec.start)?;
+            } else if kind == EntryKind::Image {
+                write_u64(&mut self.header, at + 24, offset)?;
+            }
+            self.count += 1;
+            self.end = end;
+            self.pieces.push(Piece { offset, bytes });
+            Some(())
+        }
+
+        /// Bytes of the module so far.
+        #[must_use]
+        pub fn len(&self) -> u64 {
+            self.end
+        }
+
+        /// Whether nothing was added.
+        #[must_use]
+        pub fn is_empty(&self) -> bool {
+            self.count == 0
+        }
+
+        /// The finished header, and the pieces that go behind it.
+        #[must_use]
+        pub fn finish(mut self) -> (Vec<u8>, Vec<Piece<'a>>) {
+            let _ = write_u64(&mut self.header, 16, self.end);
+            let _ = write_u32(&mut self.header, 24, self.count);
+            (self.header, self.pieces)
+        }
+    }
+}
+
+#[cfg(feature = "alloc")]
+pub use build::{ContainerSpec, ModuleBuilder, Piece};
+
+#[cfg(all(test, feature = "alloc"))]
+mod tests {
+    use super::*;
+    use alloc::vec;
+    use alloc::vec::Vec;
+
+    fn assemble(builder: ModuleBuilder<'_>) -> Vec<u8> {
+        let len = builder.len();
+        let (header, pieces) = builder.finish();
+        let mut module = vec![0; usize::try_from(len).unwrap()];
+        module[..header.len()].copy_from_slice(&header);
+        for piece in pieces {
+            let at = usize::try_from(piece.offset).unwrap();
+            module[at..at + piece.bytes.len()].copy_from_slice(piece.bytes);
+        }
+        module
+    }
+
+    fn spec() -> ContainerSpec {
+        ContainerSpec {
+            image: 0,
+            flags: container_flags::STDIN_TERMINAL,
+            memory_limit: 1 << 20,
+            cpu_limit_ns: 5,
+            args: vec![b"prog".to_vec(), b"".to_vec(), b"--x=\xff".to_vec()],
+            env: vec![b"A=b".to_vec()],
+        }
+    }
+
+    #[test]
+    fn a_module_is_read_as_it_was_built() {
+        let config = spec().encode().unwrap();
+        let image = vec![9; 10_000];
+        let mut builder = ModuleBuilder::new(TABLES_PREPARED);
+        builder.push(EntryKind::Container, 0, &config).unwrap();
+        builder.push_image(0, &image, 4096..8192).unwrap();
+        let bytes = assemble(builder);
+        let module = BootModule::parse(&bytes).unwrap();
+        assert_eq!(module.flags(), TABLES_PREPARED);
+        let entry = module.find(EntryKind::Image, 0).unwrap();
+        assert_eq!(module.data(&entry), Some(&image[..]));
+        assert_eq!((entry.exec_offset - entry.offset, entry.exec_len), (4096, 4096));
+        let entry = module.find(EntryKind::Container, 0).unwrap();
+        let read = ContainerConfig::parse(module.data(&entry).unwrap()).unwrap();
+        assert_eq!(read.args().collect::<Vec<_>>(), [&b"prog"[..], b"", b"--x=\xff"]);
+        assert_eq!(read.env().collect::<Vec<_>>(), [&b"A=b"[..]]);
+        assert_eq!(read.memory_limit, 1 << 20);
+    }
+
+    #[test]
+    fn a_module_cut_anywhere_is_refused_and_never_panics() {
+        let config = spec().encode().unwrap();
+        let mut builder = ModuleBuilder::new(0);
+        builder.push(EntryKind::Container, 0, &config).unwrap();
+        let bytes = assemble(builder);
+        for len in 0..bytes.len() {
+            assert!(BootModule::parse(&bytes[..len]).is_err(), "accepted {len} of {} bytes", bytes.len());
+        }
+        for len in 0..config.len() {
+            assert!(ContainerConfig::parse(&config[..len]).is_none());
+        }
+    }
+
+    #[test]
+    fn another_version_is_named() {
+        let mut builder = ModuleBuilder::new(0);
+        builder.push(EntryKind::Container, 0, b"").unwrap();
+        let mut bytes = assemble(builder);
+        bytes[8] = 77;
+        assert_eq!(BootModule::parse(&bytes).unwrap_err(), ModuleError::Version(77));
+    }
+
+    #[test]
+    fn no_flipped_bit_makes_the_parser_panic_or_leave_the_module() {
+        let config = spec().encode().unwrap();
+        let image = vec![1; 5000];
+        let mut builder = ModuleBuilder::new(0);
+        builder.push(EntryKind::Container, 0, &config).unwrap();
+        builder.push_image(0, &image, 4096..5000).unwrap();
+        let bytes = assemble(builder);
+        let used = HEADER_LEN + 2 * ENTRY_LEN;
+        for bit in 0..used * 8 {
+            let mut bad = bytes.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            if let Ok(module) = BootModule::parse(&bad) {
+                for entry in module.entries() {
+                    let data = module.data(&entry).unwrap();
+                    let _ = ContainerConfig::parse(data);
+                }
+            }
+        }
+    }
+}

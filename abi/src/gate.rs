@@ -1,0 +1,117 @@
+//! Calls from the runtime (ring 3) to the nucleus (ring 0), by the `syscall` instruction.
+//!
+//! The call number goes in `rax`, arguments in `rdi` and `rsi`, the result comes back in `rax`; `rcx` and
+//! `r11` are lost, as the instruction has it. A call costs a few microseconds where ring 0 is emulated:
+//! none of them is on a container's hot path.
+
+/// A call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Call {
+    /// `(end)`: the machine is finished; `end` is an encoded [`ContainerEnd`](crate::exit::ContainerEnd).
+    /// Does not return.
+    Exit = 1,
+    /// `(message, len)`: the runtime panicked. Does not return.
+    Panic = 2,
+    /// `(event)`: an [`Event`](crate::sentinel::Event) for the sentinel device.
+    Announce = 3,
+    /// `()`: sleeps until an interrupt has come since the last `Idle`; returns the interrupts since then
+    /// as bits: [`WOKEN_BY_TIMER`], [`WOKEN_BY_DEVICE`].
+    Idle = 4,
+    /// `(ticks)`: arms the one-shot timer, in ticks of the local APIC timer, at most 32 bits; 0 disarms.
+    Timer = 5,
+    /// `(entry, stack_top)`: from now on a timer interrupt in ring 3 continues at `entry`, on that
+    /// stack; see [`UpcallFrame`].
+    SetUpcall = 6,
+    /// `(gsi)`: unmasks a device's interrupt.
+    EnableInterrupt = 7,
+    /// `(bytes, len)`: writes to the serial port.
+    Serial = 8,
+    /// `()`: the real-time clock: [`PackedTime`](pack_time), or 0 if there is none.
+    RealTimeClock = 9,
+    /// `()`: the rates of the time-stamp counter and of the local APIC timer, measured against the timer
+    /// of the PC (10 ms): see [`pack_rates`].
+    MeasureClocks = 10,
+}
+
+impl Call {
+    /// The call of a number.
+    #[must_use]
+    pub const fn from_u64(value: u64) -> Option<Self> {
+        Some(match value {
+            1 => Self::Exit,
+            2 => Self::Panic,
+            3 => Self::Announce,
+            4 => Self::Idle,
+            5 => Self::Timer,
+            6 => Self::SetUpcall,
+            7 => Self::EnableInterrupt,
+            8 => Self::Serial,
+            9 => Self::RealTimeClock,
+            10 => Self::MeasureClocks,
+            _ => return None,
+        })
+    }
+}
+
+/// Result of a call that was refused: unknown, or with arguments outside the runtime's memory.
+pub const REFUSED: u64 = u64::MAX;
+
+/// Bit of [`Call::Idle`]'s result: the timer fired.
+pub const WOKEN_BY_TIMER: u64 = 1;
+/// Bit of [`Call::Idle`]'s result: a device raised its interrupt.
+pub const WOKEN_BY_DEVICE: u64 = 2;
+
+/// What the nucleus pushes on the upcall stack, lowest address first: the upcall's stack pointer.
+///
+/// All registers but `rip`, `rsp` and `rflags` are those of the interrupted code. The runtime goes back
+/// by `iretq`, which ring 3 may use to stay in ring 3. An interrupt during an upcall nests below it.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct UpcallFrame {
+    /// Interrupted instruction; the frame from here on is what `iretq` takes.
+    pub rip: u64,
+    /// Code segment of ring 3.
+    pub cs: u64,
+    /// Flags of the interrupted code.
+    pub rflags: u64,
+    /// Stack pointer of the interrupted code.
+    pub rsp: u64,
+    /// Stack segment of ring 3.
+    pub ss: u64,
+}
+
+const _: () = assert!(size_of::<UpcallFrame>() == 40);
+
+/// Selectors of the nucleus' descriptor table, fixed by what `syscall` loads.
+pub mod selector {
+    /// Ring 0 code.
+    pub const NUCLEUS_CODE: u16 = 0x08;
+    /// Ring 0 data.
+    pub const NUCLEUS_DATA: u16 = 0x10;
+    /// Ring 3 data.
+    pub const RUNTIME_DATA: u16 = 0x1b;
+    /// Ring 3 code.
+    pub const RUNTIME_CODE: u16 = 0x23;
+    /// The task state segment (two slots).
+    pub const TASK_STATE: u16 = 0x28;
+}
+
+/// Packs clock rates for [`Call::MeasureClocks`]: both in kilohertz, the time-stamp counter's in the low
+/// half.
+#[must_use]
+pub const fn pack_rates(tsc_khz: u32, lapic_khz: u32) -> u64 {
+    (tsc_khz as u64) | ((lapic_khz as u64) << 32)
+}
+
+/// Packs a calendar time for [`Call::RealTimeClock`]: seconds since 2000-01-01 are computed by the
+/// runtime; the nucleus only passes on what the chip holds, in binary.
+#[must_use]
+pub const fn pack_time(year: u8, month: u8, day: u8, hour: u8, minute: u8, second: u8) -> u64 {
+    ((year as u64) << 40)
+        | ((month as u64) << 32)
+        | ((day as u64) << 24)
+        | ((hour as u64) << 16)
+        | ((minute as u64) << 8)
+        | second as u64
+}

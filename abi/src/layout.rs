@@ -1,0 +1,343 @@
+//! Where things lie in guest memory.
+//!
+//! Virtual addresses are physical addresses: the guest has one address space, regions are page ranges of
+//! it, and a device's view of a buffer is the runtime's own pointer.
+//!
+//! ```text
+//! 0                first page: never mapped, so that a null pointer faults
+//! 1 MiB            nucleus (kernel header, text, constants, data), then the region table's page
+//! 2 MiB            runtime (text, constants, data)
+//!                  guard page, runtime stack
+//!                  page tables
+//! next 2 MiB mark  device buffers, heap, then memory for containers
+//! top of low RAM   boot module
+//! 3.25 GiB         virtio-mmio register pages
+//! 4 GiB            more memory for containers, on large machines
+//! ```
+
+use crate::boot_module::{BootModule, EntryKind};
+use crate::kernel_header::{KernelHeader, Segment};
+use crate::paging::{Mapper, PagingError, TableMemory, tables_needed};
+use crate::region::{RegionKind, RegionTable, access};
+use crate::{LARGE_PAGE_SIZE, PAGE_SIZE};
+
+/// Where the kernel image starts.
+pub const NUCLEUS_BASE: u64 = 0x10_0000;
+/// Where the runtime starts.
+pub const RUNTIME_BASE: u64 = 0x20_0000;
+/// Bytes of the runtime's stack, which containers' frames share in the first instance.
+pub const RUNTIME_STACK_LEN: u64 = 512 << 10;
+/// Bytes of the region of rings and buffers shared with devices.
+pub const DEVICE_BUFFERS_LEN: u64 = LARGE_PAGE_SIZE;
+/// The gap below 4 GiB that holds device registers starts here; RAM goes on at [`HIGH_RAM`].
+pub const DEVICE_HOLE: u64 = 0xd000_0000;
+/// RAM beyond the gap.
+pub const HIGH_RAM: u64 = 1 << 32;
+/// Register page of the first virtio-mmio device; the next ones follow, one page each.
+pub const VIRTIO_MMIO: u64 = DEVICE_HOLE;
+/// The I/O APIC's registers.
+pub const IO_APIC: u64 = 0xfec0_0000;
+/// The local APIC's registers, where there is no x2APIC.
+pub const LOCAL_APIC: u64 = 0xfee0_0000;
+
+/// Least RAM of a machine, in bytes.
+pub const MIN_RAM: u64 = 24 << 20;
+/// Most RAM of a machine, in bytes.
+pub const MAX_RAM: u64 = 256 << 30;
+
+/// The virtqueues of devices that the VMM has set up ("adopted") before the guest starts.
+pub mod queues {
+    use super::PAGE_SIZE;
+
+    /// Descriptors of every queue.
+    pub const SIZE: u16 = 64;
+    /// Bytes between queues within the region of device buffers: one page holds descriptors (1 KiB), the
+    /// driver area (134 bytes, at 1 KiB) and the device area (518 bytes, at 2 KiB).
+    pub const STRIDE: u64 = PAGE_SIZE;
+    /// Offset of the driver area ("available ring") within a queue's page.
+    pub const DRIVER_AREA: u64 = 1024;
+    /// Offset of the device area ("used ring") within a queue's page.
+    pub const DEVICE_AREA: u64 = 2048;
+    /// Number of the queue by which the console sends to the guest.
+    pub const CONSOLE_RECEIVE: u64 = 0;
+    /// Number of the queue by which the guest sends to the console.
+    pub const CONSOLE_TRANSMIT: u64 = 1;
+    /// Number of the entropy device's queue.
+    pub const RNG: u64 = 2;
+    /// Queues in the region; buffers start behind them.
+    pub const COUNT: u64 = 4;
+    const _: () = assert!(SIZE as u64 * 16 <= DRIVER_AREA);
+    const _: () = assert!(DRIVER_AREA + 6 + 2 * SIZE as u64 <= DEVICE_AREA);
+    const _: () = assert!(DEVICE_AREA + 6 + 8 * SIZE as u64 <= STRIDE);
+}
+
+/// A range of RAM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RamRange {
+    /// First address.
+    pub base: u64,
+    /// Bytes.
+    pub len: u64,
+}
+
+/// Why no layout fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LayoutError {
+    /// The kernel header is not one, or of another ABI version (this one).
+    KernelHeader(u32),
+    /// There is no RAM at 1 MiB, or too little of it for the kernel and the boot module.
+    TooLittleRam,
+    /// More regions than a table holds.
+    TooManyRegions,
+    /// The page tables cannot be built.
+    Paging(PagingError),
+}
+
+impl From<PagingError> for LayoutError {
+    fn from(error: PagingError) -> Self {
+        Self::Paging(error)
+    }
+}
+
+/// RAM ranges of a machine with `ram` bytes, as the VMM lays them out: up to the device gap, then above.
+#[must_use]
+pub const fn ram_ranges(ram: u64) -> [RamRange; 2] {
+    let low = if ram < DEVICE_HOLE { ram } else { DEVICE_HOLE };
+    [RamRange { base: 0, len: low }, RamRange { base: HIGH_RAM, len: ram - low }]
+}
+
+/// Where the VMM puts a boot module of `len` bytes: at the top of low RAM, on a page.
+#[must_use]
+pub const fn boot_module_base(ram: u64, len: u64) -> Option<u64> {
+    match ram_ranges(ram)[0].len.checked_sub(len) {
+        Some(base) => Some(base & !(PAGE_SIZE - 1)),
+        None => None,
+    }
+}
+
+/// Fills `table` for a kernel, its RAM and its boot module (`module_base`, `module_len`).
+///
+/// # Errors
+/// See [`LayoutError`].
+pub fn plan(
+    header: &KernelHeader,
+    ram: &[RamRange],
+    module_base: u64,
+    module_len: u64,
+    table: &mut RegionTable,
+) -> Result<(), LayoutError> {
+    if header.magic != crate::kernel_header::MAGIC || header.abi_version != crate::ABI_VERSION {
+        return Err(LayoutError::KernelHeader(header.abi_version));
+    }
+    let low_end = ram
+        .iter()
+        .filter(|range| range.base <= NUCLEUS_BASE)
+        .map(|range| range.base.saturating_add(range.len))
+        .max()
+        .unwrap_or(0);
+    let mut kernel_end = RUNTIME_BASE;
+    for Segment { base, len, kind, access } in header.segments() {
+        let kind = RegionKind::from_u32(*kind).ok_or(LayoutError::KernelHeader(header.abi_version))?;
+        push(table, kind, *base, *len, *access)?;
+        let end = base.checked_add(*len).ok_or(LayoutError::TooLittleRam)?;
+        kernel_end = if end > kernel_end { end } else { kernel_end };
+    }
+    // The guard page stays out of every region: it is never mapped.
+    let stack = kernel_end.checked_add(PAGE_SIZE).ok_or(LayoutError::TooLittleRam)?;
+    push(table, RegionKind::RuntimeStack, stack, RUNTIME_STACK_LEN, access::WRITE | access::USER)?;
+
+    let module_end = crate::page_align_up(module_base.saturating_add(module_len)).ok_or(LayoutError::TooLittleRam)?;
+    let module_bytes = module_end.checked_sub(module_base).ok_or(LayoutError::TooLittleRam)?;
+    let top = ram.iter().map(|range| range.base.saturating_add(range.len)).max().unwrap_or(0);
+    // Below the heap everything is mapped by small pages, except the tables' own large ones; a handful
+    // of ranges besides: the module and its code, device registers.
+    let small = stack + RUNTIME_STACK_LEN + (4 << 20);
+    let pool = tables_needed(if top > HIGH_RAM { top } else { HIGH_RAM }, small + module_bytes, 40) * PAGE_SIZE;
+    let tables = stack + RUNTIME_STACK_LEN;
+    push(table, RegionKind::PageTables, tables, pool, access::WRITE)?;
+
+    let buffers = (tables + pool).next_multiple_of(LARGE_PAGE_SIZE);
+    push(table, RegionKind::DeviceBuffers, buffers, DEVICE_BUFFERS_LEN, access::WRITE | access::USER)?;
+    let heap = buffers + DEVICE_BUFFERS_LEN;
+    let free_end = if module_base >= heap && module_base < low_end { module_base } else { low_end };
+    let free_end = free_end & !(LARGE_PAGE_SIZE - 1);
+    let free = free_end.checked_sub(heap).ok_or(LayoutError::TooLittleRam)?;
+    if free < 2 * LARGE_PAGE_SIZE {
+        return Err(LayoutError::TooLittleRam);
+    }
+    let heap_len = heap_len(free);
+    push(table, RegionKind::Heap, heap, heap_len, access::WRITE | access::USER)?;
+    push(table, RegionKind::Unassigned, heap + heap_len, free - heap_len, access::WRITE | access::USER)?;
+    for range in ram.iter().filter(|range| range.base > NUCLEUS_BASE) {
+        let base = range.base.next_multiple_of(LARGE_PAGE_SIZE);
+        let end = range.base.saturating_add(range.len) & !(LARGE_PAGE_SIZE - 1);
+        let holds_module = module_base < end && module_end > base;
+        if end > base && !holds_module {
+            push(table, RegionKind::Unassigned, base, end - base, access::WRITE | access::USER)?;
+        }
+    }
+    push(table, RegionKind::BootModule, module_base, module_bytes, access::USER)
+}
+
+/// The heap takes a quarter of what is free, 2 MiB at least and 256 MiB at most, on large pages.
+const fn heap_len(free: u64) -> u64 {
+    let quarter = (free / 4) & !(LARGE_PAGE_SIZE - 1);
+    if quarter < LARGE_PAGE_SIZE {
+        LARGE_PAGE_SIZE
+    } else if quarter > 256 << 20 {
+        256 << 20
+    } else {
+        quarter
+    }
+}
+
+fn push(table: &mut RegionTable, kind: RegionKind, base: u64, len: u64, allowed: u32) -> Result<(), LayoutError> {
+    table.push(kind, base, len, allowed).ok_or(LayoutError::TooManyRegions)
+}
+
+/// Builds the page tables for a planned table: every region with its own rights, the code of the boot
+/// module's images executable, device registers. Gives the root's address, for CR3.
+///
+/// # Errors
+/// See [`LayoutError`].
+pub fn build_page_tables<M: TableMemory>(
+    table: &RegionTable,
+    module: &BootModule<'_>,
+    virtio_devices: u64,
+    memory: M,
+) -> Result<u64, LayoutError> {
+    let pool = table.find(RegionKind::PageTables).ok_or(LayoutError::TooLittleRam)?;
+    let mut mapper = Mapper::new(memory, pool.base, pool.len)?;
+    for region in table.iter() {
+        if region.kind == RegionKind::BootModule as u32 {
+            map_module(&mut mapper, region.base, region.len, module)?;
+        } else {
+            mapper.map(region.base, region.len, region.access)?;
+        }
+    }
+    if virtio_devices > 0 {
+        let registers = access::WRITE | access::USER | access::DEVICE;
+        mapper.map(VIRTIO_MMIO, virtio_devices * PAGE_SIZE, registers)?;
+    }
+    mapper.map(IO_APIC, PAGE_SIZE, access::WRITE | access::DEVICE)?;
+    mapper.map(LOCAL_APIC, PAGE_SIZE, access::WRITE | access::DEVICE)?;
+    Ok(mapper.root())
+}
+
+fn map_module<M: TableMemory>(
+    mapper: &mut Mapper<M>,
+    base: u64,
+    len: u64,
+    module: &BootModule<'_>,
+) -> Result<(), LayoutError> {
+    let mut done = 0;
+    for entry in module.entries().filter(|entry| entry.kind == EntryKind::Image && entry.exec_len > 0) {
+        let code_end = crate::page_align_up(entry.exec_offset + entry.exec_len).ok_or(PagingError::BadRange)?;
+        // Entries ascend as a builder writes them; one that does not would map a page twice.
+        let plain = entry.exec_offset.checked_sub(done).ok_or(PagingError::AlreadyMapped)?;
+        mapper.map(base + done, plain, access::USER)?;
+        mapper.map(base + entry.exec_offset, code_end - entry.exec_offset, access::USER | access::EXECUTE)?;
+        done = code_end;
+    }
+    let rest = len.checked_sub(done).ok_or(PagingError::BadRange)?;
+    mapper.map(base + done, rest, access::USER)?;
+    Ok(())
+}
+
+#[cfg(all(test, feature = "alloc"))]
+mod tests {
+    extern crate std;
+    use super::*;
+    use crate::boot_module::ModuleBuilder;
+    use crate::kernel_header::{MAGIC, MAX_SEGMENTS};
+    use alloc::vec::Vec;
+    use std::collections::HashMap;
+
+    struct Memory(HashMap<u64, u64>);
+    impl TableMemory for &mut Memory {
+        fn read(&self, gpa: u64) -> u64 {
+            self.0.get(&gpa).copied().unwrap_or(0)
+        }
+        fn write(&mut self, gpa: u64, entry: u64) {
+            self.0.insert(gpa, entry);
+        }
+    }
+
+    fn header() -> KernelHeader {
+        let mut segments = [Segment::NONE; MAX_SEGMENTS];
+        let parts = [
+            (0x10_0000, 0x1000, RegionKind::NucleusConstants, 0),
+            (0x10_1000, 0x3000, RegionKind::NucleusText, access::EXECUTE),
+            (0x10_4000, 0x8000, RegionKind::NucleusData, access::WRITE),
+            (0x10_c000, 0x1000, RegionKind::RegionTable, access::WRITE | access::USER),
+            (0x20_0000, 0x9_0000, RegionKind::RuntimeText, access::EXECUTE | access::USER),
+            (0x29_0000, 0x3_0000, RegionKind::RuntimeConstants, access::USER),
+            (0x2c_0000, 0x1_0000, RegionKind::RuntimeData, access::WRITE | access::USER),
+        ];
+        for (slot, (base, len, kind, access)) in segments.iter_mut().zip(parts) {
+            *slot = Segment { base, len, kind: kind as u32, access };
+        }
+        KernelHeader {
+            magic: MAGIC,
+            abi_version: crate::ABI_VERSION,
+            segment_count: 7,
+            runtime_entry: RUNTIME_BASE,
+            panic_record: 0x10_5000,
+            region_table: 0x10_c000,
+            linux64_entry: 0x10_2000,
+            pvh_entry: 0x10_2010,
+            segments,
+        }
+    }
+
+    fn module() -> Vec<u8> {
+        let image = alloc::vec![0; 20_000];
+        let mut builder = ModuleBuilder::new(0);
+        builder.push_image(0, &image, 4096..12_288).unwrap();
+        let len = builder.len();
+        let (mut bytes, pieces) = builder.finish();
+        bytes.resize(usize::try_from(len).unwrap(), 0);
+        for piece in pieces {
+            let at = usize::try_from(piece.offset).unwrap();
+            bytes[at..at + piece.bytes.len()].copy_from_slice(piece.bytes);
+        }
+        bytes
+    }
+
+    #[test]
+    fn machines_of_every_size_get_disjoint_regions_and_tables_that_fit() {
+        let bytes = module();
+        let module = BootModule::parse(&bytes).unwrap();
+        for mib in [24, 32, 127, 128, 129, 1024, 3328, 4096, 65_536, 262_144] {
+            let ram = mib << 20;
+            let len = bytes.len() as u64;
+            let base = boot_module_base(ram, len).unwrap();
+            let mut table = RegionTable::new();
+            plan(&header(), &ram_ranges(ram), base, len, &mut table).unwrap();
+            let mut ranges: Vec<_> = table.iter().map(|region| (region.base, region.end().unwrap())).collect();
+            ranges.sort_unstable();
+            for pair in ranges.windows(2) {
+                assert!(pair[0].1 <= pair[1].0, "{mib} MiB: {pair:x?} overlap");
+            }
+            let mut memory = Memory(HashMap::new());
+            build_page_tables(&table, &module, 2, &mut memory).unwrap();
+        }
+    }
+
+    #[test]
+    fn too_little_memory_is_an_error() {
+        let mut table = RegionTable::new();
+        let ram = 4 << 20;
+        let refused = plan(&header(), &ram_ranges(ram), 3 << 20, 4096, &mut table);
+        assert_eq!(refused, Err(LayoutError::TooLittleRam));
+    }
+
+    #[test]
+    fn a_kernel_of_another_version_is_refused() {
+        let mut other = header();
+        other.abi_version = 9;
+        let mut table = RegionTable::new();
+        let refused = plan(&other, &ram_ranges(128 << 20), 100 << 20, 4096, &mut table);
+        assert_eq!(refused, Err(LayoutError::KernelHeader(9)));
+    }
+}

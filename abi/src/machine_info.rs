@@ -1,0 +1,150 @@
+//! What the VMM knows of its machine and tells the guest, so that it need not find out by itself.
+//!
+//! Absent from a boot module that was not made for one machine (`sentctl boot-files`): the kernel then
+//! measures its clock, has no virtio devices, and speaks through the serial port.
+
+use crate::bytes::{read_u32, read_u64, write_u32, write_u64};
+
+/// Most devices.
+pub const MAX_DEVICES: usize = 8;
+
+/// Bytes of an encoded [`MachineInfo`].
+pub const LEN: usize = 80 + MAX_DEVICES * DEVICE_LEN;
+const DEVICE_LEN: usize = 24;
+
+/// What a device is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum DeviceKind {
+    /// virtio-mmio console with the frames of [`stdio`](crate::stdio).
+    Console = 1,
+    /// virtio-mmio entropy device.
+    Rng = 2,
+}
+
+/// One virtio-mmio device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// What it is.
+    pub kind: DeviceKind,
+    /// Its interrupt: a pin of the I/O APIC, edge-triggered.
+    pub gsi: u32,
+    /// First address of its register page.
+    pub base: u64,
+    /// The VMM has set its queues up as [`queues`](crate::layout::queues) says: no handshake needed.
+    pub adopted: bool,
+}
+
+/// Features of the processor that compiled code may use, as bits of [`MachineInfo::cpu_features`].
+pub mod cpu {
+    /// x86-64-v2: SSE3, SSSE3, SSE4.1, SSE4.2, POPCNT, CMPXCHG16B. The baseline of compiled images.
+    pub const X86_64_V2: u64 = 1;
+}
+
+/// The facts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MachineInfo {
+    /// Ticks of the time-stamp counter per second.
+    pub tsc_hz: u64,
+    /// Ticks of the local APIC timer per second at divisor 1.
+    pub lapic_timer_hz: u64,
+    /// Nanoseconds since 1970-01-01 UTC when the time-stamp counter stood at `wall_clock_tsc`.
+    pub wall_clock_ns: u64,
+    /// See `wall_clock_ns`.
+    pub wall_clock_tsc: u64,
+    /// Bits of [`cpu`], as the host's processor has them: CPUID may hide them on software KVM.
+    pub cpu_features: u64,
+    /// Seed of the guest's random numbers, from the host's generator.
+    pub seed: [u8; 32],
+    /// The devices in use, then `None`.
+    pub devices: [Option<Device>; MAX_DEVICES],
+}
+
+impl MachineInfo {
+    /// The facts as bytes.
+    #[must_use]
+    pub fn encode(&self) -> [u8; LEN] {
+        let mut bytes = [0; LEN];
+        // Every write is in bounds by construction.
+        let _ = self.write(&mut bytes);
+        bytes
+    }
+
+    fn write(&self, bytes: &mut [u8]) -> Option<()> {
+        write_u64(bytes, 0, self.tsc_hz)?;
+        write_u64(bytes, 8, self.lapic_timer_hz)?;
+        write_u64(bytes, 16, self.wall_clock_ns)?;
+        write_u64(bytes, 24, self.wall_clock_tsc)?;
+        write_u64(bytes, 32, self.cpu_features)?;
+        bytes.get_mut(40..72)?.copy_from_slice(&self.seed);
+        for (index, device) in self.devices.iter().enumerate() {
+            let Some(device) = device else { continue };
+            let at = 80 + index * DEVICE_LEN;
+            write_u32(bytes, at, device.kind as u32)?;
+            write_u32(bytes, at + 4, device.gsi)?;
+            write_u64(bytes, at + 8, device.base)?;
+            write_u32(bytes, at + 16, u32::from(device.adopted))?;
+        }
+        Some(())
+    }
+
+    /// Reads facts; `None` if they are cut short or name an unknown device.
+    #[must_use]
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let bytes = bytes.get(..LEN)?;
+        let mut devices = [None; MAX_DEVICES];
+        for (index, device) in devices.iter_mut().enumerate() {
+            let at = 80 + index * DEVICE_LEN;
+            let kind = match read_u32(bytes, at)? {
+                0 => continue,
+                1 => DeviceKind::Console,
+                2 => DeviceKind::Rng,
+                _ => return None,
+            };
+            *device = Some(Device {
+                kind,
+                gsi: read_u32(bytes, at + 4)?,
+                base: read_u64(bytes, at + 8)?,
+                adopted: read_u32(bytes, at + 16)? != 0,
+            });
+        }
+        Some(Self {
+            tsc_hz: read_u64(bytes, 0)?,
+            lapic_timer_hz: read_u64(bytes, 8)?,
+            wall_clock_ns: read_u64(bytes, 16)?,
+            wall_clock_tsc: read_u64(bytes, 24)?,
+            cpu_features: read_u64(bytes, 32)?,
+            seed: bytes.get(40..72)?.try_into().ok()?,
+            devices,
+        })
+    }
+
+    /// The device of a kind, if there is one.
+    #[must_use]
+    pub fn device(&self, kind: DeviceKind) -> Option<Device> {
+        self.devices.iter().flatten().find(|device| device.kind == kind).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_are_read_as_they_were_written() {
+        let mut devices = [None; MAX_DEVICES];
+        devices[0] = Some(Device { kind: DeviceKind::Console, gsi: 5, base: 0xd000_0000, adopted: true });
+        devices[1] = Some(Device { kind: DeviceKind::Rng, gsi: 6, base: 0xd000_1000, adopted: false });
+        let info = MachineInfo {
+            tsc_hz: 2_250_000_000,
+            lapic_timer_hz: 1_000_000_000,
+            wall_clock_ns: 1,
+            wall_clock_tsc: 2,
+            cpu_features: cpu::X86_64_V2,
+            seed: [7; 32],
+            devices,
+        };
+        assert_eq!(MachineInfo::parse(&info.encode()), Some(info));
+        assert_eq!(MachineInfo::parse(&info.encode()[..LEN - 1]), None);
+    }
+}

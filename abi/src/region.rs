@@ -1,0 +1,203 @@
+//! The region table: guest memory as at most 64 named, page-aligned ranges.
+//!
+//! The table lies in guest memory, in a page of its own whose address the
+//! [kernel header](crate::kernel_header) gives. Whoever makes the page tables (the VMM, or the nucleus
+//! under a foreign loader) fills it; the runtime adds and removes containers' regions. What lies in no
+//! region belongs to nobody and is never read.
+
+use crate::PAGE_SIZE;
+
+/// Most regions of a machine. The proof system commits to exactly this many.
+pub const MAX_REGIONS: usize = 64;
+
+/// Bytes of a region's name; shorter names end with zeros.
+pub const NAME_LEN: usize = 16;
+
+/// First field of a table: `"SENTRGNS"`.
+pub const MAGIC: u64 = u64::from_le_bytes(*b"SENTRGNS");
+
+/// What a region may be used for: bits of [`Region::access`].
+pub mod access {
+    /// The pages may be written.
+    pub const WRITE: u32 = 1;
+    /// The pages may be executed. Never together with [`WRITE`].
+    pub const EXECUTE: u32 = 2;
+    /// Ring 3 may use the pages.
+    pub const USER: u32 = 4;
+    /// Device registers: not cached.
+    pub const DEVICE: u32 = 8;
+}
+
+/// What a region holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum RegionKind {
+    /// An unused slot of the table.
+    Free = 0,
+    /// The nucleus' code.
+    NucleusText = 1,
+    /// The kernel header and the nucleus' constants.
+    NucleusConstants = 2,
+    /// The nucleus' variables and stacks.
+    NucleusData = 3,
+    /// The page that holds this table.
+    RegionTable = 4,
+    /// The runtime's code.
+    RuntimeText = 5,
+    /// The runtime's constants.
+    RuntimeConstants = 6,
+    /// The runtime's variables.
+    RuntimeData = 7,
+    /// The runtime's stack.
+    RuntimeStack = 8,
+    /// The page tables.
+    PageTables = 9,
+    /// Rings and buffers shared with devices.
+    DeviceBuffers = 10,
+    /// The runtime's heap.
+    Heap = 11,
+    /// The boot module: configuration and compiled images.
+    BootModule = 12,
+    /// Memory no container owns yet.
+    Unassigned = 13,
+    /// One container's memory; `owner` is its index.
+    Container = 14,
+}
+
+impl RegionKind {
+    /// The kind of a number, if there is such a kind.
+    #[must_use]
+    pub const fn from_u32(value: u32) -> Option<Self> {
+        Some(match value {
+            0 => Self::Free,
+            1 => Self::NucleusText,
+            2 => Self::NucleusConstants,
+            3 => Self::NucleusData,
+            4 => Self::RegionTable,
+            5 => Self::RuntimeText,
+            6 => Self::RuntimeConstants,
+            7 => Self::RuntimeData,
+            8 => Self::RuntimeStack,
+            9 => Self::PageTables,
+            10 => Self::DeviceBuffers,
+            11 => Self::Heap,
+            12 => Self::BootModule,
+            13 => Self::Unassigned,
+            14 => Self::Container,
+            _ => return None,
+        })
+    }
+
+    /// The name people see.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Free => "free",
+            Self::NucleusText => "nucleus-text",
+            Self::NucleusConstants => "nucleus-const",
+            Self::NucleusData => "nucleus-data",
+            Self::RegionTable => "region-table",
+            Self::RuntimeText => "runtime-text",
+            Self::RuntimeConstants => "runtime-const",
+            Self::RuntimeData => "runtime-data",
+            Self::RuntimeStack => "runtime-stack",
+            Self::PageTables => "page-tables",
+            Self::DeviceBuffers => "device-buffers",
+            Self::Heap => "heap",
+            Self::BootModule => "boot-module",
+            Self::Unassigned => "unassigned",
+            Self::Container => "container",
+        }
+    }
+}
+
+/// One range of pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Region {
+    /// The name, padded with zeros.
+    pub name: [u8; NAME_LEN],
+    /// First guest physical address, page-aligned.
+    pub base: u64,
+    /// Length in bytes, whole pages.
+    pub len: u64,
+    /// A [`RegionKind`].
+    pub kind: u32,
+    /// Bits of [`access`].
+    pub access: u32,
+    /// Index of the container it belongs to, for [`RegionKind::Container`].
+    pub owner: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+impl Region {
+    /// A slot with nothing in it.
+    pub const FREE: Self = Self { name: [0; NAME_LEN], base: 0, len: 0, kind: 0, access: 0, owner: 0, reserved: 0 };
+
+    /// First address past the region; `None` if it wraps.
+    #[must_use]
+    pub const fn end(&self) -> Option<u64> {
+        self.base.checked_add(self.len)
+    }
+}
+
+/// The table.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct RegionTable {
+    /// [`MAGIC`].
+    pub magic: u64,
+    /// [`ABI_VERSION`](crate::ABI_VERSION).
+    pub abi_version: u32,
+    /// Slots in use from the first.
+    pub count: u32,
+    /// The slots.
+    pub regions: [Region; MAX_REGIONS],
+}
+
+const _: () = assert!(size_of::<Region>() == 48);
+const _: () = assert!(size_of::<RegionTable>() == 16 + 48 * MAX_REGIONS);
+const _: () = assert!(size_of::<RegionTable>() as u64 <= PAGE_SIZE);
+
+impl RegionTable {
+    /// A table without regions.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { magic: MAGIC, abi_version: crate::ABI_VERSION, count: 0, regions: [Region::FREE; MAX_REGIONS] }
+    }
+
+    /// Adds a region; `None` if the table is full.
+    #[must_use]
+    pub fn push(&mut self, kind: RegionKind, base: u64, len: u64, access: u32) -> Option<()> {
+        let slot = self.regions.get_mut(self.count as usize)?;
+        *slot = Region { name: padded_name(kind.name()), base, len, kind: kind as u32, access, owner: 0, reserved: 0 };
+        self.count += 1;
+        Some(())
+    }
+
+    /// The regions in use.
+    pub fn iter(&self) -> impl Iterator<Item = &Region> {
+        self.regions.iter().take(self.count as usize)
+    }
+
+    /// The first region of a kind.
+    #[must_use]
+    pub fn find(&self, kind: RegionKind) -> Option<&Region> {
+        self.iter().find(|region| region.kind == kind as u32)
+    }
+}
+
+impl Default for RegionTable {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn padded_name(name: &str) -> [u8; NAME_LEN] {
+    let mut padded = [0; NAME_LEN];
+    for (to, from) in padded.iter_mut().zip(name.bytes()) {
+        *to = from;
+    }
+    padded
+}

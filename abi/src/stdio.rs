@@ -1,0 +1,99 @@
+//! Frames over the virtio console: many containers' standard streams on one byte stream each way.
+//!
+//! A frame is a [`FrameHeader`] and `len` bytes. The console keeps order and loses nothing, so there is
+//! no checksum and no acknowledgement; a header that does not decode is a protocol violation and ends
+//! the machine. Flow control: output is held back by the queue itself; input only flows within the
+//! window the guest has opened with [`FrameKind::Window`], so a container that does not read its input
+//! neither receives any nor delays its neighbours.
+
+use crate::bytes::{read_u32, write_u32};
+
+/// Bytes of a [`FrameHeader`].
+pub const HEADER_LEN: usize = 16;
+
+/// Longest payload of one frame, in bytes: bounds what either side must be ready to buffer.
+pub const MAX_PAYLOAD: u32 = 1 << 20;
+
+/// What a frame carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum FrameKind {
+    /// Guest to host: bytes of a container's standard output.
+    Stdout = 1,
+    /// Guest to host: bytes of a container's standard error.
+    Stderr = 2,
+    /// Host to guest: bytes of a container's standard input.
+    Stdin = 3,
+    /// Host to guest: end of a container's standard input; no payload.
+    StdinEnd = 4,
+    /// Guest to host: `argument` more bytes of standard input are welcome; no payload.
+    Window = 5,
+    /// Guest to host: a line of the kernel's log, UTF-8.
+    Log = 6,
+}
+
+/// The header of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameHeader {
+    /// What follows.
+    pub kind: FrameKind,
+    /// Which container it belongs to: its index in the boot module.
+    pub container: u32,
+    /// Bytes of payload that follow, at most [`MAX_PAYLOAD`].
+    pub len: u32,
+    /// A number, by kind; zero otherwise.
+    pub argument: u32,
+}
+
+impl FrameHeader {
+    /// The header's bytes.
+    #[must_use]
+    pub fn encode(&self) -> [u8; HEADER_LEN] {
+        let mut bytes = [0; HEADER_LEN];
+        for (at, value) in [self.kind as u32, self.container, self.len, self.argument].into_iter().enumerate() {
+            // In bounds by construction: four words in sixteen bytes.
+            let _ = write_u32(&mut bytes, at * 4, value);
+        }
+        bytes
+    }
+
+    /// Reads a header; `None` for an unknown kind or a payload over [`MAX_PAYLOAD`].
+    #[must_use]
+    pub fn decode(bytes: &[u8; HEADER_LEN]) -> Option<Self> {
+        let kind = match read_u32(bytes, 0)? {
+            1 => FrameKind::Stdout,
+            2 => FrameKind::Stderr,
+            3 => FrameKind::Stdin,
+            4 => FrameKind::StdinEnd,
+            5 => FrameKind::Window,
+            6 => FrameKind::Log,
+            _ => return None,
+        };
+        let len = read_u32(bytes, 8)?;
+        if len > MAX_PAYLOAD {
+            return None;
+        }
+        Some(Self { kind, container: read_u32(bytes, 4)?, len, argument: read_u32(bytes, 12)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_survives_the_wire() {
+        let header = FrameHeader { kind: FrameKind::Window, container: 7, len: 0, argument: 65_536 };
+        assert_eq!(FrameHeader::decode(&header.encode()), Some(header));
+    }
+
+    #[test]
+    fn an_unknown_kind_or_an_oversized_payload_is_refused() {
+        let mut bytes = FrameHeader { kind: FrameKind::Stdout, container: 0, len: MAX_PAYLOAD, argument: 0 }.encode();
+        assert!(FrameHeader::decode(&bytes).is_some());
+        bytes[8..12].copy_from_slice(&(MAX_PAYLOAD + 1).to_le_bytes());
+        assert_eq!(FrameHeader::decode(&bytes), None);
+        bytes[0..4].copy_from_slice(&99u32.to_le_bytes());
+        assert_eq!(FrameHeader::decode(&bytes), None);
+    }
+}

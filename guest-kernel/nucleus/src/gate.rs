@@ -1,0 +1,116 @@
+//! The gate: calls from the runtime (`sentient_abi::gate`).
+
+use crate::{apic, clocks, end, interrupts, ports, runtime};
+use core::arch::global_asm;
+use sentient_abi::gate::{Call, REFUSED, selector};
+use sentient_abi::sentinel;
+
+const STAR: u32 = 0xc000_0081;
+const LSTAR: u32 = 0xc000_0082;
+const SYSCALL_MASK: u32 = 0xc000_0084;
+/// Flags that `syscall` clears: trap, interrupt, direction, nested task, alignment check.
+const CLEARED_FLAGS: u64 = 1 << 8 | 1 << 9 | 1 << 10 | 1 << 14 | 1 << 18;
+
+/// Longest text of one serial or panic call.
+const MAX_TEXT: u64 = 1 << 16;
+
+unsafe extern "C" {
+    fn gate_entry();
+}
+
+/// Lets `syscall` in.
+pub fn open() {
+    // SAFETY: EFER.SCE is on, the entry is mapped, and the selectors are those of the descriptor table.
+    // The upper half of STAR is for `sysret`, which is not used: software KVM does not have it.
+    unsafe {
+        ports::write_msr(STAR, u64::from(selector::NUCLEUS_CODE) << 32);
+        ports::write_msr(LSTAR, gate_entry as *const () as u64);
+        ports::write_msr(SYSCALL_MASK, CLEARED_FLAGS);
+    }
+}
+
+/// Called by `gate_entry`.
+#[unsafe(no_mangle)]
+extern "C" fn gate(number: u64, a: u64, b: u64) -> u64 {
+    let Some(call) = Call::from_u64(number) else { return REFUSED };
+    match call {
+        Call::Exit => end::exit(a as u32),
+        Call::Panic => end::runtime_panic(text(a, b).unwrap_or(b"")),
+        Call::Announce => {
+            if end::under_sentinel() {
+                ports::out32(sentinel::EVENT, a as u32);
+            }
+            0
+        }
+        Call::Idle => interrupts::wait(),
+        Call::Timer => {
+            apic::set_timer(a.min(u64::from(u32::MAX)) as u32);
+            0
+        }
+        Call::SetUpcall => {
+            let stack_ok = b >= interrupts::UPCALL_STACK_LEN
+                && runtime::may_use(b - interrupts::UPCALL_STACK_LEN, interrupts::UPCALL_STACK_LEN, true);
+            if !runtime::may_use(a, 1, false) || !stack_ok {
+                return REFUSED;
+            }
+            interrupts::set_upcall(a, b);
+            0
+        }
+        Call::EnableInterrupt => {
+            if apic::enable_pin(a) {
+                0
+            } else {
+                REFUSED
+            }
+        }
+        Call::Serial => match text(a, b) {
+            Some(bytes) => {
+                end::serial(bytes);
+                0
+            }
+            None => REFUSED,
+        },
+        Call::RealTimeClock => clocks::real_time(),
+        Call::MeasureClocks => clocks::measure(),
+    }
+}
+
+/// Bytes of ring 3, if it has them (principle 6).
+fn text(base: u64, len: u64) -> Option<&'static [u8]> {
+    if len > MAX_TEXT || !runtime::may_use(base, len, false) {
+        return None;
+    }
+    // SAFETY: the range is mapped for ring 3, and ring 3 does not run while the nucleus reads it.
+    Some(unsafe { core::slice::from_raw_parts(base as *const u8, len as usize) })
+}
+
+global_asm!(
+    r#"
+.pushsection .text, "ax", @progbits
+.global gate_entry
+gate_entry:
+    mov [gate_user_stack], rsp
+    lea rsp, [nucleus_stack_top]
+    push {data}
+    push qword ptr [gate_user_stack]
+    push r11
+    push {code}
+    push rcx
+    sub rsp, 8                          # 16-byte alignment for the call
+    mov rdx, rsi
+    mov rsi, rdi
+    mov rdi, rax
+    call gate
+    add rsp, 8
+    iretq
+.popsection
+
+.pushsection .bss.gate, "aw", @nobits
+    .balign 8
+gate_user_stack:
+    .skip 8
+.popsection
+"#,
+    data = const selector::RUNTIME_DATA,
+    code = const selector::RUNTIME_CODE,
+);

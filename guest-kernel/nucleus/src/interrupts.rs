@@ -1,0 +1,134 @@
+//! Interrupts: acknowledged, noted for `Idle`, and handed to ring 3 if they are the timer's.
+//!
+//! The whole path is assembly because its length is what preemption costs on software KVM: about thirty
+//! instructions. It changes no register of the interrupted code; the runtime's upcall handler saves what
+//! it uses, natively.
+
+use core::arch::global_asm;
+use core::sync::atomic::{AtomicU64, Ordering};
+use sentient_abi::gate::{WOKEN_BY_DEVICE, WOKEN_BY_TIMER};
+
+/// Vector of the local APIC's timer.
+pub const TIMER_VECTOR: u8 = 0x20;
+/// Vector of device interrupt 0 (a pin of the I/O APIC); the others follow.
+pub const DEVICE_VECTORS: u8 = 0x30;
+/// Vector of spurious interrupts, which are not acknowledged (Intel SDM volume 3, 12.9).
+pub const SPURIOUS_VECTOR: u8 = 0xff;
+
+/// Bytes below the top of the upcall stack within which an interrupted stack pointer means that an upcall
+/// was interrupted, so that the next one nests below it.
+pub const UPCALL_STACK_LEN: u64 = 16 << 10;
+
+/// What has come since the last `Idle`: bits of the gate's `WOKEN_BY_...`.
+#[unsafe(no_mangle)]
+static WAKEUPS: AtomicU64 = AtomicU64::new(0);
+/// Where timer interrupts of ring 3 continue; 0 for nowhere.
+#[unsafe(no_mangle)]
+static UPCALL_ENTRY: AtomicU64 = AtomicU64::new(0);
+/// Top of the stack they continue on.
+#[unsafe(no_mangle)]
+static UPCALL_STACK: AtomicU64 = AtomicU64::new(0);
+/// Address of the EOI register where there is no x2APIC; 0 where there is.
+#[unsafe(no_mangle)]
+static EOI_REGISTER: AtomicU64 = AtomicU64::new(0);
+
+/// Takes the wakeups noted so far.
+pub fn take_wakeups() -> u64 {
+    // Interrupts are off: no need for an atomic exchange.
+    let noted = WAKEUPS.load(Ordering::Relaxed);
+    WAKEUPS.store(0, Ordering::Relaxed);
+    noted
+}
+
+/// Lets timer interrupts of ring 3 continue at `entry` on the stack below `stack_top`.
+pub fn set_upcall(entry: u64, stack_top: u64) {
+    UPCALL_STACK.store(stack_top, Ordering::Relaxed);
+    UPCALL_ENTRY.store(entry, Ordering::Relaxed);
+}
+
+/// Acknowledges by a register in memory instead of the x2APIC's.
+pub fn set_eoi_register(address: u64) {
+    EOI_REGISTER.store(address, Ordering::Relaxed);
+}
+
+/// Waits until something has come since the last time; gives what.
+pub fn wait() -> u64 {
+    loop {
+        let noted = take_wakeups();
+        if noted != 0 {
+            return noted;
+        }
+        // SAFETY: `sti` takes effect after `hlt` has begun, so no wakeup is lost between the two; the
+        // interrupt path preserves every register and returns here.
+        unsafe { core::arch::asm!("sti", "hlt", "cli") }
+    }
+}
+
+global_asm!(
+    r#"
+.pushsection .text, "ax", @progbits
+# On the stack: vector, then what the processor pushed: rip, cs, rflags, rsp, ss.
+interrupt:
+    push rax
+    push rcx
+    push rdx
+    mov eax, [rsp + 24]
+    cmp al, {spurious}
+    je 5f
+
+    mov rdx, [EOI_REGISTER]
+    test rdx, rdx
+    jnz 1f
+    xor eax, eax
+    mov ecx, 0x80b                      # x2APIC EOI
+    wrmsr                               # rdx is 0
+    jmp 2f
+1:  mov dword ptr [rdx], 0
+2:
+    cmp byte ptr [rsp + 24], {timer}
+    jne 4f
+    or qword ptr [WAKEUPS], {woken_by_timer}
+    test byte ptr [rsp + 40], 3         # from ring 3?
+    jz 5f
+    mov rcx, [UPCALL_ENTRY]
+    test rcx, rcx
+    jz 5f
+
+    # The upcall frame goes on top of its stack, or below an upcall that is running.
+    mov rdx, [UPCALL_STACK]
+    mov rax, rdx
+    sub rax, [rsp + 56]                 # how far below the top the interrupted stack is
+    cmp rax, {upcall_stack_len}
+    jae 3f
+    mov rdx, [rsp + 56]
+    sub rdx, 128                        # the red zone
+3:  and rdx, -16
+    sub rdx, 40
+    mov rax, [rsp + 32]
+    mov [rdx], rax
+    mov rax, [rsp + 40]
+    mov [rdx + 8], rax
+    mov rax, [rsp + 48]
+    mov [rdx + 16], rax
+    mov rax, [rsp + 56]
+    mov [rdx + 24], rax
+    mov rax, [rsp + 64]
+    mov [rdx + 32], rax
+    mov [rsp + 32], rcx                 # continue at the upcall's entry
+    mov [rsp + 56], rdx
+    jmp 5f
+
+4:  or qword ptr [WAKEUPS], {woken_by_device}
+5:  pop rdx
+    pop rcx
+    pop rax
+    add rsp, 8
+    iretq
+.popsection
+"#,
+    spurious = const SPURIOUS_VECTOR as i8,
+    timer = const TIMER_VECTOR,
+    woken_by_timer = const WOKEN_BY_TIMER,
+    woken_by_device = const WOKEN_BY_DEVICE,
+    upcall_stack_len = const UPCALL_STACK_LEN,
+);

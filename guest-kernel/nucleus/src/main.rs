@@ -1,0 +1,67 @@
+//! The nucleus: ring 0 of SentientOS.
+//!
+//! Principles, by number; the code refers to them.
+//!
+//! 1. **No loop over data.** On software KVM ring 0 is interpreted at about two million instructions a
+//!    second. What loops, allocates or decides belongs to the runtime in ring 3.
+//! 2. **No SSE.** The interpreter has none, and an interrupt must not have to save it. The crate is built
+//!    with soft floats, and the build disassembles its text to be sure.
+//! 3. **The VMM does what it can do faster.** Page tables and the region table arrive ready under our
+//!    VMM; the same code (`sentient_abi::layout`) builds them here under QEMU and GRUB.
+//! 4. **One way out of every vector.** All 256 lead to a handler: the timer and devices to the runtime,
+//!    exceptions to a panic record and the sentinel device.
+//! 5. **Interrupts are off in ring 0**, but for the one instruction that waits for them. So nothing here
+//!    is re-entered, and the nucleus has one stack besides those of NMI, #DF and #MC.
+//! 6. **Ring 3 is not trusted with ring 0's memory**: addresses in gate calls are checked against the
+//!    region table before they are used.
+#![no_std]
+#![no_main]
+
+mod apic;
+mod clocks;
+mod descriptors;
+mod end;
+mod gate;
+mod header;
+mod interrupts;
+mod memory_functions;
+mod ports;
+mod runtime;
+mod tables;
+mod vectors;
+
+use sentient_abi::boot_module::{BootModule, ModuleError, TABLES_PREPARED};
+use sentient_abi::layout::RamRange;
+use sentient_abi::panic_record::Reason;
+use sentient_boot::{Handover, PROTOCOL_LINUX64, PROTOCOL_PVH, linux64, pvh};
+
+/// Called by `nucleus_start` with the boot protocol and the address of its structure.
+#[unsafe(no_mangle)]
+extern "C" fn nucleus_main(protocol: u64, info: u64) -> ! {
+    descriptors::load();
+    let handover = match protocol {
+        PROTOCOL_PVH => pvh::read(&tables::Identity, info),
+        PROTOCOL_LINUX64 => linux64::read(&tables::Identity, info),
+        _ => None,
+    };
+    let Some(handover) = handover else { end::refuse(Reason::Memory, protocol) };
+    let Some(range) = handover.module else { end::refuse(Reason::BootModule, 0) };
+    let module = match BootModule::parse(tables::module_bytes(range)) {
+        Ok(module) => module,
+        Err(ModuleError::Version(found)) => end::refuse(Reason::BootModule, u64::from(found)),
+        Err(_) => end::refuse(Reason::BootModule, 0),
+    };
+    prepare(&handover, range, &module);
+    gate::open();
+    runtime::enter(range)
+}
+
+/// Makes page tables and interrupt controllers ready, as far as the loader has not.
+fn prepare(handover: &Handover, range: RamRange, module: &BootModule<'_>) {
+    if module.flags() & TABLES_PREPARED != 0 && end::under_sentinel() {
+        apic::start_x2apic();
+        return;
+    }
+    tables::build(handover, range, module);
+    apic::start_on_foreign_machine();
+}

@@ -1,0 +1,67 @@
+//! The way into ring 3.
+
+use crate::end;
+use crate::header::{kernel_header, region_table};
+use core::arch::asm;
+use sentient_abi::gate::selector::{RUNTIME_CODE, RUNTIME_DATA};
+use sentient_abi::layout::RamRange;
+use sentient_abi::panic_record::Reason;
+use sentient_abi::region::{RegionKind, RegionTable, access};
+
+/// Interrupts on, and the bit that is always set.
+const FLAGS: u64 = 1 << 9 | 1 << 1;
+
+/// Starts the runtime on its stack, with the boot module's range, the region table's address, and whether
+/// the VMM's sentinel device is there.
+pub fn enter(module: RamRange) -> ! {
+    let table = regions();
+    let Some(stack) = table.find(RegionKind::RuntimeStack) else { end::refuse(Reason::Memory, 2) };
+    let top = stack.base + stack.len;
+    let entry = kernel_header().runtime_entry;
+    // SAFETY: the entry and the stack are mapped for ring 3; nothing of this stack is used again: gates
+    // and interrupts start at its top.
+    unsafe {
+        asm!(
+            "push {data}",
+            "push {top}",
+            "push {flags}",
+            "push {code}",
+            "push {entry}",
+            "iretq",
+            data = in(reg) u64::from(RUNTIME_DATA),
+            top = in(reg) top,
+            flags = in(reg) FLAGS,
+            code = in(reg) u64::from(RUNTIME_CODE),
+            entry = in(reg) entry,
+            in("rdi") module.base,
+            in("rsi") module.len,
+            in("rdx") region_table(),
+            in("rcx") u64::from(end::under_sentinel()),
+            options(noreturn)
+        )
+    }
+}
+
+/// The region table. The runtime may write its page: what is read here may be nonsense, and is only used
+/// to narrow what ring 3 may name.
+fn regions() -> &'static RegionTable {
+    // SAFETY: the page is always mapped, any bytes are a table of integers, and ring 3 does not run while
+    // the nucleus does (one processor, interrupts off).
+    unsafe { &*region_table() }
+}
+
+/// Whether ring 3 may read (and write, if asked) all of a range.
+pub fn may_use(base: u64, len: u64, write: bool) -> bool {
+    let Some(end) = base.checked_add(len) else { return false };
+    let wanted = access::USER | if write { access::WRITE } else { 0 };
+    kernel_header().segments().any(|segment| {
+        segment.access & wanted == wanted && base >= segment.base && end <= segment.base + segment.len
+    }) || regions().iter().any(|region| {
+        // Only regions above the kernel count: the table's own word is not taken for the nucleus.
+        region.access & wanted == wanted
+            && region.base >= sentient_abi::layout::RUNTIME_BASE
+            && region.kind != RegionKind::PageTables as u32
+            && base >= region.base
+            && region.end().is_some_and(|region_end| end <= region_end)
+    })
+}

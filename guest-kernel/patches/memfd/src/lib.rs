@@ -1,0 +1,2 @@
+//! Nothing: see ../README.md.
+#![no_std]

@@ -1,0 +1,149 @@
+//! A container's own region: its linear memory and its stack lie in it, and nothing of its neighbours.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use core::ops::Range;
+use sentient_abi::region::Region;
+use sentient_abi::{LARGE_PAGE_SIZE, PAGE_SIZE};
+use sentient_engine::CONTAINER_STACK;
+use spin::Mutex;
+use wasmtime::{LinearMemory, MemoryCreator, MemoryType, StackCreator, StackMemory};
+
+/// Bytes of the region besides the linear memory's limit: the stack, and a gap below it.
+///
+/// The gap stands in for a guard page: compiled code checks its stack before every frame, and host
+/// functions have [`CONTAINER_STACK`] minus the compiled code's share to themselves.
+pub const OVERHEAD: u64 = CONTAINER_STACK as u64 + PAGE_SIZE;
+
+/// Bytes of the region for a container with this memory limit; `None` if that is no number.
+pub fn region_len(memory_limit: u64) -> Option<u64> {
+    memory_limit.checked_add(OVERHEAD)?.checked_next_multiple_of(LARGE_PAGE_SIZE)
+}
+
+/// Hands out the region: memory from below, the stack from above.
+pub struct Arena {
+    free: Mutex<Range<u64>>,
+    memory_limit: u64,
+    zeroed: bool,
+}
+
+impl Arena {
+    /// An arena over a region. `zeroed` says that nothing was ever written to it.
+    pub fn new(region: &Region, memory_limit: u64, zeroed: bool) -> Self {
+        Self { free: Mutex::new(region.base..region.base + region.len), memory_limit, zeroed }
+    }
+
+    fn take_from_below(&self, len: u64) -> Option<u64> {
+        let mut free = self.free.lock();
+        let base = free.start;
+        let end = base.checked_add(len)?;
+        if end > free.end {
+            return None;
+        }
+        free.start = end;
+        Some(base)
+    }
+
+    fn take_from_above(&self, len: u64) -> Option<u64> {
+        let mut free = self.free.lock();
+        let base = free.end.checked_sub(len)?;
+        if base < free.start {
+            return None;
+        }
+        free.end = base;
+        Some(base)
+    }
+}
+
+// SAFETY: a memory is a range of the region that is handed out once, mapped for the machine's life, and
+// zero below its size (see `grow_to`). There are no guard pages because the engine's settings ask for
+// none: all accesses are checked by code.
+unsafe impl MemoryCreator for Arena {
+    fn new_memory(
+        &self,
+        _ty: MemoryType,
+        minimum: usize,
+        maximum: Option<usize>,
+        _reserved: Option<usize>,
+        _guard: usize,
+    ) -> Result<Box<dyn LinearMemory>, String> {
+        let limit = usize::try_from(self.memory_limit).unwrap_or(usize::MAX);
+        let capacity = maximum.unwrap_or(limit).min(limit) & !(PAGE_SIZE as usize - 1);
+        if minimum > capacity {
+            return Err(alloc::format!(
+                "the module starts with {minimum} bytes of memory; the limit is {limit}: raise it with --memory"
+            ));
+        }
+        let Some(base) = self.take_from_below(capacity as u64) else {
+            return Err(alloc::format!("no {capacity} bytes left in the container's region"));
+        };
+        let mut memory = Memory { base: base as usize, size: 0, capacity, zeroed: self.zeroed };
+        memory.grow_to(minimum).map_err(|error| alloc::format!("{error}"))?;
+        Ok(Box::new(memory))
+    }
+}
+
+struct Memory {
+    base: usize,
+    size: usize,
+    capacity: usize,
+    zeroed: bool,
+}
+
+// SAFETY: see `MemoryCreator` above; the base never changes and growing stays within the capacity.
+unsafe impl LinearMemory for Memory {
+    fn byte_size(&self) -> usize {
+        self.size
+    }
+
+    fn byte_capacity(&self) -> usize {
+        self.capacity
+    }
+
+    fn grow_to(&mut self, new_size: usize) -> wasmtime::Result<()> {
+        if new_size > self.capacity {
+            wasmtime::bail!("memory cannot grow to {new_size} bytes: its limit is {}", self.capacity);
+        }
+        if !self.zeroed && new_size > self.size {
+            // SAFETY: within the range handed out to this memory.
+            unsafe { core::ptr::write_bytes((self.base + self.size) as *mut u8, 0, new_size - self.size) }
+        }
+        self.size = new_size;
+        Ok(())
+    }
+
+    fn as_ptr(&self) -> *mut u8 {
+        self.base as *mut u8
+    }
+}
+
+/// A stack of the arena.
+struct Stack {
+    range: Range<usize>,
+}
+
+// SAFETY: as for memories; overflow is prevented by the checks described at `OVERHEAD`.
+unsafe impl StackCreator for Arena {
+    fn new_stack(&self, size: usize, _zeroed: bool) -> Result<Box<dyn StackMemory>, wasmtime::Error> {
+        let len = (size as u64).next_multiple_of(PAGE_SIZE);
+        let Some(base) = self.take_from_above(len) else {
+            wasmtime::bail!("no {len} bytes left for a stack in the container's region");
+        };
+        Ok(Box::new(Stack { range: base as usize..(base + len) as usize }))
+    }
+}
+
+// SAFETY: as above.
+unsafe impl StackMemory for Stack {
+    fn top(&self) -> *mut u8 {
+        self.range.end as *mut u8
+    }
+
+    fn range(&self) -> Range<usize> {
+        self.range.clone()
+    }
+
+    fn guard_range(&self) -> Range<*mut u8> {
+        core::ptr::null_mut()..core::ptr::null_mut()
+    }
+}

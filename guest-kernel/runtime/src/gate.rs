@@ -1,0 +1,85 @@
+//! Calls to the nucleus (`sentient_abi::gate`).
+
+use core::arch::asm;
+use sentient_abi::exit::ContainerEnd;
+use sentient_abi::gate::Call;
+use sentient_abi::sentinel::Event;
+
+fn call(call: Call, a: u64, b: u64) -> u64 {
+    let mut result = call as u64;
+    // SAFETY: the gate keeps all registers but those listed, returns here, and touches no memory of ours
+    // but what a call names; each wrapper below names only memory it holds.
+    unsafe {
+        asm!(
+            "syscall",
+            inout("rax") result,
+            inout("rdi") a => _,
+            inout("rsi") b => _,
+            out("rcx") _,
+            out("rdx") _,
+            out("r8") _,
+            out("r9") _,
+            out("r10") _,
+            out("r11") _,
+            options(nostack)
+        );
+    }
+    result
+}
+
+/// The machine is finished.
+pub fn exit(end: ContainerEnd) -> ! {
+    loop {
+        call(Call::Exit, u64::from(end.encode()), 0);
+    }
+}
+
+/// The runtime panicked.
+pub fn panic(message: &[u8]) -> ! {
+    loop {
+        call(Call::Panic, message.as_ptr() as u64, message.len() as u64);
+    }
+}
+
+/// Tells the sentinel device.
+pub fn announce(event: Event) {
+    call(Call::Announce, event as u64, 0);
+}
+
+/// Sleeps until an interrupt has come since the last sleep.
+pub fn idle() {
+    call(Call::Idle, 0, 0);
+}
+
+/// Arms the one-shot timer; 0 disarms it.
+pub fn timer(ticks: u32) {
+    call(Call::Timer, u64::from(ticks), 0);
+}
+
+/// Sends timer interrupts to `entry`, on the stack that ends at `stack_top`. `false` if refused.
+pub fn set_upcall(entry: u64, stack_top: u64) -> bool {
+    call(Call::SetUpcall, entry, stack_top) == 0
+}
+
+/// Unmasks a device's interrupt.
+pub fn enable_interrupt(gsi: u32) {
+    call(Call::EnableInterrupt, u64::from(gsi), 0);
+}
+
+/// Writes to the serial port.
+pub fn serial(bytes: &[u8]) {
+    // The nucleus takes 64 KiB at a time.
+    for chunk in bytes.chunks(1 << 16) {
+        call(Call::Serial, chunk.as_ptr() as u64, chunk.len() as u64);
+    }
+}
+
+/// The real-time clock as `pack_time` packs it; 0 if there is none.
+pub fn real_time_clock() -> u64 {
+    call(Call::RealTimeClock, 0, 0)
+}
+
+/// The clocks' rates as `pack_rates` packs them; 0 if they cannot be measured.
+pub fn measure_clocks() -> u64 {
+    call(Call::MeasureClocks, 0, 0)
+}

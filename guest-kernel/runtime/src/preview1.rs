@@ -1,0 +1,198 @@
+//! WASI preview 1: the functions of `sentient-wasi`, given to wasmtime.
+//!
+//! Only what a module imports is defined: defining all 46 would cost more than starting the container.
+
+use crate::console::{self, InputState};
+use crate::container::State;
+use crate::{clock, cpu_limit, random, wait};
+use alloc::boxed::Box;
+use sentient_abi::boot_module::container_flags;
+use sentient_abi::stdio::FrameKind;
+use sentient_wasi::{Clock, Errno, Host, Outcome, Readiness, Stream, StreamError, Wait, Wasi};
+use wasmtime::{Caller, Extern, Linker};
+
+/// The module name that programs import from.
+const MODULE: &str = "wasi_snapshot_preview1";
+
+/// The runtime's side of the WASI layer.
+pub struct Streams {
+    /// The container's index: frames carry it.
+    pub container: u32,
+    /// Bits of `container_flags`.
+    pub flags: u32,
+}
+
+impl Streams {
+    fn is_terminal(&self, flag: u32) -> bool {
+        self.flags & flag != 0
+    }
+}
+
+impl Host for Streams {
+    fn clock_ns(&mut self, clock: Clock) -> u64 {
+        match clock {
+            Clock::Realtime => clock::wall_ns(),
+            Clock::Monotonic => clock::monotonic_ns(),
+            Clock::ProcessCpu | Clock::ThreadCpu => cpu_limit::used_ns(),
+        }
+    }
+
+    fn clock_resolution_ns(&mut self, _clock: Clock) -> u64 {
+        1
+    }
+
+    fn random(&mut self, buffer: &mut [u8]) {
+        random::fill(buffer);
+    }
+
+    fn write(&mut self, stream: Stream, bytes: &[u8]) -> Result<usize, StreamError> {
+        let kind = match stream {
+            Stream::Stdout => FrameKind::Stdout,
+            Stream::Stderr => FrameKind::Stderr,
+        };
+        match console::write(kind, self.container, bytes) {
+            0 => Err(StreamError::WouldBlock),
+            taken => Ok(taken),
+        }
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, StreamError> {
+        match console::input_state(self.container) {
+            InputState::Ready(_) => Ok(console::read(buffer)),
+            InputState::Empty => Err(StreamError::WouldBlock),
+            InputState::Ended => Ok(0),
+        }
+    }
+
+    fn stdin_ready(&mut self) -> Readiness {
+        match console::input_state(self.container) {
+            InputState::Ready(bytes) => Readiness::Ready(bytes as u64),
+            InputState::Empty => Readiness::NotReady,
+            InputState::Ended => Readiness::Closed,
+        }
+    }
+
+    fn output_ready(&mut self, _stream: Stream) -> Readiness {
+        match console::output_room() {
+            0 => Readiness::NotReady,
+            room => Readiness::Ready(room as u64),
+        }
+    }
+
+    fn stdin_is_terminal(&mut self) -> bool {
+        self.is_terminal(container_flags::STDIN_TERMINAL)
+    }
+
+    fn output_is_terminal(&mut self, stream: Stream) -> bool {
+        self.is_terminal(match stream {
+            Stream::Stdout => container_flags::STDOUT_TERMINAL,
+            Stream::Stderr => container_flags::STDERR_TERMINAL,
+        })
+    }
+}
+
+/// Why a host function stops the container; found again in the error wasmtime returns.
+#[derive(Debug)]
+pub enum Stop {
+    /// `proc_exit`.
+    Exit(u32),
+    /// The CPU time limit.
+    CpuLimit,
+}
+
+impl core::fmt::Display for Stop {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Exit(code) => write!(f, "exited with {code}"),
+            Self::CpuLimit => f.write_str("the CPU time limit is reached"),
+        }
+    }
+}
+
+impl core::error::Error for Stop {}
+
+/// Makes one call of the layer on the module's memory.
+fn call(
+    caller: &mut Caller<'_, State>,
+    function: impl FnOnce(&mut Wasi, &mut Streams, &mut [u8]) -> Outcome,
+) -> Result<Outcome, wasmtime::Error> {
+    if cpu_limit::is_exceeded() {
+        return Err(wasmtime::Error::new(Stop::CpuLimit));
+    }
+    let memory = match caller.data().memory {
+        Some(memory) => memory,
+        None => {
+            let Some(Extern::Memory(memory)) = caller.get_export("memory") else {
+                wasmtime::bail!("the module calls WASI but exports no memory named `memory`");
+            };
+            caller.data_mut().memory = Some(memory);
+            memory
+        }
+    };
+    let (bytes, state) = memory.data_and_store_mut(caller);
+    Ok(function(&mut state.wasi, &mut state.streams, bytes))
+}
+
+fn finish<R: From<Errno>>(outcome: Outcome) -> Result<Result<R, Wait>, wasmtime::Error> {
+    match outcome {
+        Outcome::Done(errno) => Ok(Ok(R::from(errno))),
+        Outcome::Block(wait) => Ok(Err(wait)),
+        Outcome::Exit(code) => Err(wasmtime::Error::new(Stop::Exit(code))),
+    }
+}
+
+/// Functions that may wait. All others answer at once.
+const WAITING: [&str; 5] = ["fd_read", "fd_write", "poll_oneoff", "sched_yield", "fd_pread"];
+
+/// Defines the function a module imports; `false` if there is none of that name.
+///
+/// # Errors
+/// wasmtime's, if it cannot allocate.
+pub fn define(linker: &mut Linker<State>, module: &str, name: &str) -> Result<bool, wasmtime::Error> {
+    if module != MODULE {
+        return Ok(false);
+    }
+    macro_rules! define {
+        ($($function:ident($($parameter:ident: $type:ty),*) -> $result:ty;)*) => {
+            match name {
+                $(stringify!($function) if WAITING.contains(&name) => {
+                    linker.func_wrap_async(
+                        MODULE,
+                        name,
+                        |mut caller: Caller<'_, State>, ($($parameter,)*): ($($type,)*)| {
+                            Box::new(async move {
+                                loop {
+                                    let outcome = call(&mut caller, |wasi, streams, memory| {
+                                        wasi.$function(streams, memory $(, $parameter)*)
+                                    })?;
+                                    match finish::<$result>(outcome)? {
+                                        Ok(result) => return Ok(result),
+                                        Err(wait) => {
+                                            let container = caller.data().streams.container;
+                                            wait::for_container(container, wait).await;
+                                        }
+                                    }
+                                }
+                            })
+                        },
+                    )?;
+                    true
+                })*
+                $(stringify!($function) => {
+                    linker.func_wrap(MODULE, name, |mut caller: Caller<'_, State> $(, $parameter: $type)*| {
+                        let outcome = call(&mut caller, |wasi, streams, memory| {
+                            wasi.$function(streams, memory $(, $parameter)*)
+                        })?;
+                        match finish::<$result>(outcome)? {
+                            Ok(result) => Ok::<$result, wasmtime::Error>(result),
+                            Err(_) => Ok(<$result>::from(Errno::Again)),
+                        }
+                    })?;
+                    true
+                })*
+                _ => false,
+            }
+        };
+    }
+    Ok(sentient_wasi::for_each_function!(define))
+}

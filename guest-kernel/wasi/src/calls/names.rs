@@ -1,0 +1,155 @@
+//! Making, moving and removing names: `path_create_directory`, `path_remove_directory`,
+//! `path_unlink_file`, `path_rename`, `path_link`, `path_symlink`.
+
+use crate::errno::Errno;
+use crate::flags;
+use crate::fs::Last;
+use crate::host::{Clock, Host};
+use crate::memory;
+use crate::outcome::Outcome;
+use crate::rights;
+use crate::wasi::Wasi;
+
+impl Wasi {
+    /// `path_create_directory` (`mkdirat`). `EEXIST` whatever is there, be it a link that leads
+    /// nowhere.
+    pub fn path_create_directory(
+        &mut self,
+        host: &mut (impl Host + ?Sized),
+        mem: &mut [u8],
+        fd: u32,
+        path: u32,
+        path_len: u32,
+    ) -> Outcome {
+        self.answer(|wasi| {
+            let start = wasi.changeable(fd, rights::PATH_CREATE_DIRECTORY)?;
+            let entry = wasi
+                .walk(mem, start, (path, path_len), Last::Name)?
+                .entry(Errno::Exist)?;
+            wasi.fs
+                .create_directory(&entry, host.clock_ns(Clock::Realtime))?;
+            Ok(())
+        })
+    }
+
+    /// `path_remove_directory` (`unlinkat` with `AT_REMOVEDIR`). `ENOTEMPTY`; `ENOTDIR` for
+    /// anything else, a link to a directory too; `EINVAL` for a path that ends in `.` or `..`.
+    pub fn path_remove_directory(
+        &mut self,
+        host: &mut (impl Host + ?Sized),
+        mem: &mut [u8],
+        fd: u32,
+        path: u32,
+        path_len: u32,
+    ) -> Outcome {
+        self.answer(|wasi| {
+            let start = wasi.changeable(fd, rights::PATH_REMOVE_DIRECTORY)?;
+            let entry = wasi
+                .walk(mem, start, (path, path_len), Last::Name)?
+                .entry(Errno::Inval)?;
+            Ok(wasi
+                .fs
+                .remove_directory(&entry, host.clock_ns(Clock::Realtime))?)
+        })
+    }
+
+    /// `path_unlink_file` (`unlinkat`): an open file lives on without its name. `EISDIR` for a
+    /// directory.
+    pub fn path_unlink_file(
+        &mut self,
+        host: &mut (impl Host + ?Sized),
+        mem: &mut [u8],
+        fd: u32,
+        path: u32,
+        path_len: u32,
+    ) -> Outcome {
+        self.answer(|wasi| {
+            let start = wasi.changeable(fd, rights::PATH_UNLINK_FILE)?;
+            let entry = wasi
+                .walk(mem, start, (path, path_len), Last::Name)?
+                .entry(Errno::Isdir)?;
+            Ok(wasi.fs.unlink(&entry, host.clock_ns(Clock::Realtime))?)
+        })
+    }
+
+    /// `path_rename` (`renameat`): a file over a file, a directory over an empty one; nothing
+    /// happens if both names are the same file. `EINVAL` for a directory into itself and for a path
+    /// that ends in `.` or `..`; `EISDIR`, `ENOTDIR`, `ENOTEMPTY` as POSIX has them.
+    pub fn path_rename(
+        &mut self,
+        host: &mut (impl Host + ?Sized),
+        mem: &mut [u8],
+        fd: u32,
+        old_path: u32,
+        old_path_len: u32,
+        new_fd: u32,
+        new_path: u32,
+        new_path_len: u32,
+    ) -> Outcome {
+        self.answer(|wasi| {
+            let from = wasi.changeable(fd, rights::PATH_RENAME_SOURCE)?;
+            let to = wasi.changeable(new_fd, rights::PATH_RENAME_TARGET)?;
+            let old = wasi
+                .walk(mem, from, (old_path, old_path_len), Last::Name)?
+                .entry(Errno::Inval)?;
+            let new = wasi
+                .walk(mem, to, (new_path, new_path_len), Last::Name)?
+                .entry(Errno::Inval)?;
+            Ok(wasi.fs.rename(&old, &new, host.clock_ns(Clock::Realtime))?)
+        })
+    }
+
+    /// `path_link` (`linkat`): one more name for a file, or for a symbolic link unless it is
+    /// followed. `EPERM` for a directory, `EXDEV` out of a read-only preopen into a writable one.
+    pub fn path_link(
+        &mut self,
+        host: &mut (impl Host + ?Sized),
+        mem: &mut [u8],
+        old_fd: u32,
+        old_flags: u32,
+        old_path: u32,
+        old_path_len: u32,
+        new_fd: u32,
+        new_path: u32,
+        new_path_len: u32,
+    ) -> Outcome {
+        self.answer(|wasi| {
+            let (source, from) = wasi.base(old_fd, rights::PATH_LINK_SOURCE)?;
+            let to = wasi.changeable(new_fd, rights::PATH_LINK_TARGET)?;
+            source.writable().map_err(|_| Errno::Xdev)?;
+            let last = Last::from_follow(flags::lookup_follow(old_flags)?);
+            let target = wasi.walk(mem, from, (old_path, old_path_len), last)?;
+            let inode = wasi.fs.existing(&target)?;
+            let entry = wasi
+                .walk(mem, to, (new_path, new_path_len), Last::Name)?
+                .entry(Errno::Exist)?;
+            Ok(wasi
+                .fs
+                .link(&entry, inode, host.clock_ns(Clock::Realtime))?)
+        })
+    }
+
+    /// `path_symlink` (`symlinkat`): a link that leads to `old_path`, there or not. `EPERM` for an
+    /// absolute one, which nothing could follow.
+    pub fn path_symlink(
+        &mut self,
+        host: &mut (impl Host + ?Sized),
+        mem: &mut [u8],
+        old_path: u32,
+        old_path_len: u32,
+        fd: u32,
+        new_path: u32,
+        new_path_len: u32,
+    ) -> Outcome {
+        self.answer(|wasi| {
+            let start = wasi.changeable(fd, rights::PATH_SYMLINK)?;
+            let target = memory::bytes(mem, old_path, old_path_len)?;
+            let entry = wasi
+                .walk(mem, start, (new_path, new_path_len), Last::Name)?
+                .entry(Errno::Exist)?;
+            Ok(wasi
+                .fs
+                .create_symlink(&entry, target, host.clock_ns(Clock::Realtime))?)
+        })
+    }
+}

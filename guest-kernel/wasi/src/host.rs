@@ -1,0 +1,101 @@
+//! What the crate needs from whoever runs it: clocks, entropy and the three standard streams.
+
+/// A clock a module may ask for (`typenames.witx`, `$clockid`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// Nanoseconds since 1970-01-01T00:00:00Z. May jump, for instance after a snapshot is restored.
+    Realtime,
+    /// Never goes back; its zero means nothing. Every [`Wait`](crate::Wait) is in this clock.
+    Monotonic,
+    /// Processor time used by the container.
+    ProcessCpu,
+    /// Processor time used by the calling thread: a container has one, so it equals `ProcessCpu`.
+    ThreadCpu,
+}
+
+impl Clock {
+    /// The clock with this `$clockid`, if there is one.
+    pub(crate) fn from_id(id: u32) -> Option<Self> {
+        match id {
+            0 => Some(Self::Realtime),
+            1 => Some(Self::Monotonic),
+            2 => Some(Self::ProcessCpu),
+            3 => Some(Self::ThreadCpu),
+            _ => None,
+        }
+    }
+}
+
+/// A standard stream the container writes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Descriptor 1.
+    Stdout,
+    /// Descriptor 2.
+    Stderr,
+}
+
+/// Why a stream moved no bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamError {
+    /// Nothing can move now; the call is answered with [`Outcome::Block`](crate::Outcome::Block),
+    /// or with `EAGAIN` on a descriptor in non-blocking mode.
+    WouldBlock,
+    /// The other end is gone for good: `EPIPE` for a writer, end of file for a reader.
+    Closed,
+}
+
+/// What `poll_oneoff` learns of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// A read or write would block.
+    NotReady,
+    /// A read or write moves something now: about this many bytes.
+    Ready(u64),
+    /// The other end is gone: a read or write is answered at once, with end of file or `EPIPE`.
+    Closed,
+}
+
+/// The kernel's side of the layer. The guest kernel's runtime implements it, tests implement it.
+///
+/// Nothing here may block: whatever cannot be done now is refused, the crate answers
+/// [`Outcome::Block`](crate::Outcome::Block), and the caller waits where it can run other
+/// containers.
+pub trait Host {
+    /// The time of a clock, in nanoseconds.
+    fn clock_ns(&mut self, clock: Clock) -> u64;
+
+    /// The resolution of a clock, in nanoseconds; not zero (`clock_res_get` in the witx). A zero is
+    /// reported as 1.
+    fn clock_resolution_ns(&mut self, clock: Clock) -> u64;
+
+    /// Fills `buf` with random bytes fit for keys.
+    fn random(&mut self, buf: &mut [u8]);
+
+    /// Takes bytes that the container wrote, straight out of its memory; may take fewer than
+    /// offered. Never called with an empty slice. Taking none of them counts as
+    /// [`StreamError::WouldBlock`].
+    ///
+    /// # Errors
+    /// [`StreamError`]: nothing was taken.
+    fn write(&mut self, stream: Stream, bytes: &[u8]) -> Result<usize, StreamError>;
+
+    /// Puts standard input straight into the container's memory; `Ok(0)` is the end of file. Never
+    /// called with an empty slice.
+    ///
+    /// # Errors
+    /// [`StreamError`]: nothing was put; [`StreamError::Closed`] means the end of file as well.
+    fn read(&mut self, buf: &mut [u8]) -> Result<usize, StreamError>;
+
+    /// Whether [`Host::read`] would answer now, and with how many bytes.
+    fn stdin_ready(&mut self) -> Readiness;
+
+    /// Whether [`Host::write`] would take something now, and how many bytes.
+    fn output_ready(&mut self, stream: Stream) -> Readiness;
+
+    /// Whether standard input is a terminal, for `isatty`.
+    fn stdin_is_terminal(&mut self) -> bool;
+
+    /// Whether the stream is a terminal, for `isatty`.
+    fn output_is_terminal(&mut self, stream: Stream) -> bool;
+}

@@ -1,0 +1,182 @@
+//! Compiled images on disk.
+//!
+//! An entry is named by SHA3-256 of the module and of everything that decides how it is compiled: the
+//! guest kernel's digest stands for that, since the kernel holds the same settings and the same wasmtime.
+//! An entry carries a digest of its contents: one that does not match is a damaged or poisoned file, and
+//! is compiled anew. Nothing depends on the cache being there.
+
+use crate::compile::{CompileError, CompiledImage, compile};
+use crate::kernel::EMBEDDED_DIGEST;
+use sha3::{Digest, Sha3_256};
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+const MAGIC: &[u8; 8] = b"SENTIMG1";
+/// Magic, digest, then three 64-bit numbers: the code's start and end, and the memory minimum.
+const HEADER_LEN: usize = 8 + 32 + 24;
+
+/// Whether an image came from the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// It was there.
+    Cached,
+    /// It was compiled now.
+    Compiled,
+    /// An entry was there but not whole; it was compiled now and the entry replaced.
+    Rebuilt,
+}
+
+/// The folder of compiled images.
+#[derive(Clone, Debug)]
+pub struct ImageCache {
+    folder: Option<PathBuf>,
+}
+
+impl ImageCache {
+    /// A cache in `folder`, which need not exist; `None` for no cache.
+    #[must_use]
+    pub fn new(folder: Option<PathBuf>) -> Self {
+        Self { folder }
+    }
+
+    /// The image of a module.
+    ///
+    /// # Errors
+    /// [`CompileError`] if the module cannot be compiled. Trouble with the cache is logged, not an error.
+    pub fn image(&self, wasm: &[u8]) -> Result<(CompiledImage, Origin), CompileError> {
+        let Some(folder) = &self.folder else { return Ok((compile(wasm)?, Origin::Compiled)) };
+        let path = folder.join(format!("{}.cwasm", key(wasm)));
+        let origin = match read(&path) {
+            Ok(image) => return Ok((image, Origin::Cached)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Origin::Compiled,
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "a cached image cannot be used; it is compiled anew");
+                Origin::Rebuilt
+            }
+        };
+        let image = compile(wasm)?;
+        if let Err(error) = store(folder, &path, &image) {
+            tracing::warn!(path = %path.display(), %error, "the compiled image could not be cached");
+        }
+        Ok((image, origin))
+    }
+
+    /// The file of a module's image, whether or not it exists.
+    #[must_use]
+    pub fn path(&self, wasm: &[u8]) -> Option<PathBuf> {
+        Some(self.folder.as_ref()?.join(format!("{}.cwasm", key(wasm))))
+    }
+}
+
+fn key(wasm: &[u8]) -> String {
+    let mut hash = Sha3_256::new();
+    hash.update(b"sentientos compiled image 1\0");
+    hash.update(EMBEDDED_DIGEST.as_bytes());
+    hash.update(wasm);
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn read(path: &Path) -> io::Result<CompiledImage> {
+    let metadata = fs::symlink_metadata(path)?;
+    let ours = our_uid() == metadata.uid() && metadata.is_file() && metadata.mode() & 0o022 == 0;
+    if !ours {
+        return Err(io::Error::other("it is not a file that only its owner, this user, can write"));
+    }
+    let bytes = fs::read(path)?;
+    parse(&bytes).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "its digest does not match its contents"))
+}
+
+fn our_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+fn parse(bytes: &[u8]) -> Option<CompiledImage> {
+    let rest = bytes.strip_prefix(MAGIC)?;
+    let (digest, contents) = rest.split_at_checked(32)?;
+    if blake3::hash(contents).as_bytes() != digest {
+        return None;
+    }
+    let number = |at: usize| Some(u64::from_le_bytes(contents.get(at..at + 8)?.try_into().ok()?));
+    let (start, end, memory_minimum) = (number(0)?, number(8)?, number(16)?);
+    Some(CompiledImage { bytes: contents.get(24..)?.to_vec(), exec: start..end, memory_minimum })
+}
+
+fn encode(image: &CompiledImage) -> Vec<u8> {
+    let mut contents = Vec::with_capacity(24 + image.bytes.len());
+    for number in [image.exec.start, image.exec.end, image.memory_minimum] {
+        contents.extend_from_slice(&number.to_le_bytes());
+    }
+    contents.extend_from_slice(&image.bytes);
+    let mut bytes = Vec::with_capacity(HEADER_LEN + image.bytes.len());
+    bytes.extend_from_slice(MAGIC);
+    bytes.extend_from_slice(blake3::hash(&contents).as_bytes());
+    bytes.extend_from_slice(&contents);
+    bytes
+}
+
+/// Written beside, then renamed: a reader finds the old entry, or the new one whole. Not synced: a lost
+/// entry is compiled again, a torn one does not match its digest.
+fn store(folder: &Path, path: &Path, image: &CompiledImage) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(&encode(image))?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use super::*;
+
+    const EMPTY: &[u8] = b"\0asm\x01\0\0\0";
+
+    fn cache() -> (tempfile::TempDir, ImageCache) {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = ImageCache::new(Some(folder.path().join("images")));
+        (folder, cache)
+    }
+
+    #[test]
+    fn the_second_time_an_image_comes_from_the_cache_unchanged() {
+        let (_folder, cache) = cache();
+        let (first, origin) = cache.image(EMPTY).unwrap();
+        assert_eq!(origin, Origin::Compiled);
+        let (second, origin) = cache.image(EMPTY).unwrap();
+        assert_eq!(origin, Origin::Cached);
+        assert_eq!(first, second);
+    }
+
+    #[test]
+    fn a_poisoned_entry_is_found_and_rebuilt() {
+        let (_folder, cache) = cache();
+        let (first, _) = cache.image(EMPTY).unwrap();
+        let path = cache.path(EMPTY).unwrap();
+        for position in [0, 9, 41, 200] {
+            let mut bytes = fs::read(&path).unwrap();
+            bytes[position] ^= 1;
+            fs::write(&path, bytes).unwrap();
+            let (again, origin) = cache.image(EMPTY).unwrap();
+            assert_eq!((origin, &again), (Origin::Rebuilt, &first), "a flipped bit at {position}");
+            assert_eq!(cache.image(EMPTY).unwrap().1, Origin::Cached);
+        }
+    }
+
+    #[test]
+    fn an_entry_that_others_can_write_is_not_trusted() {
+        use std::os::unix::fs::PermissionsExt;
+        let (_folder, cache) = cache();
+        cache.image(EMPTY).unwrap();
+        let path = cache.path(EMPTY).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+        assert_eq!(cache.image(EMPTY).unwrap().1, Origin::Rebuilt);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_costs_time_and_nothing_else() {
+        let cache = ImageCache::new(Some(PathBuf::from("/proc/nowhere")));
+        assert_eq!(cache.image(EMPTY).unwrap().1, Origin::Compiled);
+    }
+}

@@ -1,0 +1,144 @@
+//! The guest kernel as one file: an ELF with its BLAKE3 digest behind it.
+
+use sentient_abi::ABI_VERSION;
+use sentient_abi::kernel_header::{KernelHeader, MAGIC};
+use std::borrow::Cow;
+
+/// Before the digest at the end of the file; the build script writes the same.
+const DIGEST_MAGIC: &[u8; 16] = b"SENTIENT-BLAKE3\0";
+const DIGEST_LEN: usize = 32;
+
+/// Offset of the kernel header in the file: the first segment's data, on the first page boundary.
+const HEADER_AT: usize = sentient_abi::PAGE_SIZE as usize;
+
+static EMBEDDED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kernel.elf"));
+
+/// The embedded kernel's digest, in hexadecimal.
+pub const EMBEDDED_DIGEST: &str = env!("SENTIENT_KERNEL_DIGEST");
+
+/// Why a kernel image is refused.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum KernelError {
+    /// It does not end with a digest.
+    #[error("the kernel image ({len} bytes) carries no digest: it is cut short, or not a SentientOS kernel")]
+    NoDigest {
+        /// Its length in bytes.
+        len: usize,
+    },
+    /// Its digest is not that of its contents.
+    #[error("the kernel image is damaged: its contents hash to {found}, its digest says {expected}; build or fetch it again")]
+    Damaged {
+        /// BLAKE3 of the contents, hexadecimal.
+        found: String,
+        /// The digest it carries, hexadecimal.
+        expected: String,
+    },
+    /// It is no kernel of ours.
+    #[error("the kernel image has no kernel header where one must be: not a SentientOS kernel")]
+    NoHeader,
+    /// It was built for another version of the interface between VMM and guest.
+    #[error("the kernel image speaks ABI version {found}, this VMM speaks {ABI_VERSION}: use the kernel that came with it")]
+    Version {
+        /// The kernel's ABI version.
+        found: u32,
+    },
+}
+
+/// A kernel image whose digest and version have been checked.
+#[derive(Clone, Debug)]
+pub struct KernelImage {
+    elf: Cow<'static, [u8]>,
+    header: KernelHeader,
+}
+
+impl KernelImage {
+    /// The kernel this program was built with.
+    ///
+    /// # Errors
+    /// [`KernelError`] if the program file is damaged.
+    pub fn embedded() -> Result<Self, KernelError> {
+        Self::check(Cow::Borrowed(EMBEDDED))
+    }
+
+    /// A kernel from elsewhere.
+    ///
+    /// # Errors
+    /// See [`KernelError`].
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, KernelError> {
+        Self::check(Cow::Owned(bytes))
+    }
+
+    fn check(bytes: Cow<'static, [u8]>) -> Result<Self, KernelError> {
+        let len = bytes.len();
+        let split = len.checked_sub(DIGEST_MAGIC.len() + DIGEST_LEN).ok_or(KernelError::NoDigest { len })?;
+        let (contents, trailer) = bytes.split_at(split);
+        let expected = trailer.strip_prefix(DIGEST_MAGIC).ok_or(KernelError::NoDigest { len })?;
+        let found = blake3::hash(contents);
+        if found.as_bytes() != expected {
+            return Err(KernelError::Damaged { found: found.to_hex().to_string(), expected: hex(expected) });
+        }
+        let header = contents.get(HEADER_AT..).and_then(KernelHeader::parse);
+        let header = header.filter(|header| header.magic == MAGIC).ok_or(KernelError::NoHeader)?;
+        if header.abi_version != ABI_VERSION {
+            return Err(KernelError::Version { found: header.abi_version });
+        }
+        Ok(Self { elf: bytes, header })
+    }
+
+    /// The ELF file, its digest behind it.
+    #[must_use]
+    pub fn elf(&self) -> &[u8] {
+        &self.elf
+    }
+
+    /// The kernel header.
+    #[must_use]
+    pub fn header(&self) -> &KernelHeader {
+        &self.header
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_embedded_kernel_is_whole() {
+        let kernel = KernelImage::embedded().unwrap();
+        assert_eq!(kernel.header().abi_version, ABI_VERSION);
+        assert_eq!(kernel.header().segments().count(), 7);
+    }
+
+    #[test]
+    fn any_flipped_bit_is_found() {
+        for position in [0, 5000, EMBEDDED.len() / 2, EMBEDDED.len() - 40, EMBEDDED.len() - 1] {
+            let mut bad = EMBEDDED.to_vec();
+            bad[position] ^= 0x10;
+            let refused = KernelImage::from_bytes(bad).unwrap_err();
+            assert!(matches!(refused, KernelError::Damaged { .. } | KernelError::NoDigest { .. }), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_kernel_cut_short_is_refused() {
+        for len in [0, 47, 4096, EMBEDDED.len() - 1] {
+            assert!(KernelImage::from_bytes(EMBEDDED[..len].to_vec()).is_err());
+        }
+    }
+
+    #[test]
+    fn a_kernel_of_another_version_is_named() {
+        let contents = EMBEDDED.len() - DIGEST_MAGIC.len() - DIGEST_LEN;
+        let mut other = EMBEDDED[..contents].to_vec();
+        other[HEADER_AT + 8] = 99;
+        let digest = blake3::hash(&other);
+        other.extend_from_slice(DIGEST_MAGIC);
+        other.extend_from_slice(digest.as_bytes());
+        assert_eq!(KernelImage::from_bytes(other).unwrap_err(), KernelError::Version { found: 99 });
+    }
+}
