@@ -128,6 +128,13 @@ impl<'a> BootModule<'a> {
         self.entries().find(|entry| entry.kind == kind && entry.index == index)
     }
 
+    /// Where the images' code lies: whole pages, as offsets from the start of the module.
+    pub fn code_ranges(&self) -> impl Iterator<Item = core::ops::Range<u64>> + use<'a> {
+        let code = self.entries().filter(|entry| entry.kind == EntryKind::Image && entry.exec_len > 0);
+        // Within the module, so that rounding up cannot wrap.
+        code.map(|entry| entry.exec_offset..(entry.exec_offset + entry.exec_len).next_multiple_of(PAGE_SIZE))
+    }
+
     /// An entry's bytes.
     #[must_use]
     pub fn data(&self, entry: &Entry) -> Option<&'a [u8]> {
@@ -289,6 +296,7 @@ mod build {
         count: u32,
         end: u64,
         pieces: Vec<Piece<'a>>,
+        code: Vec<core::ops::Range<u64>>,
     }
 
     impl<'a> ModuleBuilder<'a> {
@@ -299,7 +307,7 @@ mod build {
             let _ = write_u64(&mut header, 0, MAGIC);
             let _ = write_u32(&mut header, 8, ABI_VERSION);
             let _ = write_u32(&mut header, 12, flags);
-            Self { end: header.len() as u64, header, count: 0, pieces: Vec::new() }
+            Self { end: header.len() as u64, header, count: 0, pieces: Vec::new(), code: Vec::new() }
         }
 
         /// Adds an entry of bytes; `None` if the module is full.
@@ -338,6 +346,8 @@ mod build {
             if !exec.is_empty() {
                 write_u64(&mut self.header, at + 24, offset.checked_add(exec.start)?)?;
                 write_u64(&mut self.header, at + 32, exec.end - exec.start)?;
+                let end = offset.checked_add(exec.end)?.checked_next_multiple_of(PAGE_SIZE)?;
+                self.code.push(offset + exec.start..end);
             } else if kind == EntryKind::Image {
                 write_u64(&mut self.header, at + 24, offset)?;
             }
@@ -345,6 +355,11 @@ mod build {
             self.end = end;
             self.pieces.push(Piece { offset, bytes });
             Some(())
+        }
+
+        /// Where the code of the images so far lies, as offsets from the start of the module.
+        pub fn code_ranges(&self) -> impl Iterator<Item = core::ops::Range<u64>> + use<> {
+            self.code.clone().into_iter()
         }
 
         /// Bytes of the module so far.

@@ -68,6 +68,8 @@ pub const GUEST_HALT: u8 = 111;
 pub const TRIPLE_FAULT: u8 = 112;
 /// KVM could not go on with the guest.
 pub const KVM_INTERNAL: u8 = 113;
+/// The guest broke the protocol of a device.
+pub const DEVICE_VIOLATION: u8 = 114;
 /// `--timeout` ran out; the code of coreutils' `timeout`.
 pub const TIMEOUT: u8 = 124;
 /// `sentctl` itself failed: bad arguments for the machine, no KVM, input and output errors.

@@ -15,7 +15,7 @@
 //! 4 GiB            more memory for containers, on large machines
 //! ```
 
-use crate::boot_module::{BootModule, EntryKind};
+use core::ops::Range;
 use crate::kernel_header::{KernelHeader, Segment};
 use crate::paging::{Mapper, PagingError, TableMemory, tables_needed};
 use crate::region::{RegionKind, RegionTable, access};
@@ -195,25 +195,25 @@ fn push(table: &mut RegionTable, kind: RegionKind, base: u64, len: u64, allowed:
     table.push(kind, base, len, allowed).ok_or(LayoutError::TooManyRegions)
 }
 
-/// Builds the page tables for a planned table: every region with its own rights, the code of the boot
-/// module's images executable, device registers. Gives the root's address, for CR3.
+/// Builds the page tables for a planned table: every region with its own rights, device registers, and
+/// within the boot module `code` (ascending ranges of whole pages, from its start) executable. Gives the
+/// root's address, for CR3.
 ///
 /// # Errors
 /// See [`LayoutError`].
 pub fn build_page_tables<M: TableMemory>(
     table: &RegionTable,
-    module: &BootModule<'_>,
+    code: impl Iterator<Item = Range<u64>>,
     virtio_devices: u64,
     memory: M,
 ) -> Result<u64, LayoutError> {
     let pool = table.find(RegionKind::PageTables).ok_or(LayoutError::TooLittleRam)?;
     let mut mapper = Mapper::new(memory, pool.base, pool.len)?;
-    for region in table.iter() {
-        if region.kind == RegionKind::BootModule as u32 {
-            map_module(&mut mapper, region.base, region.len, module)?;
-        } else {
-            mapper.map(region.base, region.len, region.access)?;
-        }
+    for region in table.iter().filter(|region| region.kind != RegionKind::BootModule as u32) {
+        mapper.map(region.base, region.len, region.access)?;
+    }
+    if let Some(module) = table.find(RegionKind::BootModule) {
+        map_module(&mut mapper, module.base, module.len, code)?;
     }
     if virtio_devices > 0 {
         let registers = access::WRITE | access::USER | access::DEVICE;
@@ -228,16 +228,15 @@ fn map_module<M: TableMemory>(
     mapper: &mut Mapper<M>,
     base: u64,
     len: u64,
-    module: &BootModule<'_>,
+    code: impl Iterator<Item = Range<u64>>,
 ) -> Result<(), LayoutError> {
     let mut done = 0;
-    for entry in module.entries().filter(|entry| entry.kind == EntryKind::Image && entry.exec_len > 0) {
-        let code_end = crate::page_align_up(entry.exec_offset + entry.exec_len).ok_or(PagingError::BadRange)?;
-        // Entries ascend as a builder writes them; one that does not would map a page twice.
-        let plain = entry.exec_offset.checked_sub(done).ok_or(PagingError::AlreadyMapped)?;
+    for Range { start, end } in code {
+        // A range that does not ascend would map a page twice.
+        let plain = start.checked_sub(done).ok_or(PagingError::AlreadyMapped)?;
         mapper.map(base + done, plain, access::USER)?;
-        mapper.map(base + entry.exec_offset, code_end - entry.exec_offset, access::USER | access::EXECUTE)?;
-        done = code_end;
+        mapper.map(base + start, end.saturating_sub(start), access::USER | access::EXECUTE)?;
+        done = end;
     }
     let rest = len.checked_sub(done).ok_or(PagingError::BadRange)?;
     mapper.map(base + done, rest, access::USER)?;
@@ -248,7 +247,7 @@ fn map_module<M: TableMemory>(
 mod tests {
     extern crate std;
     use super::*;
-    use crate::boot_module::ModuleBuilder;
+    use crate::boot_module::{BootModule, ModuleBuilder};
     use crate::kernel_header::{MAGIC, MAX_SEGMENTS};
     use alloc::vec::Vec;
     use std::collections::HashMap;
@@ -320,7 +319,7 @@ mod tests {
                 assert!(pair[0].1 <= pair[1].0, "{mib} MiB: {pair:x?} overlap");
             }
             let mut memory = Memory(HashMap::new());
-            build_page_tables(&table, &module, 2, &mut memory).unwrap();
+            build_page_tables(&table, module.code_ranges(), 2, &mut memory).unwrap();
         }
     }
 

@@ -34,7 +34,8 @@ pub fn fuzz_mmio(data: &[u8]) {
 /// A driver of the console, with containers' streams behind it.
 pub fn fuzz_console(data: &[u8]) {
     let mut input = Input(data);
-    let Some((mut transport, memory)) = machine(Console::new(StdioMux::new(Moody::default(), CONTAINERS))) else {
+    let Some((mut transport, memory)) = machine(Console::new(StdioMux::new(Moody::default(), CONTAINERS)))
+    else {
         return;
     };
     while !input.0.is_empty() {

@@ -96,7 +96,12 @@ impl RestoreError {
     }
 
     /// A refused field.
-    pub(crate) fn value(device: &'static str, what: &'static str, found: impl Display, expected: impl Display) -> Self {
+    pub(crate) fn value(
+        device: &'static str,
+        what: &'static str,
+        found: impl Display,
+        expected: impl Display,
+    ) -> Self {
         Self::Value { device, what, found: found.to_string(), expected: expected.to_string() }
     }
 }

@@ -142,7 +142,9 @@ mod tests {
         let mut word = [0; 4];
         sentinel.read(VERSION, &mut word);
         assert_eq!(u32::from_le_bytes(word), ABI_VERSION);
-        for (port, width) in [(EVENT, 4), (EXIT, 4), (PANIC, 4), (VERSION, 1), (VERSION, 2), (VERSION + 1, 4), (0, 4)] {
+        for (port, width) in
+            [(EVENT, 4), (EXIT, 4), (PANIC, 4), (VERSION, 1), (VERSION, 2), (VERSION + 1, 4), (0, 4)]
+        {
             let mut data = vec![0; width];
             sentinel.read(port, &mut data);
             assert_eq!(data, vec![0xff; width], "port {port:#x}, {width} bytes");
@@ -188,7 +190,10 @@ mod tests {
             (BASE - 1, &[1, 0, 0, 0]),
         ] {
             let signal = sentinel.write(port, data);
-            assert!(matches!(signal, Some(Signal::Violation { port: at, .. }) if at == port), "{port:#x} {data:?}");
+            assert!(
+                matches!(signal, Some(Signal::Violation { port: at, .. }) if at == port),
+                "{port:#x} {data:?}"
+            );
         }
         assert!(!sentinel.is_ready());
     }

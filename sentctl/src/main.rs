@@ -1,1 +1,58 @@
-fn main() {}
+//! `sentctl`: the command-line tool of SentientOS.
+//!
+//! Thin: it turns arguments into calls of the crates below it, and what they give into text or JSON. Each
+//! verb is a file in `commands/`; [`cli`] is what the user may type.
+
+mod boot_time;
+mod cli;
+mod commands;
+mod errors;
+mod paths;
+mod units;
+
+use clap::Parser;
+use cli::{Cli, Command};
+use errors::CommandError;
+use std::io::Write;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let started = boot_time::process_start();
+    let cli = Cli::parse();
+    start_logging(&cli);
+    let json = cli.json;
+    let done = match cli.command {
+        Command::Run(run) => commands::run::run(&run, json, started),
+        Command::BootFiles(files) => commands::boot_files::write(&files, json),
+        Command::Bench(bench) => commands::bench::run(&bench, json),
+        Command::Doctor => commands::doctor::run(json),
+        Command::Version => commands::version::run(json),
+        Command::Completions { shell } => commands::completions::run(shell),
+    };
+    done.unwrap_or_else(|error| report(&error, json))
+}
+
+/// An error goes to standard error, as text or as an object.
+fn report(error: &CommandError, json: bool) -> ExitCode {
+    let code = error.process_code();
+    let mut stderr = std::io::stderr().lock();
+    // Nothing is left to do if that fails, too.
+    let _ = if json {
+        let object = serde_json::json!({ "error": { "kind": error.kind(), "message": error.to_string(), "exit_code": code } });
+        writeln!(stderr, "{object}")
+    } else {
+        writeln!(stderr, "sentctl: {error}")
+    };
+    ExitCode::from(code)
+}
+
+/// Logging costs nothing until it is asked for.
+fn start_logging(cli: &Cli) {
+    use std::io::IsTerminal;
+    let Some(level) = cli.log_level else { return };
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::from(level))
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+}

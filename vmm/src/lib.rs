@@ -1,1 +1,37 @@
-//! x
+//! The machine: one KVM virtual machine with one vCPU that boots the SentientOS kernel and runs what the
+//! boot module holds.
+//!
+//! `sentctl` builds a [`MachineConfig`], makes a [`Machine`] of it and runs it to its [`Ended`]. Inside:
+//!
+//! * [`kvm`]: the only place that speaks to `/dev/kvm`; and, with [`memory`], the only one with `unsafe`;
+//! * [`memory`]: guest RAM, backed by a memfd;
+//! * [`handover`]: the kernel, the boot module, region table and page tables, written into RAM;
+//! * [`bus`]: which device answers a port or an address;
+//! * [`streams`]: the process' standard streams as containers' streams;
+//! * [`lifecycle`]: the machine's states and the legal steps between them;
+//! * [`machine`]: the threads and the event loop that tie them together.
+//!
+//! Invariants:
+//!
+//! 1. Whatever the guest does ends the machine at worst, with an [`Ended`] that says what it did. It
+//!    never panics the host, and never blocks it: a guest that does not answer is left behind.
+//! 2. When [`Machine::run`] returns, its threads have ended and everything it has opened is closed; what
+//!    it was given (standard streams, signals) is as it was.
+//! 3. Guest memory is read once per decision, and lengths in it are checked before they are used.
+
+pub mod bus;
+pub mod config;
+pub mod ended;
+pub mod error;
+pub mod handover;
+pub mod host;
+pub mod kvm;
+pub mod lifecycle;
+pub mod machine;
+pub mod memory;
+pub mod streams;
+
+pub use config::{BootProtocol, ContainerRun, MachineConfig};
+pub use ended::Ended;
+pub use error::MachineError;
+pub use machine::{Machine, Report, Stages};

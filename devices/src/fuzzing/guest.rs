@@ -86,7 +86,12 @@ pub(super) struct Moody {
 }
 
 impl StreamSink for Moody {
-    fn write<B: BitmapSlice>(&mut self, container: u32, stream: Stream, bytes: &[VolatileSlice<'_, B>]) -> Written {
+    fn write<B: BitmapSlice>(
+        &mut self,
+        container: u32,
+        stream: Stream,
+        bytes: &[VolatileSlice<'_, B>],
+    ) -> Written {
         assert!(total_len(bytes) > 0, "a sink is never asked to take nothing");
         self.calls = self.calls.wrapping_add(1);
         let limit = match self.calls % 5 {
@@ -137,14 +142,22 @@ pub(super) fn machine<D: VirtioDevice>(device: D) -> Option<(Transport<D>, Arc<G
 fn layouts(queues: u16) -> Vec<QueueLayout> {
     let layout = |queue| {
         let base = 0x1000 * (1 + u64::from(queue));
-        QueueLayout { size: QUEUE_SIZE, descriptor_table: base, driver_ring: base + 0x400, device_ring: base + 0x800 }
+        QueueLayout {
+            size: QUEUE_SIZE,
+            descriptor_table: base,
+            driver_ring: base + 0x400,
+            device_ring: base + 0x800,
+        }
     };
     (0..queues).map(layout).collect()
 }
 
 /// One step of a hostile driver, or of the machine.
-pub(super) fn step<D: VirtioDevice>(input: &mut Input<'_>, transport: &mut Transport<D>, memory: &GuestMemoryMmap)
-where
+pub(super) fn step<D: VirtioDevice>(
+    input: &mut Input<'_>,
+    transport: &mut Transport<D>,
+    memory: &GuestMemoryMmap,
+) where
     D::State: PartialEq + std::fmt::Debug,
 {
     let choice = input.u8();

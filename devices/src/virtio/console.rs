@@ -44,7 +44,10 @@ pub trait ConsoleBackend {
     /// # Errors
     ///
     /// [`ProtocolViolation`] when the bytes are none that the guest may send: the device stops.
-    fn transmit<B: BitmapSlice>(&mut self, bytes: &[VolatileSlice<'_, B>]) -> Result<Transmit, ProtocolViolation>;
+    fn transmit<B: BitmapSlice>(
+        &mut self,
+        bytes: &[VolatileSlice<'_, B>],
+    ) -> Result<Transmit, ProtocolViolation>;
 
     /// Writes bytes for the guest to the start of `into`, which has room for at least one.
     fn receive<B: BitmapSlice>(&mut self, into: &[VolatileSlice<'_, B>]) -> Receive;
@@ -175,7 +178,9 @@ impl<T: ConsoleBackend> Console<T> {
     ) -> Result<Sent, Stop> {
         let mut cursor = SliceCursor::new(bytes);
         if usize::try_from(self.transmit_offset).map_or(true, |taken| taken > cursor.remaining()) {
-            return Err(RingError::Shrunk { head, len: cursor.remaining(), taken: self.transmit_offset }.into());
+            return Err(
+                RingError::Shrunk { head, len: cursor.remaining(), taken: self.transmit_offset }.into()
+            );
         }
         cursor.skip(self.transmit_offset as usize);
         while cursor.remaining() > 0 {
@@ -192,7 +197,8 @@ impl<T: ConsoleBackend> Console<T> {
             cursor.skip(taken);
             *budget -= taken;
             // A chain is shorter than 2^32 bytes (virtio 2.7.5.2), and the queue sees to that.
-            self.transmit_offset = self.transmit_offset.saturating_add(u32::try_from(taken).unwrap_or(u32::MAX));
+            self.transmit_offset =
+                self.transmit_offset.saturating_add(u32::try_from(taken).unwrap_or(u32::MAX));
         }
         Ok(Sent::All)
     }
@@ -259,7 +265,11 @@ impl<T: ConsoleBackend> VirtioDevice for Console<T> {
         &[QUEUE_SIZE, QUEUE_SIZE]
     }
 
-    fn process_queue<M: GuestMemory>(&mut self, queue: u16, ring: &mut Ring<'_, M>) -> Result<Progress, DeviceError> {
+    fn process_queue<M: GuestMemory>(
+        &mut self,
+        queue: u16,
+        ring: &mut Ring<'_, M>,
+    ) -> Result<Progress, DeviceError> {
         let outcome = match queue {
             RECEIVE_QUEUE => self.receive(ring),
             TRANSMIT_QUEUE => self.transmit(ring),
@@ -283,7 +293,11 @@ impl<T: ConsoleBackend> VirtioDevice for Console<T> {
     }
 
     fn save(&self) -> Self::State {
-        ConsoleState { version: STATE_VERSION, transmit_offset: self.transmit_offset, backend: self.backend.save() }
+        ConsoleState {
+            version: STATE_VERSION,
+            transmit_offset: self.transmit_offset,
+            backend: self.backend.save(),
+        }
     }
 
     fn restore(&mut self, state: &Self::State) -> Result<(), RestoreError> {

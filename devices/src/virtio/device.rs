@@ -45,7 +45,11 @@ pub trait VirtioDevice {
     ///
     /// [`DeviceError`] when the device cannot go on: the transport then asks the driver for a reset and
     /// does not call this before it.
-    fn process_queue<M: GuestMemory>(&mut self, queue: u16, ring: &mut Ring<'_, M>) -> Result<Progress, DeviceError>;
+    fn process_queue<M: GuestMemory>(
+        &mut self,
+        queue: u16,
+        ring: &mut Ring<'_, M>,
+    ) -> Result<Progress, DeviceError>;
 
     /// The machine goes on after a pause: whatever blocked before may not block now.
     fn resumed(&mut self) {}

@@ -124,7 +124,8 @@ impl<D: VirtioDevice, A: GuestAddressSpace> MmioTransport<D, A> {
     /// Whether the driver has finished its set-up and neither side has given up.
     #[must_use]
     pub fn is_live(&self) -> bool {
-        self.status & status::DRIVER_OK != 0 && self.status & (status::FAILED | status::DEVICE_NEEDS_RESET) == 0
+        self.status & status::DRIVER_OK != 0
+            && self.status & (status::FAILED | status::DEVICE_NEEDS_RESET) == 0
     }
 
     /// A read by the guest at `offset` from the start of the device's region. Registers are four bytes
@@ -165,7 +166,9 @@ impl<D: VirtioDevice, A: GuestAddressSpace> MmioTransport<D, A> {
             Register::Status => self.status,
             Register::ConfigGeneration => self.config_generation,
             // No shared memory region exists: length and base are all ones (virtio 4.2.2).
-            Register::ShmLenLow | Register::ShmLenHigh | Register::ShmBaseLow | Register::ShmBaseHigh => u32::MAX,
+            Register::ShmLenLow | Register::ShmLenHigh | Register::ShmBaseLow | Register::ShmBaseHigh => {
+                u32::MAX
+            }
             // Write-only, or of a feature that is not offered.
             _ => 0,
         }

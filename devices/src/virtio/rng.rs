@@ -94,7 +94,11 @@ impl<E: Entropy> VirtioDevice for Rng<E> {
         &[QUEUE_SIZE]
     }
 
-    fn process_queue<M: GuestMemory>(&mut self, queue: u16, ring: &mut Ring<'_, M>) -> Result<Progress, DeviceError> {
+    fn process_queue<M: GuestMemory>(
+        &mut self,
+        queue: u16,
+        ring: &mut Ring<'_, M>,
+    ) -> Result<Progress, DeviceError> {
         if queue == REQUEST_QUEUE { self.serve(ring) } else { Ok(Progress::Done) }
     }
 

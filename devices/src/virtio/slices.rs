@@ -154,7 +154,8 @@ mod tests {
         let slices = [VolatileSlice::from(&mut first[..]), VolatileSlice::from(&mut second[..])];
         let mut cursor = SliceCursor::new(&slices);
         cursor.skip(1);
-        let lengths = |window: Vec<VolatileSlice<'_>>| window.iter().map(VolatileSlice::len).collect::<Vec<_>>();
+        let lengths =
+            |window: Vec<VolatileSlice<'_>>| window.iter().map(VolatileSlice::len).collect::<Vec<_>>();
         assert_eq!(lengths(cursor.window(4)), [2, 2]);
         assert_eq!(lengths(cursor.window(2)), [2]);
         assert!(cursor.window(0).is_empty());

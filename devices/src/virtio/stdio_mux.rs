@@ -40,7 +40,12 @@ pub enum Stream {
 pub trait StreamSink {
     /// Takes bytes of one stream: from the start of `bytes`, which are not empty, as many as go without
     /// waiting. The bytes lie in guest memory; what matters is read once.
-    fn write<B: BitmapSlice>(&mut self, container: u32, stream: Stream, bytes: &[VolatileSlice<'_, B>]) -> Written;
+    fn write<B: BitmapSlice>(
+        &mut self,
+        container: u32,
+        stream: Stream,
+        bytes: &[VolatileSlice<'_, B>],
+    ) -> Written;
 
     /// The frame whose payload was just taken is complete. The kernel's log comes in a frame a line.
     fn end_of_frame(&mut self, _container: u32, _stream: Stream) {}
@@ -214,7 +219,10 @@ impl<S: StreamSink> StdioMux<S> {
     }
 
     /// Moves the decoder over the bytes it can deal with now; false when the sink would block.
-    fn decode<B: BitmapSlice>(&mut self, cursor: &mut SliceCursor<'_, '_, B>) -> Result<bool, ProtocolViolation> {
+    fn decode<B: BitmapSlice>(
+        &mut self,
+        cursor: &mut SliceCursor<'_, '_, B>,
+    ) -> Result<bool, ProtocolViolation> {
         match self.incoming {
             Incoming::Header { mut bytes, filled } => {
                 let at = usize::from(filled).min(HEADER_LEN);
@@ -251,7 +259,10 @@ impl<S: StreamSink> StdioMux<S> {
 impl<S: StreamSink> ConsoleBackend for StdioMux<S> {
     type State = StdioMuxState;
 
-    fn transmit<B: BitmapSlice>(&mut self, bytes: &[VolatileSlice<'_, B>]) -> Result<Transmit, ProtocolViolation> {
+    fn transmit<B: BitmapSlice>(
+        &mut self,
+        bytes: &[VolatileSlice<'_, B>],
+    ) -> Result<Transmit, ProtocolViolation> {
         let mut cursor = SliceCursor::new(bytes);
         while cursor.remaining() > 0 {
             if !self.decode(&mut cursor)? {

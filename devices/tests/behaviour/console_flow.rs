@@ -26,7 +26,10 @@ pub struct Recorder {
 impl ConsoleBackend for Recorder {
     type State = ();
 
-    fn transmit<B: BitmapSlice>(&mut self, bytes: &[VolatileSlice<'_, B>]) -> Result<Transmit, ProtocolViolation> {
+    fn transmit<B: BitmapSlice>(
+        &mut self,
+        bytes: &[VolatileSlice<'_, B>],
+    ) -> Result<Transmit, ProtocolViolation> {
         self.calls += 1;
         if self.closed {
             return Ok(Transmit::Closed);

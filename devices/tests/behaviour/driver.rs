@@ -101,6 +101,11 @@ impl<'m> DriverQueue<'m> {
     /// Chains completed since the last call: head and bytes written.
     pub fn take_used(&mut self) -> Vec<(u32, u32)> {
         let mut taken = Vec::new();
+        let completed = self.used.idx().load().wrapping_sub(self.seen);
+        assert!(
+            completed <= self.layout.size,
+            "the device completed {completed} chains, more than there can be"
+        );
         while self.seen != self.used.idx().load() {
             let element = self.used.ring().ref_at(usize::from(self.seen % self.layout.size)).unwrap().load();
             taken.push((element.id(), element.len()));
@@ -141,7 +146,12 @@ pub fn layouts(queues: u16, size: u16) -> Vec<QueueLayout> {
 }
 
 /// A started device that went into service without a handshake.
-pub fn adopted<D: VirtioDevice>(device: D, memory: &Memory, features: u64, size: u16) -> (Transport<D>, Arc<Edges>) {
+pub fn adopted<D: VirtioDevice>(
+    device: D,
+    memory: &Memory,
+    features: u64,
+    size: u16,
+) -> (Transport<D>, Arc<Edges>) {
     let edges = Arc::new(Edges::default());
     let mut transport = MmioTransport::new(device, Arc::clone(memory), edges.clone());
     transport.adopt(VERSION_1 | features, &layouts(transport.queue_count(), size)).unwrap();
@@ -155,7 +165,11 @@ pub fn read<D: VirtioDevice>(transport: &mut Transport<D>, register: Register) -
     u32::from_le_bytes(word)
 }
 
-pub fn write<D: VirtioDevice>(transport: &mut Transport<D>, register: Register, value: u32) -> Option<Notify> {
+pub fn write<D: VirtioDevice>(
+    transport: &mut Transport<D>,
+    register: Register,
+    value: u32,
+) -> Option<Notify> {
     transport.write(register as u64, &value.to_le_bytes())
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use sentient_devices::Lifecycle;
 use sentient_devices::virtio::console::{Console, TRANSMIT_QUEUE};
 use sentient_devices::virtio::device::{Progress, VirtioDevice};
-use sentient_devices::virtio::mmio::registers::{CONFIG_OFFSET, INTERRUPT_USED, NOTIFY_OFFSET, Register, status};
+use sentient_devices::virtio::mmio::registers::{
+    CONFIG_OFFSET, INTERRUPT_USED, NOTIFY_OFFSET, Register, status,
+};
 use sentient_devices::virtio::mmio::state::QueueLayout;
 use sentient_devices::virtio::mmio::{MmioTransport, Notify, TRANSPORT_FEATURES};
 use vm_memory::Bytes;
@@ -16,7 +18,8 @@ use crate::driver::*;
 
 fn console(memory: &Memory) -> (Transport<Console<Recorder>>, Arc<Edges>) {
     let edges = Arc::new(Edges::default());
-    let mut transport = MmioTransport::new(Console::new(Recorder::default()), Arc::clone(memory), edges.clone());
+    let mut transport =
+        MmioTransport::new(Console::new(Recorder::default()), Arc::clone(memory), edges.clone());
     transport.start();
     (transport, edges)
 }
@@ -89,12 +92,20 @@ fn features_that_were_not_offered_are_rejected_and_so_is_a_driver_without_versio
         let now = negotiate(&mut transport, features);
         assert_eq!(now & status::FEATURES_OK != 0, accepted, "{features:#x}");
         let now = set_status(&mut transport, status::DRIVER_OK);
-        assert_eq!(now & status::DRIVER_OK != 0, accepted, "a driver that was rejected cannot go on: {features:#x}");
+        assert_eq!(
+            now & status::DRIVER_OK != 0,
+            accepted,
+            "a driver that was rejected cannot go on: {features:#x}"
+        );
     }
     negotiate(&mut transport, 0);
     write(&mut transport, Register::DriverFeaturesSel, 2);
     write(&mut transport, Register::DriverFeatures, 1);
-    assert_eq!(set_status(&mut transport, status::FEATURES_OK) & status::FEATURES_OK, 0, "bit 64 was not offered");
+    assert_eq!(
+        set_status(&mut transport, status::FEATURES_OK) & status::FEATURES_OK,
+        0,
+        "bit 64 was not offered"
+    );
 }
 
 #[test]

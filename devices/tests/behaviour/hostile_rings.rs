@@ -27,7 +27,11 @@ fn broken_by(prepare: impl FnOnce(&DriverQueue<'_>, &Memory)) -> RingError {
     assert_eq!(transport.notify(TRANSMIT_QUEUE).unwrap(), Progress::Done, "until the reset nothing happens");
     assert_eq!(transport.notify(RECEIVE_QUEUE).unwrap(), Progress::Done);
     write(&mut transport, Register::Status, 0);
-    assert_ne!(negotiate(&mut transport, VERSION_1) & status::FEATURES_OK, 0, "after it the device is as new");
+    assert_ne!(
+        negotiate(&mut transport, VERSION_1) & status::FEATURES_OK,
+        0,
+        "after it the device is as new"
+    );
     error
 }
 
@@ -63,7 +67,9 @@ fn a_head_that_is_no_descriptor_is_refused() {
 #[test]
 fn a_buffer_outside_of_memory_is_refused() {
     let end = MEMORY_LEN as u64;
-    for (address, len) in [(end, 1), (end - 1, 2), (u64::MAX, 1), (u64::MAX, u32::MAX), (0, u32::MAX), (1 << 40, 16)] {
+    for (address, len) in
+        [(end, 1), (end - 1, 2), (u64::MAX, 1), (u64::MAX, u32::MAX), (0, u32::MAX), (1 << 40, 16)]
+    {
         let error = broken_by(|queue, _| queue.offer_buffer(0, address, len, 0));
         assert!(matches!(error, RingError::Buffer { head: 0, .. }), "{address:#x} {len}: {error:?}");
     }
@@ -184,9 +190,12 @@ fn the_same_chain_offered_all_over_costs_one_round_of_the_queue_per_call() {
 #[test]
 fn rings_on_top_of_each_other_harm_nobody_but_the_driver() {
     let memory = memory();
-    for (descriptor_table, driver_ring, device_ring) in
-        [(0x1000, 0x1000, 0x1000), (0x1000, 0x1000, 0x1004), (0x1000, 0x1010, 0x1000), (0x1000, 0x2000, 0x2000)]
-    {
+    for (descriptor_table, driver_ring, device_ring) in [
+        (0x1000, 0x1000, 0x1000),
+        (0x1000, 0x1000, 0x1004),
+        (0x1000, 0x1010, 0x1000),
+        (0x1000, 0x2000, 0x2000),
+    ] {
         let layout = QueueLayout { size: 16, descriptor_table, driver_ring, device_ring };
         let (mut transport, _) = adopted(Console::new(Recorder::default()), &memory, EVENT_IDX, 16);
         transport.adopt(VERSION_1 | EVENT_IDX, &[layout, layout]).unwrap();
@@ -245,7 +254,9 @@ fn a_guest_that_rewrites_its_rings_while_the_device_works_brings_nothing_down() 
                 memory.write_obj(buffer, GuestAddress(queue.descriptor_table + 16 * index)).unwrap();
                 let rest = turn >> 33 & 0xfff | (turn >> 50 & 3) << 32 | (turn >> 52 & 0x1f) << 48;
                 memory.write_obj(rest, GuestAddress(queue.descriptor_table + 16 * index + 8)).unwrap();
-                memory.write_obj((turn >> 45 & 15) as u16, GuestAddress(queue.driver_ring + 4 + 2 * index)).unwrap();
+                memory
+                    .write_obj((turn >> 45 & 15) as u16, GuestAddress(queue.driver_ring + 4 + 2 * index))
+                    .unwrap();
                 memory.write_obj((turn >> 30 & 15) as u16, GuestAddress(queue.driver_ring + 2)).unwrap();
             }
         });

@@ -61,7 +61,10 @@ fn a_transfer_that_is_saved_wherever_it_blocks_loses_no_byte_and_doubles_none() 
         }
         let mut output: [Vec<u8>; 3] = Default::default();
         let (mut written, mut free, mut restores) = (0, (0..16u16).collect::<Vec<_>>(), 0);
+        let mut rounds = 0;
         while written < stream.len() || free.len() < 16 {
+            rounds += 1;
+            assert!(rounds < 10_000, "seed {seed}: the transfer is stuck at {written} bytes");
             // The guest sends a chain of up to two buffers, cut anywhere.
             if free.len() >= 2 && written < stream.len() {
                 let (head, tail) = (free.remove(0), free.remove(0));
@@ -103,8 +106,14 @@ fn a_transfer_that_is_saved_wherever_it_blocks_loses_no_byte_and_doubles_none() 
             output[container as usize].extend(streams.remove(&(container, name)).unwrap_or_default());
         }
         for (container, bytes) in output.into_iter().enumerate() {
-            let of = expected.iter().filter(|(of, _)| *of as usize == container).flat_map(|(_, bytes)| bytes.clone());
-            assert!(bytes == of.collect::<Vec<_>>(), "seed {seed}, container {container}, {restores} restores");
+            let of = expected
+                .iter()
+                .filter(|(of, _)| *of as usize == container)
+                .flat_map(|(_, bytes)| bytes.clone());
+            assert!(
+                bytes == of.collect::<Vec<_>>(),
+                "seed {seed}, container {container}, {restores} restores"
+            );
         }
         assert!(restores > 5, "seed {seed} saved only {restores} times");
     }

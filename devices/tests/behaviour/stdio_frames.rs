@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use sentient_abi::stdio::{FrameHeader, FrameKind, HEADER_LEN};
 use sentient_devices::Lifecycle;
-use sentient_devices::virtio::console::{Console, ConsoleBackend, RECEIVE_QUEUE, Receive, TRANSMIT_QUEUE, Transmit};
+use sentient_devices::virtio::console::{
+    Console, ConsoleBackend, RECEIVE_QUEUE, Receive, TRANSMIT_QUEUE, Transmit,
+};
 use sentient_devices::virtio::device::{DeviceError, Progress};
 use sentient_devices::virtio::slices::SliceCursor;
 use sentient_devices::virtio::stdio_mux::{
@@ -25,7 +27,12 @@ pub struct Streams {
 }
 
 impl StreamSink for Streams {
-    fn write<B: BitmapSlice>(&mut self, container: u32, stream: Stream, bytes: &[VolatileSlice<'_, B>]) -> Written {
+    fn write<B: BitmapSlice>(
+        &mut self,
+        container: u32,
+        stream: Stream,
+        bytes: &[VolatileSlice<'_, B>],
+    ) -> Written {
         if self.closed == Some(stream) {
             return Written::Closed;
         }
@@ -109,7 +116,10 @@ fn frames_the_guest_must_not_send_are_violations() {
         (frame(FrameKind::StdinEnd, 0, 0, b""), ProtocolViolation::Direction { kind: FrameKind::StdinEnd }),
         (frame(FrameKind::Stdout, 3, 0, b""), ProtocolViolation::Container { container: 3, containers: 3 }),
         (frame(FrameKind::Window, 9, 1, b""), ProtocolViolation::Container { container: 9, containers: 3 }),
-        (frame(FrameKind::Window, 0, 1, b"?"), ProtocolViolation::Payload { kind: FrameKind::Window, len: 1 }),
+        (
+            frame(FrameKind::Window, 0, 1, b"?"),
+            ProtocolViolation::Payload { kind: FrameKind::Window, len: 1 },
+        ),
     ];
     for (bytes, violation) in cases {
         assert_eq!(transmit(&mut mux(), &bytes, 5), Err(violation));

@@ -61,7 +61,7 @@ pub fn build(handover: &Handover, module_range: RamRange, module: &BootModule<'_
         end::refuse(Reason::Memory, 0);
     }
     clear_pool(table);
-    let Ok(root) = layout::build_page_tables(table, module, 0, Identity) else { end::refuse(Reason::Memory, 1) };
+    let Ok(root) = layout::build_page_tables(table, module.code_ranges(), 0, Identity) else { end::refuse(Reason::Memory, 1) };
     // SAFETY: the tables map the nucleus' text, data and stack to themselves, so the next instruction and
     // every pointer stay valid. NXE must be on before an entry with that bit is used; WP makes
     // read-only pages read-only for ring 0 too. SSE is turned on for ring 3.

@@ -39,20 +39,12 @@ pub(crate) struct Descriptor {
 impl Descriptor {
     /// `ENOTCAPABLE` unless the descriptor has all of `rights`.
     pub(crate) fn require(&self, rights: u64) -> Result<(), Errno> {
-        if self.rights_base & rights == rights {
-            Ok(())
-        } else {
-            Err(Errno::Notcapable)
-        }
+        if self.rights_base & rights == rights { Ok(()) } else { Err(Errno::Notcapable) }
     }
 
     /// `EROFS` if nothing may be changed through this descriptor.
     pub(crate) fn writable(&self) -> Result<(), Errno> {
-        if self.read_only {
-            Err(Errno::Rofs)
-        } else {
-            Ok(())
-        }
+        if self.read_only { Err(Errno::Rofs) } else { Ok(()) }
     }
 
     /// The file, for calls that need one: `EISDIR` for a directory, `stream` for a standard stream.
@@ -104,10 +96,7 @@ pub(crate) struct Descriptors {
 
 impl Descriptors {
     pub(crate) fn new(max: u32) -> Self {
-        Self {
-            slots: Vec::new(),
-            max: usize::try_from(max).unwrap_or(usize::MAX),
-        }
+        Self { slots: Vec::new(), max: usize::try_from(max).unwrap_or(usize::MAX) }
     }
 
     fn index(fd: u32) -> Result<usize, Errno> {
@@ -115,17 +104,11 @@ impl Descriptors {
     }
 
     pub(crate) fn get(&self, fd: u32) -> Result<&Descriptor, Errno> {
-        self.slots
-            .get(Self::index(fd)?)
-            .and_then(Option::as_ref)
-            .ok_or(Errno::Badf)
+        self.slots.get(Self::index(fd)?).and_then(Option::as_ref).ok_or(Errno::Badf)
     }
 
     pub(crate) fn get_mut(&mut self, fd: u32) -> Result<&mut Descriptor, Errno> {
-        self.slots
-            .get_mut(Self::index(fd)?)
-            .and_then(Option::as_mut)
-            .ok_or(Errno::Badf)
+        self.slots.get_mut(Self::index(fd)?).and_then(Option::as_mut).ok_or(Errno::Badf)
     }
 
     /// How many are open.
@@ -157,10 +140,7 @@ impl Descriptors {
 
     /// Frees a number and hands out what it stood for.
     pub(crate) fn remove(&mut self, fd: u32) -> Result<Descriptor, Errno> {
-        self.slots
-            .get_mut(Self::index(fd)?)
-            .and_then(Option::take)
-            .ok_or(Errno::Badf)
+        self.slots.get_mut(Self::index(fd)?).and_then(Option::take).ok_or(Errno::Badf)
     }
 
     /// Moves `from` to `to`, both open; hands out what `to` stood for before, if they differ.

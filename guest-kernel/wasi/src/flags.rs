@@ -53,11 +53,7 @@ pub(crate) fn open_flags(word: u32) -> Result<u16, Errno> {
 
 /// Whether to follow a symbolic link that the path ends in.
 pub(crate) fn lookup_follow(word: u32) -> Result<bool, Errno> {
-    if word & !LOOKUP_FOLLOW == 0 {
-        Ok(word & LOOKUP_FOLLOW != 0)
-    } else {
-        Err(Errno::Inval)
-    }
+    if word & !LOOKUP_FOLLOW == 0 { Ok(word & LOOKUP_FOLLOW != 0) } else { Err(Errno::Inval) }
 }
 
 /// The times to set, if any: (`atim`, `mtim`). A time that is to be both given and now is `EINVAL`.
@@ -70,15 +66,11 @@ pub(crate) fn new_times(
     if word & !(SET_ATIM | SET_ATIM_NOW | SET_MTIM | SET_MTIM_NOW) != 0 {
         return Err(Errno::Inval);
     }
-    let choose =
-        |given: u32, current: u32, value: u64| match (word & given != 0, word & current != 0) {
-            (true, true) => Err(Errno::Inval),
-            (true, false) => Ok(Some(value)),
-            (false, true) => Ok(Some(now)),
-            (false, false) => Ok(None),
-        };
-    Ok((
-        choose(SET_ATIM, SET_ATIM_NOW, atim)?,
-        choose(SET_MTIM, SET_MTIM_NOW, mtim)?,
-    ))
+    let choose = |given: u32, current: u32, value: u64| match (word & given != 0, word & current != 0) {
+        (true, true) => Err(Errno::Inval),
+        (true, false) => Ok(Some(value)),
+        (false, true) => Ok(Some(now)),
+        (false, false) => Ok(None),
+    };
+    Ok((choose(SET_ATIM, SET_ATIM_NOW, atim)?, choose(SET_MTIM, SET_MTIM_NOW, mtim)?))
 }

@@ -19,11 +19,7 @@ fn range(mem: &[u8], at: u32, len: u32) -> Result<Range<usize>, Errno> {
     let start = usize::try_from(at).map_err(|_| Errno::Fault)?;
     let len = usize::try_from(len).map_err(|_| Errno::Fault)?;
     let end = start.checked_add(len).ok_or(Errno::Fault)?;
-    if end > mem.len() {
-        Err(Errno::Fault)
-    } else {
-        Ok(start..end)
-    }
+    if end > mem.len() { Err(Errno::Fault) } else { Ok(start..end) }
 }
 
 /// Whether `len` bytes at `at` can be written; called before a call has an effect that could not be
@@ -44,10 +40,7 @@ pub(crate) fn bytes_mut(mem: &mut [u8], at: u32, len: u32) -> Result<&mut [u8], 
 
 pub(crate) fn array<const N: usize>(mem: &[u8], at: u32) -> Result<[u8; N], Errno> {
     let start = usize::try_from(at).map_err(|_| Errno::Fault)?;
-    mem.get(start..)
-        .and_then(|rest| rest.first_chunk())
-        .copied()
-        .ok_or(Errno::Fault)
+    mem.get(start..).and_then(|rest| rest.first_chunk()).copied().ok_or(Errno::Fault)
 }
 
 pub(crate) fn put(mem: &mut [u8], at: u32, value: &[u8]) -> Result<(), Errno> {
@@ -77,9 +70,7 @@ impl Buffers {
     fn new(mem: &[u8], at: u32, count: u32) -> Result<Self, Errno> {
         let left = count.min(BUFFERS_MAX);
         check(mem, at, left.saturating_mul(IOVEC_BYTES))?;
-        let budget = u32::try_from(mem.len())
-            .unwrap_or(u32::MAX)
-            .min(i32::MAX.cast_unsigned());
+        let budget = u32::try_from(mem.len()).unwrap_or(u32::MAX).min(i32::MAX.cast_unsigned());
         Ok(Self { at, left, budget })
     }
 

@@ -34,30 +34,16 @@ pub struct Wait {
 
 impl Wait {
     /// Give the others a turn (`sched_yield`).
-    pub const YIELD: Self = Self {
-        stdin: false,
-        stdout: false,
-        stderr: false,
-        until_ns: None,
-    };
+    pub const YIELD: Self = Self { stdin: false, stdout: false, stderr: false, until_ns: None };
     /// Wait for standard input.
-    pub const STDIN: Self = Self {
-        stdin: true,
-        ..Self::YIELD
-    };
+    pub const STDIN: Self = Self { stdin: true, ..Self::YIELD };
 
     /// Waits until a stream takes bytes.
     #[must_use]
     pub const fn for_output(stream: Stream) -> Self {
         match stream {
-            Stream::Stdout => Self {
-                stdout: true,
-                ..Self::YIELD
-            },
-            Stream::Stderr => Self {
-                stderr: true,
-                ..Self::YIELD
-            },
+            Stream::Stdout => Self { stdout: true, ..Self::YIELD },
+            Stream::Stderr => Self { stderr: true, ..Self::YIELD },
         }
     }
 

@@ -37,13 +37,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            descriptors: 256,
-            file_bytes: 64 << 20,
-            inodes: 16_384,
-            path_bytes: 4096,
-            name_bytes: 255,
-        }
+        Self { descriptors: 256, file_bytes: 64 << 20, inodes: 16_384, path_bytes: 4096, name_bytes: 255 }
     }
 }
 
@@ -95,24 +89,15 @@ impl fmt::Display for SetupError {
         match self {
             Self::Argument { index } => write!(f, "argument {index} holds a zero byte; remove it"),
             Self::Environment { index } => {
-                write!(
-                    f,
-                    "environment entry {index} must be NAME=value without zero bytes"
-                )
+                write!(f, "environment entry {index} must be NAME=value without zero bytes")
             }
             Self::TooLong { bytes, max } => {
-                write!(
-                    f,
-                    "arguments or environment of {bytes} bytes; at most {max} fit"
-                )
+                write!(f, "arguments or environment of {bytes} bytes; at most {max} fit")
             }
             Self::Path { path, errno } => {
                 write!(f, "cannot make `{path}` in the container: {errno:?}")
             }
-            Self::Limits(errno) => write!(
-                f,
-                "limits too small for a root and its descriptors: {errno:?}"
-            ),
+            Self::Limits(errno) => write!(f, "limits too small for a root and its descriptors: {errno:?}"),
         }
     }
 }
@@ -200,8 +185,7 @@ impl<'a> Builder<'a> {
     /// Adds a symbolic link; the target must be relative.
     #[must_use]
     pub fn symlink(mut self, path: impl Into<Vec<u8>>, target: impl Into<Vec<u8>>) -> Self {
-        self.tree
-            .push((path.into(), Initial::Symlink(Cow::Owned(target.into()))));
+        self.tree.push((path.into(), Initial::Symlink(Cow::Owned(target.into()))));
         self
     }
 
@@ -228,21 +212,11 @@ impl<'a> Builder<'a> {
             (Object::Output(Stream::Stderr), rights::OUTPUT),
         ];
         for (object, rights_base) in streams {
-            let stream = Descriptor {
-                object,
-                rights_base,
-                rights_inheriting: 0,
-                flags: 0,
-                read_only: false,
-            };
+            let stream = Descriptor { object, rights_base, rights_inheriting: 0, flags: 0, read_only: false };
             add(&mut descriptors, stream).map_err(SetupError::Limits)?;
         }
         let root = [(Vec::from(*b"/"), Access::ReadWrite)];
-        let preopens = if self.preopens.is_empty() {
-            &root[..]
-        } else {
-            &self.preopens
-        };
+        let preopens = if self.preopens.is_empty() { &root[..] } else { &self.preopens };
         for (path, access) in preopens {
             preopen(&mut fs, &mut descriptors, path, *access, self.time_ns)
                 .map_err(|errno| at(path, errno))?;
@@ -258,10 +232,7 @@ impl<'a> Builder<'a> {
 }
 
 fn at(path: &[u8], errno: Errno) -> SetupError {
-    SetupError::Path {
-        path: String::from_utf8_lossy(path).into_owned(),
-        errno,
-    }
+    SetupError::Path { path: String::from_utf8_lossy(path).into_owned(), errno }
 }
 
 fn arguments(args: &[Vec<u8>]) -> Result<Strings, SetupError> {
@@ -289,10 +260,7 @@ fn environment(env: &[(Vec<u8>, Vec<u8>)]) -> Result<Strings, SetupError> {
 fn push(strings: &mut Strings, parts: &[&[u8]]) -> Result<(), SetupError> {
     let bytes = strings.push(parts);
     if bytes > STRING_BYTES_MAX {
-        return Err(SetupError::TooLong {
-            bytes,
-            max: STRING_BYTES_MAX,
-        });
+        return Err(SetupError::TooLong { bytes, max: STRING_BYTES_MAX });
     }
     Ok(())
 }
@@ -315,10 +283,7 @@ fn preopen(
     add(
         descriptors,
         Descriptor {
-            object: Object::Directory {
-                inode,
-                preopened: Some(path.into()),
-            },
+            object: Object::Directory { inode, preopened: Some(path.into()) },
             rights_base: rights::DIRECTORY,
             rights_inheriting: rights::DIRECTORY | rights::FILE,
             flags: 0,
@@ -344,11 +309,7 @@ fn plant(fs: &mut FileSystem, path: &[u8], initial: &Initial<'_>, now: u64) -> R
             let inode = fs.create_file(&free_name(fs, path)?, now)?;
             // A short count is a full file system: half a file is no use to the program.
             let written = fs.write(inode, 0, contents, now)?;
-            if written < contents.len() {
-                Err(Errno::Nospc)
-            } else {
-                Ok(())
-            }
+            if written < contents.len() { Err(Errno::Nospc) } else { Ok(()) }
         }
         Initial::Symlink(target) => {
             directory(fs, path.get(..parent_len).unwrap_or_default(), now)?;
@@ -358,24 +319,15 @@ fn plant(fs: &mut FileSystem, path: &[u8], initial: &Initial<'_>, now: u64) -> R
 }
 
 fn free_name(fs: &FileSystem, path: &[u8]) -> Result<Entry, Errno> {
-    fs.resolve(InodeId::ROOT, path, Last::Name)?
-        .entry(Errno::Exist)
+    fs.resolve(InodeId::ROOT, path, Last::Name)?.entry(Errno::Exist)
 }
 
 /// The directory at a path, made with all that lead to it where they are missing.
 fn directory(fs: &mut FileSystem, path: &[u8], now: u64) -> Result<InodeId, Errno> {
-    let ends = path
-        .iter()
-        .enumerate()
-        .filter(|(_, byte)| **byte == b'/')
-        .map(|(index, _)| index);
+    let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(index, _)| index);
     let mut here = InodeId::ROOT;
     for end in ends.chain([path.len()]).filter(|end| *end > 0) {
-        let target = fs.resolve(
-            InodeId::ROOT,
-            path.get(..end).unwrap_or_default(),
-            Last::Follow,
-        )?;
+        let target = fs.resolve(InodeId::ROOT, path.get(..end).unwrap_or_default(), Last::Follow)?;
         here = match target {
             Target::Entry(entry) if entry.inode.is_none() => fs.create_directory(&entry, now)?,
             target => fs.existing(&target)?,

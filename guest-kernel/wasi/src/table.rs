@@ -48,7 +48,7 @@ macro_rules! for_each_function {
             fd_renumber(fd: u32, to: u32) -> u32;
             fd_seek(fd: u32, offset: u64, whence: u32, newoffset: u32) -> u32;
             fd_sync(fd: u32) -> u32;
-            fd_tell(fd: u32, offset: u32) -> u32;
+            fd_tell(fd: u32, newoffset: u32) -> u32;
             fd_write(fd: u32, iovs: u32, iovs_len: u32, nwritten: u32) -> u32;
             path_create_directory(fd: u32, path: u32, path_len: u32) -> u32;
             path_filestat_get(fd: u32, flags: u32, path: u32, path_len: u32, stat: u32) -> u32;

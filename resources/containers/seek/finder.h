@@ -1,6 +1,7 @@
 /* Where in a line the match is: all threads of the program at once (Thompson's
- * construction, with the place each thread started at). Linear in the length of
- * the line, slower than the automaton by the size of the pattern. */
+ * construction, with the place each thread started at). Finding one match is
+ * linear in the length of the line, and slower than the automaton by the size of
+ * the pattern. */
 
 #ifndef SEEK_FINDER_H
 #define SEEK_FINDER_H

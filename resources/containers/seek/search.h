@@ -7,6 +7,7 @@
 #include "finder.h"
 #include "lines.h"
 
+/* From the most to the least. */
 enum output { PRINT_LINES, PRINT_MATCHES, PRINT_COUNT, PRINT_NAME };
 
 struct search {

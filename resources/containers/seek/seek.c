@@ -50,6 +50,13 @@ static bool parse_context(char option, const char *text, size_t *lines)
     return true;
 }
 
+/* Of -o, -c and -l the one that prints least decides, as in grep. */
+static void print_no_more_than(struct search *search, enum output output)
+{
+    if (search->output < output)
+        search->output = output;
+}
+
 /* One argument of options: letters, of which the last may take the rest of the
  * argument, or the next one, as its value. Returns how many arguments were
  * used; 0 on an error. */
@@ -64,9 +71,9 @@ static int parse_letters(const char *letters, const char *next, struct search *s
         case 'w': command->syntax.whole_words = true; break;
         case 'v': search->invert = true; break;
         case 'n': search->line_numbers = true; break;
-        case 'c': search->output = PRINT_COUNT; break;
-        case 'l': search->output = PRINT_NAME; break;
-        case 'o': search->output = PRINT_MATCHES; break;
+        case 'o': print_no_more_than(search, PRINT_MATCHES); break;
+        case 'c': print_no_more_than(search, PRINT_COUNT); break;
+        case 'l': print_no_more_than(search, PRINT_NAME); break;
         case 'A':
         case 'B':
         case 'e':

@@ -44,7 +44,10 @@ impl<D: VirtioDevice, A: GuestAddressSpace> MmioTransport<D, A> {
             self.status |= status::DRIVER;
         }
         let features_wanted = value & status::FEATURES_OK != 0 && self.status & status::FEATURES_OK == 0;
-        if features_wanted && self.status & status::DRIVER != 0 && self.features_acceptable(self.driver_features) {
+        if features_wanted
+            && self.status & status::DRIVER != 0
+            && self.features_acceptable(self.driver_features)
+        {
             self.status |= status::FEATURES_OK;
         }
         let ready = value & status::DRIVER_OK != 0 && self.status & status::DRIVER_OK == 0;
@@ -147,7 +150,13 @@ impl<D: VirtioDevice, A: GuestAddressSpace> MmioTransport<D, A> {
 
     /// The queue of a slot, at (next available, next used); `None` for a size or addresses that cannot
     /// be used.
-    pub(super) fn build_queue(&self, slot: &QueueSlot, max: u16, features: u64, at: (u16, u16)) -> Option<Queue> {
+    pub(super) fn build_queue(
+        &self,
+        slot: &QueueSlot,
+        max: u16,
+        features: u64,
+        at: (u16, u16),
+    ) -> Option<Queue> {
         let state = QueueState {
             max_size: max,
             next_avail: at.0,

@@ -120,7 +120,12 @@ impl<D: VirtioDevice, A: GuestAddressSpace> MmioTransport<D, A> {
     }
 
     /// The queue of a saved slot; `Ok(None)` for one that was not ready.
-    fn restore_queue(&self, state: &QueueSlotState, max: u16, features: u64) -> Result<QueueSlot, RestoreError> {
+    fn restore_queue(
+        &self,
+        state: &QueueSlotState,
+        max: u16,
+        features: u64,
+    ) -> Result<QueueSlot, RestoreError> {
         let mut slot = QueueSlot {
             size: state.size,
             descriptor_table: state.descriptor_table,
@@ -131,7 +136,8 @@ impl<D: VirtioDevice, A: GuestAddressSpace> MmioTransport<D, A> {
         if state.ready {
             let built = self.build_queue(&slot, max, features, (state.next_available, state.next_used));
             slot.queue = Some(built.ok_or_else(|| {
-                let expected = format!("a queue has up to {max} entries, a power of two, in aligned rings in memory");
+                let expected =
+                    format!("a queue has up to {max} entries, a power of two, in aligned rings in memory");
                 refused("a queue", format!("{state:x?}"), expected)
             })?);
         }
@@ -141,7 +147,11 @@ impl<D: VirtioDevice, A: GuestAddressSpace> MmioTransport<D, A> {
     fn check_registers(&self, state: &MmioState<D::State>) -> Result<(), RestoreError> {
         RestoreError::check_version(NAME, state.version, STATE_VERSION)?;
         if state.device_type != self.device.device_type() {
-            return Err(refused("the device type", state.device_type, format!("it is {}", self.device.device_type())));
+            return Err(refused(
+                "the device type",
+                state.device_type,
+                format!("it is {}", self.device.device_type()),
+            ));
         }
         if state.queues.len() != self.queues.len() {
             let expected = format!("the device has {}", self.queues.len());
@@ -164,7 +174,11 @@ impl<D: VirtioDevice, A: GuestAddressSpace> MmioTransport<D, A> {
             return Err(refused("the device status", format!("{bits:#x}"), "a queue is ready"));
         }
         if state.interrupt_status & !(INTERRUPT_USED | INTERRUPT_CONFIG) != 0 {
-            return Err(refused("the interrupt status", format!("{:#x}", state.interrupt_status), "it has two bits"));
+            return Err(refused(
+                "the interrupt status",
+                format!("{:#x}", state.interrupt_status),
+                "it has two bits",
+            ));
         }
         Ok(())
     }
@@ -184,7 +198,11 @@ impl QueueLayout {
     }
 }
 
-fn refused(what: &'static str, found: impl std::fmt::Display, expected: impl std::fmt::Display) -> RestoreError {
+fn refused(
+    what: &'static str,
+    found: impl std::fmt::Display,
+    expected: impl std::fmt::Display,
+) -> RestoreError {
     RestoreError::value(NAME, what, found, expected)
 }
 

@@ -113,7 +113,8 @@ impl Stdin {
     }
 
     pub(super) fn has_output(&self) -> bool {
-        self.outgoing.is_some() || self.inputs.iter().any(|input| !input.queued.is_empty() || input.end == End::Ending)
+        self.outgoing.is_some()
+            || self.inputs.iter().any(|input| !input.queued.is_empty() || input.end == End::Ending)
     }
 
     /// Writes as many frames as there is input and room for; returns the bytes written.
@@ -134,7 +135,12 @@ impl Stdin {
     }
 
     /// Sends payload from the front of the queue and returns how much of it is left to send.
-    fn send_payload<B: BitmapSlice>(&mut self, container: u32, left: u32, cursor: &mut SliceCursor<'_, '_, B>) -> u32 {
+    fn send_payload<B: BitmapSlice>(
+        &mut self,
+        container: u32,
+        left: u32,
+        cursor: &mut SliceCursor<'_, '_, B>,
+    ) -> u32 {
         let Some(input) = self.input(container) else {
             return 0;
         };
@@ -159,7 +165,9 @@ impl Stdin {
                     (FrameKind::StdinEnd, 0)
                 }
                 (0, _) => continue,
-                (queued, _) => (FrameKind::Stdin, u32::try_from(queued).unwrap_or(MAX_PAYLOAD).min(MAX_PAYLOAD)),
+                (queued, _) => {
+                    (FrameKind::Stdin, u32::try_from(queued).unwrap_or(MAX_PAYLOAD).min(MAX_PAYLOAD))
+                }
             };
             self.turn = (index + 1) % self.inputs.len();
             let header = FrameHeader { kind, container, len, argument: 0 }.encode();
@@ -201,16 +209,26 @@ impl Stdin {
             return Err(RestoreError::value(NAME, "the length of the input", long.queued.len(), expected));
         }
         if let Some(frame) = outgoing {
-            let queued =
-                usize::try_from(frame.container).ok().and_then(|index| states.get(index)).map(|s| s.queued.len());
+            let queued = usize::try_from(frame.container)
+                .ok()
+                .and_then(|index| states.get(index))
+                .map(|s| s.queued.len());
             let sound = usize::from(frame.header_sent) <= HEADER_LEN
-                && queued.is_some_and(|queued| usize::try_from(frame.payload_left).is_ok_and(|left| left <= queued))
+                && queued.is_some_and(|queued| {
+                    usize::try_from(frame.payload_left).is_ok_and(|left| left <= queued)
+                })
                 && FrameHeader::decode(&frame.header).is_some_and(|header| {
-                    matches!(header.kind, FrameKind::Stdin | FrameKind::StdinEnd) && frame.payload_left <= header.len
+                    matches!(header.kind, FrameKind::Stdin | FrameKind::StdinEnd)
+                        && frame.payload_left <= header.len
                 });
             if !sound {
                 let found = format!("{frame:?}");
-                return Err(RestoreError::value(NAME, "the frame to the guest", found, "no frame leads there"));
+                return Err(RestoreError::value(
+                    NAME,
+                    "the frame to the guest",
+                    found,
+                    "no frame leads there",
+                ));
             }
         }
         let turn = usize::try_from(turn).unwrap_or(0);

@@ -18,11 +18,7 @@ impl Wasi {
     ) -> Outcome {
         self.answer(|_| {
             let clock = Clock::from_id(id).ok_or(Errno::Inval)?;
-            Ok(memory::put_u64(
-                mem,
-                resolution,
-                host.clock_resolution_ns(clock).max(1),
-            )?)
+            Ok(memory::put_u64(mem, resolution, host.clock_resolution_ns(clock).max(1))?)
         })
     }
 

@@ -16,11 +16,7 @@ use crate::wasi::Wasi;
 /// A stream's file type: a terminal is a character device (`isatty` asks for it), anything else is
 /// of no type that WASI names.
 pub(crate) fn stream_type(is_terminal: bool) -> FileType {
-    if is_terminal {
-        FileType::CharacterDevice
-    } else {
-        FileType::Unknown
-    }
+    if is_terminal { FileType::CharacterDevice } else { FileType::Unknown }
 }
 
 /// What kind of thing a descriptor stands for.
@@ -35,10 +31,7 @@ pub(crate) fn filetype(host: &mut (impl Host + ?Sized), object: &Object) -> File
 
 fn preopen_name(descriptor: &Descriptor) -> Result<&[u8], Errno> {
     match &descriptor.object {
-        Object::Directory {
-            preopened: Some(name),
-            ..
-        } => Ok(name),
+        Object::Directory { preopened: Some(name), .. } => Ok(name),
         Object::Directory { .. } | Object::File { .. } | Object::Stdin | Object::Output(_) => {
             Err(Errno::Badf)
         }
@@ -48,12 +41,7 @@ fn preopen_name(descriptor: &Descriptor) -> Result<&[u8], Errno> {
 impl Wasi {
     /// `fd_close`: gives the number free. A file without a name goes with its last descriptor.
     /// Streams and preopens can be closed too.
-    pub fn fd_close(
-        &mut self,
-        _host: &mut (impl Host + ?Sized),
-        _mem: &mut [u8],
-        fd: u32,
-    ) -> Outcome {
+    pub fn fd_close(&mut self, _host: &mut (impl Host + ?Sized), _mem: &mut [u8], fd: u32) -> Outcome {
         self.answer(|wasi| {
             let closed = wasi.descriptors.remove(fd)?;
             Ok(wasi.release(&closed)?)
@@ -128,8 +116,8 @@ impl Wasi {
     ) -> Outcome {
         self.answer(|wasi| {
             let descriptor = wasi.descriptors.get_mut(fd)?;
-            let added = (rights_base & !descriptor.rights_base)
-                | (rights_inheriting & !descriptor.rights_inheriting);
+            let added =
+                (rights_base & !descriptor.rights_base) | (rights_inheriting & !descriptor.rights_inheriting);
             if added != 0 {
                 return Err(Errno::Notcapable.into());
             }

@@ -63,7 +63,7 @@ impl Wasi {
         _host: &mut (impl Host + ?Sized),
         mem: &mut [u8],
         fd: u32,
-        offset: u32,
+        newoffset: u32,
     ) -> Outcome {
         self.answer(|wasi| {
             let descriptor = wasi.descriptors.get(fd)?;
@@ -71,7 +71,7 @@ impl Wasi {
             if descriptor.require(rights::FD_SEEK).is_err() {
                 descriptor.require(rights::FD_TELL)?;
             }
-            Ok(memory::put_u64(mem, offset, position)?)
+            Ok(memory::put_u64(mem, newoffset, position)?)
         })
     }
 
@@ -87,9 +87,7 @@ impl Wasi {
         advice: u32,
     ) -> Outcome {
         self.answer(|wasi| {
-            wasi.descriptors
-                .get(fd)?
-                .file(rights::FD_ADVISE, Errno::Spipe)?;
+            wasi.descriptors.get(fd)?.file(rights::FD_ADVISE, Errno::Spipe)?;
             if advice > ADVICE_MAX || offset.checked_add(len).is_none() {
                 return Err(Errno::Inval.into());
             }
@@ -114,29 +112,17 @@ impl Wasi {
             if len == 0 {
                 return Err(Errno::Inval.into());
             }
-            Ok(wasi
-                .fs
-                .allocate(inode, offset, len, host.clock_ns(Clock::Realtime))?)
+            Ok(wasi.fs.allocate(inode, offset, len, host.clock_ns(Clock::Realtime))?)
         })
     }
 
     /// `fd_sync`: nothing is left to do, for memory is all the storage there is.
-    pub fn fd_sync(
-        &mut self,
-        _host: &mut (impl Host + ?Sized),
-        _mem: &mut [u8],
-        fd: u32,
-    ) -> Outcome {
+    pub fn fd_sync(&mut self, _host: &mut (impl Host + ?Sized), _mem: &mut [u8], fd: u32) -> Outcome {
         self.answer(|wasi| Ok(wasi.descriptors.get(fd)?.require(rights::FD_SYNC)?))
     }
 
     /// `fd_datasync`: as [`Wasi::fd_sync`].
-    pub fn fd_datasync(
-        &mut self,
-        _host: &mut (impl Host + ?Sized),
-        _mem: &mut [u8],
-        fd: u32,
-    ) -> Outcome {
+    pub fn fd_datasync(&mut self, _host: &mut (impl Host + ?Sized), _mem: &mut [u8], fd: u32) -> Outcome {
         self.answer(|wasi| Ok(wasi.descriptors.get(fd)?.require(rights::FD_DATASYNC)?))
     }
 
@@ -152,9 +138,7 @@ impl Wasi {
             let descriptor = wasi.descriptors.get(fd)?;
             descriptor.require(rights::FD_FILESTAT_GET)?;
             let record = match descriptor.object {
-                Object::File { inode, .. } | Object::Directory { inode, .. } => {
-                    wasi.fs.stat(inode)?
-                }
+                Object::File { inode, .. } | Object::Directory { inode, .. } => wasi.fs.stat(inode)?,
                 Object::Stdin | Object::Output(_) => FileStat {
                     dev: 0,
                     ino: u64::from(fd),
@@ -183,9 +167,7 @@ impl Wasi {
             let descriptor = wasi.descriptors.get(fd)?;
             let (inode, _) = descriptor.file(rights::FD_FILESTAT_SET_SIZE, Errno::Inval)?;
             descriptor.writable()?;
-            Ok(wasi
-                .fs
-                .resize(inode, size, host.clock_ns(Clock::Realtime))?)
+            Ok(wasi.fs.resize(inode, size, host.clock_ns(Clock::Realtime))?)
         })
     }
 

@@ -5,10 +5,7 @@
 //! results. So a call that fails for a bad pointer has had no effect, and one that acts can report
 //! it.
 
-#![expect(
-    clippy::too_many_arguments,
-    reason = "each method has the parameters of its wasm function"
-)]
+#![expect(clippy::too_many_arguments, reason = "each method has the parameters of its wasm function")]
 
 pub(crate) mod clocks;
 pub(crate) mod descriptors;

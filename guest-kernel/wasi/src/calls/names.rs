@@ -23,11 +23,8 @@ impl Wasi {
     ) -> Outcome {
         self.answer(|wasi| {
             let start = wasi.changeable(fd, rights::PATH_CREATE_DIRECTORY)?;
-            let entry = wasi
-                .walk(mem, start, (path, path_len), Last::Name)?
-                .entry(Errno::Exist)?;
-            wasi.fs
-                .create_directory(&entry, host.clock_ns(Clock::Realtime))?;
+            let entry = wasi.walk(mem, start, (path, path_len), Last::Name)?.entry(Errno::Exist)?;
+            wasi.fs.create_directory(&entry, host.clock_ns(Clock::Realtime))?;
             Ok(())
         })
     }
@@ -44,12 +41,8 @@ impl Wasi {
     ) -> Outcome {
         self.answer(|wasi| {
             let start = wasi.changeable(fd, rights::PATH_REMOVE_DIRECTORY)?;
-            let entry = wasi
-                .walk(mem, start, (path, path_len), Last::Name)?
-                .entry(Errno::Inval)?;
-            Ok(wasi
-                .fs
-                .remove_directory(&entry, host.clock_ns(Clock::Realtime))?)
+            let entry = wasi.walk(mem, start, (path, path_len), Last::Name)?.entry(Errno::Inval)?;
+            Ok(wasi.fs.remove_directory(&entry, host.clock_ns(Clock::Realtime))?)
         })
     }
 
@@ -65,9 +58,7 @@ impl Wasi {
     ) -> Outcome {
         self.answer(|wasi| {
             let start = wasi.changeable(fd, rights::PATH_UNLINK_FILE)?;
-            let entry = wasi
-                .walk(mem, start, (path, path_len), Last::Name)?
-                .entry(Errno::Isdir)?;
+            let entry = wasi.walk(mem, start, (path, path_len), Last::Name)?.entry(Errno::Isdir)?;
             Ok(wasi.fs.unlink(&entry, host.clock_ns(Clock::Realtime))?)
         })
     }
@@ -89,12 +80,8 @@ impl Wasi {
         self.answer(|wasi| {
             let from = wasi.changeable(fd, rights::PATH_RENAME_SOURCE)?;
             let to = wasi.changeable(new_fd, rights::PATH_RENAME_TARGET)?;
-            let old = wasi
-                .walk(mem, from, (old_path, old_path_len), Last::Name)?
-                .entry(Errno::Inval)?;
-            let new = wasi
-                .walk(mem, to, (new_path, new_path_len), Last::Name)?
-                .entry(Errno::Inval)?;
+            let old = wasi.walk(mem, from, (old_path, old_path_len), Last::Name)?.entry(Errno::Inval)?;
+            let new = wasi.walk(mem, to, (new_path, new_path_len), Last::Name)?.entry(Errno::Inval)?;
             Ok(wasi.fs.rename(&old, &new, host.clock_ns(Clock::Realtime))?)
         })
     }
@@ -120,12 +107,8 @@ impl Wasi {
             let last = Last::from_follow(flags::lookup_follow(old_flags)?);
             let target = wasi.walk(mem, from, (old_path, old_path_len), last)?;
             let inode = wasi.fs.existing(&target)?;
-            let entry = wasi
-                .walk(mem, to, (new_path, new_path_len), Last::Name)?
-                .entry(Errno::Exist)?;
-            Ok(wasi
-                .fs
-                .link(&entry, inode, host.clock_ns(Clock::Realtime))?)
+            let entry = wasi.walk(mem, to, (new_path, new_path_len), Last::Name)?.entry(Errno::Exist)?;
+            Ok(wasi.fs.link(&entry, inode, host.clock_ns(Clock::Realtime))?)
         })
     }
 
@@ -144,12 +127,8 @@ impl Wasi {
         self.answer(|wasi| {
             let start = wasi.changeable(fd, rights::PATH_SYMLINK)?;
             let target = memory::bytes(mem, old_path, old_path_len)?;
-            let entry = wasi
-                .walk(mem, start, (new_path, new_path_len), Last::Name)?
-                .entry(Errno::Exist)?;
-            Ok(wasi
-                .fs
-                .create_symlink(&entry, target, host.clock_ns(Clock::Realtime))?)
+            let entry = wasi.walk(mem, start, (new_path, new_path_len), Last::Name)?.entry(Errno::Exist)?;
+            Ok(wasi.fs.create_symlink(&entry, target, host.clock_ns(Clock::Realtime))?)
         })
     }
 }

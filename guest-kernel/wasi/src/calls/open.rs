@@ -14,31 +14,15 @@ use crate::wasi::Wasi;
 
 /// The right to the starting directory that opening with these flags takes.
 fn rights_to_open(oflags: u16) -> u64 {
-    let create = if oflags & OPEN_CREAT != 0 {
-        rights::PATH_CREATE_FILE
-    } else {
-        0
-    };
-    let truncate = if oflags & OPEN_TRUNC != 0 {
-        rights::PATH_FILESTAT_SET_SIZE
-    } else {
-        0
-    };
+    let create = if oflags & OPEN_CREAT != 0 { rights::PATH_CREATE_FILE } else { 0 };
+    let truncate = if oflags & OPEN_TRUNC != 0 { rights::PATH_FILESTAT_SET_SIZE } else { 0 };
     rights::PATH_OPEN | create | truncate
 }
 
 /// The right the new descriptor must be able to inherit for these flags.
 fn rights_for_flags(fdflags: u16) -> u64 {
-    let dsync = if fdflags & flags::FD_DSYNC != 0 {
-        rights::FD_DATASYNC
-    } else {
-        0
-    };
-    let sync = if fdflags & (flags::FD_RSYNC | flags::FD_SYNC) != 0 {
-        rights::FD_SYNC
-    } else {
-        0
-    };
+    let dsync = if fdflags & flags::FD_DSYNC != 0 { rights::FD_DATASYNC } else { 0 };
+    let sync = if fdflags & (flags::FD_RSYNC | flags::FD_SYNC) != 0 { rights::FD_SYNC } else { 0 };
     dsync | sync
 }
 
@@ -64,10 +48,7 @@ impl Request {
     fn grant(&self, filetype: FileType, inode: InodeId) -> Result<Descriptor, Errno> {
         let (object, base, inheriting) = match filetype {
             FileType::Directory => (
-                Object::Directory {
-                    inode,
-                    preopened: None,
-                },
+                Object::Directory { inode, preopened: None },
                 rights::DIRECTORY,
                 rights::DIRECTORY | rights::FILE,
             ),
@@ -147,11 +128,7 @@ impl Wasi {
             }
             memory::check(mem, opened_fd, 4)?;
             let exclusive = request.asks(OPEN_CREAT) && request.asks(OPEN_EXCL);
-            let last = if exclusive {
-                Last::Name
-            } else {
-                Last::from_follow(follow)
-            };
+            let last = if exclusive { Last::Name } else { Last::from_follow(follow) };
             let target = wasi.walk(mem, start, (path, path_len), last)?;
             let number = wasi.descriptors.vacancy()?;
             let now = host.clock_ns(Clock::Realtime);
@@ -166,12 +143,7 @@ impl Wasi {
         })
     }
 
-    fn create_and_grant(
-        &mut self,
-        entry: &Entry,
-        request: &Request,
-        now: u64,
-    ) -> Result<Descriptor, Errno> {
+    fn create_and_grant(&mut self, entry: &Entry, request: &Request, now: u64) -> Result<Descriptor, Errno> {
         if request.read_only {
             return Err(Errno::Rofs);
         }

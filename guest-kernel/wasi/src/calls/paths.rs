@@ -37,8 +37,7 @@ impl Wasi {
         (path, path_len): Path,
         last: Last,
     ) -> Result<Target, Errno> {
-        self.fs
-            .resolve(start, memory::bytes(mem, path, path_len)?, last)
+        self.fs.resolve(start, memory::bytes(mem, path, path_len)?, last)
     }
 
     /// `path_filestat_get` (`fstatat`): the attributes of what a path names.

@@ -50,11 +50,7 @@ struct Subscription {
 impl Subscription {
     /// Reads `$subscription`: userdata at 0, the tag at 8; for a clock its id at 16, timeout at 24,
     /// precision at 32 (not needed), flags at 40; for others the descriptor at 16.
-    fn read(
-        mem: &[u8],
-        at: u32,
-        clocks: &mut Clocks<'_, impl Host + ?Sized>,
-    ) -> Result<Self, Errno> {
+    fn read(mem: &[u8], at: u32, clocks: &mut Clocks<'_, impl Host + ?Sized>) -> Result<Self, Errno> {
         let raw: [u8; SUBSCRIPTION_BYTES as usize] = memory::array(mem, at)?;
         let word = memory::array(&raw, 16).map(u32::from_le_bytes)?;
         let interest = match memory::array(&raw, 8)? {
@@ -67,10 +63,7 @@ impl Subscription {
             [2] => Interest::Write(word),
             _ => return Err(Errno::Inval),
         };
-        Ok(Self {
-            userdata: memory::array(&raw, 0).map(u64::from_le_bytes)?,
-            interest,
-        })
+        Ok(Self { userdata: memory::array(&raw, 0).map(u64::from_le_bytes)?, interest })
     }
 
     fn event(&self) -> Event {
@@ -79,13 +72,7 @@ impl Subscription {
             Interest::Read(_) => 1,
             Interest::Write(_) => 2,
         };
-        Event {
-            userdata: self.userdata,
-            errno: 0,
-            kind,
-            nbytes: 0,
-            hangup: false,
-        }
+        Event { userdata: self.userdata, errno: 0, kind, nbytes: 0, hangup: false }
     }
 }
 
@@ -100,16 +87,13 @@ fn deadline(
     if flags & !ABSTIME != 0 {
         return Err(Errno::Inval);
     }
-    match (
-        Clock::from_id(id).ok_or(Errno::Inval)?,
-        flags & ABSTIME != 0,
-    ) {
+    match (Clock::from_id(id).ok_or(Errno::Inval)?, flags & ABSTIME != 0) {
         (Clock::ProcessCpu | Clock::ThreadCpu, _) => Err(Errno::Notsup),
         (Clock::Realtime, true) => Ok(Deadline::Realtime(timeout)),
         (Clock::Monotonic, true) => Ok(Deadline::Monotonic(timeout)),
-        (Clock::Realtime | Clock::Monotonic, false) => Ok(Deadline::Monotonic(
-            clocks.monotonic().saturating_add(timeout),
-        )),
+        (Clock::Realtime | Clock::Monotonic, false) => {
+            Ok(Deadline::Monotonic(clocks.monotonic().saturating_add(timeout)))
+        }
     }
 }
 
@@ -122,23 +106,15 @@ struct Clocks<'h, H: ?Sized> {
 
 impl<'h, H: Host + ?Sized> Clocks<'h, H> {
     fn new(host: &'h mut H) -> Self {
-        Self {
-            host,
-            monotonic: None,
-            realtime: None,
-        }
+        Self { host, monotonic: None, realtime: None }
     }
 
     fn monotonic(&mut self) -> u64 {
-        *self
-            .monotonic
-            .get_or_insert_with(|| self.host.clock_ns(Clock::Monotonic))
+        *self.monotonic.get_or_insert_with(|| self.host.clock_ns(Clock::Monotonic))
     }
 
     fn realtime(&mut self) -> u64 {
-        *self
-            .realtime
-            .get_or_insert_with(|| self.host.clock_ns(Clock::Realtime))
+        *self.realtime.get_or_insert_with(|| self.host.clock_ns(Clock::Realtime))
     }
 
     /// Nothing if the deadline has passed, else the time of the monotonic clock to wait for.
@@ -162,11 +138,7 @@ pub(crate) struct PendingPoll {
 
 impl PendingPoll {
     /// Takes the parameters in, and fixes the deadlines.
-    fn read(
-        host: &mut (impl Host + ?Sized),
-        mem: &[u8],
-        parameters: [u32; 4],
-    ) -> Result<Self, Errno> {
+    fn read(host: &mut (impl Host + ?Sized), mem: &[u8], parameters: [u32; 4]) -> Result<Self, Errno> {
         let [input, output, count, nevents] = parameters;
         if count == 0 || count > SUBSCRIPTIONS_MAX {
             return Err(Errno::Inval);
@@ -176,19 +148,14 @@ impl PendingPoll {
         memory::check(mem, nevents, 4)?;
         let mut subscriptions = Vec::new();
         let length = usize::try_from(count).map_err(|_| Errno::Inval)?;
-        subscriptions
-            .try_reserve_exact(length)
-            .map_err(|_| Errno::Nomem)?;
+        subscriptions.try_reserve_exact(length).map_err(|_| Errno::Nomem)?;
         let mut clocks = Clocks::new(host);
         let mut at = input;
         for _ in 0..count {
             subscriptions.push(Subscription::read(mem, at, &mut clocks)?);
             at = at.saturating_add(SUBSCRIPTION_BYTES);
         }
-        Ok(Self {
-            parameters,
-            subscriptions,
-        })
+        Ok(Self { parameters, subscriptions })
     }
 }
 
@@ -224,12 +191,7 @@ impl Wasi {
     }
 
     /// Looks once at all subscriptions.
-    fn look(
-        &self,
-        host: &mut (impl Host + ?Sized),
-        mem: &mut [u8],
-        poll: &PendingPoll,
-    ) -> Result<(), Stop> {
+    fn look(&self, host: &mut (impl Host + ?Sized), mem: &mut [u8], poll: &PendingPoll) -> Result<(), Stop> {
         let [_, output, _, nevents] = poll.parameters;
         let mut clocks = Clocks::new(host);
         let mut wait = Wait::YIELD;
@@ -241,20 +203,14 @@ impl Wasi {
                 Interest::Clock(Err(errno)) => Err(Stop::Errno(errno)),
                 Interest::Clock(Ok(deadline)) => match clocks.pending(deadline) {
                     None => Ok(event),
-                    Some(until) => Err(Stop::Block(Wait {
-                        until_ns: Some(until),
-                        ..Wait::YIELD
-                    })),
+                    Some(until) => Err(Stop::Block(Wait { until_ns: Some(until), ..Wait::YIELD })),
                 },
                 Interest::Read(fd) => self.readable(clocks.host, fd, event),
                 Interest::Write(fd) => self.writable(clocks.host, fd, event),
             };
             let event = match state {
                 Ok(event) => event,
-                Err(Stop::Errno(errno)) => Event {
-                    errno: errno as u16,
-                    ..event
-                },
+                Err(Stop::Errno(errno)) => Event { errno: errno as u16, ..event },
                 Err(Stop::Block(more)) => {
                     wait = wait.or(more);
                     continue;
@@ -272,12 +228,7 @@ impl Wasi {
     }
 
     /// The event of a descriptor to read from: a file is always ready, with what is left of it.
-    fn readable(
-        &self,
-        host: &mut (impl Host + ?Sized),
-        fd: u32,
-        event: Event,
-    ) -> Result<Event, Stop> {
+    fn readable(&self, host: &mut (impl Host + ?Sized), fd: u32, event: Event) -> Result<Event, Stop> {
         let descriptor = self.descriptors.get(fd)?;
         match descriptor.object {
             Object::Output(_) => Err(Errno::Badf.into()),
@@ -288,22 +239,14 @@ impl Wasi {
             Object::File { .. } | Object::Directory { .. } => {
                 let rights = rights::FD_READ | rights::POLL_FD_READWRITE;
                 let (inode, position) = descriptor.file(rights, Errno::Badf)?;
-                Ok(Event {
-                    nbytes: self.fs.size(inode)?.saturating_sub(position),
-                    ..event
-                })
+                Ok(Event { nbytes: self.fs.size(inode)?.saturating_sub(position), ..event })
             }
         }
     }
 
     /// The event of a descriptor to write to: a file is always ready, with what is left of the
     /// space.
-    fn writable(
-        &self,
-        host: &mut (impl Host + ?Sized),
-        fd: u32,
-        event: Event,
-    ) -> Result<Event, Stop> {
+    fn writable(&self, host: &mut (impl Host + ?Sized), fd: u32, event: Event) -> Result<Event, Stop> {
         let descriptor = self.descriptors.get(fd)?;
         match descriptor.object {
             Object::Stdin => Err(Errno::Badf.into()),
@@ -313,10 +256,7 @@ impl Wasi {
             }
             Object::File { .. } | Object::Directory { .. } => {
                 descriptor.file(rights::FD_WRITE | rights::POLL_FD_READWRITE, Errno::Badf)?;
-                Ok(Event {
-                    nbytes: self.fs.bytes_free(),
-                    ..event
-                })
+                Ok(Event { nbytes: self.fs.bytes_free(), ..event })
             }
         }
     }
@@ -326,9 +266,6 @@ fn ready(readiness: Readiness, event: Event, wait: Wait) -> Result<Event, Stop> 
     match readiness {
         Readiness::NotReady => Err(Stop::Block(wait)),
         Readiness::Ready(nbytes) => Ok(Event { nbytes, ..event }),
-        Readiness::Closed => Ok(Event {
-            hangup: true,
-            ..event
-        }),
+        Readiness::Closed => Ok(Event { hangup: true, ..event }),
     }
 }

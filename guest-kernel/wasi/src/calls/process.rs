@@ -11,12 +11,7 @@ const SIGNAL_EXIT: u32 = 128;
 
 impl Wasi {
     /// `proc_exit`: ends the program. Does not return to the module, and has no wasm result.
-    pub fn proc_exit(
-        &mut self,
-        _host: &mut (impl Host + ?Sized),
-        _mem: &mut [u8],
-        rval: u32,
-    ) -> Outcome {
+    pub fn proc_exit(&mut self, _host: &mut (impl Host + ?Sized), _mem: &mut [u8], rval: u32) -> Outcome {
         self.answer(|_| Err(Stop::Exit(rval)))
     }
 
@@ -25,12 +20,7 @@ impl Wasi {
     /// Those that terminate end the program with 128 and the signal's number (134 for `abrt`, as a
     /// shell reports it). `none` and those that are ignored, and `cont`, succeed. Those that stop a
     /// process are `ENOTSUP`: there is no one to continue it. Others are `EINVAL`.
-    pub fn proc_raise(
-        &mut self,
-        _host: &mut (impl Host + ?Sized),
-        _mem: &mut [u8],
-        sig: u32,
-    ) -> Outcome {
+    pub fn proc_raise(&mut self, _host: &mut (impl Host + ?Sized), _mem: &mut [u8], sig: u32) -> Outcome {
         self.answer(|_| match sig {
             // none, pipe, chld, cont, urg, winch
             0 | 13 | 16 | 17 | 22 | 27 => Ok(()),

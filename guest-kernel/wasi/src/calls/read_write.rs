@@ -15,12 +15,7 @@ use crate::rights;
 use crate::wasi::Wasi;
 
 /// What a stream that moved nothing means for the call.
-fn refused(
-    error: StreamError,
-    closed: Result<usize, Stop>,
-    flags: u16,
-    wait: Wait,
-) -> Result<usize, Stop> {
+fn refused(error: StreamError, closed: Result<usize, Stop>, flags: u16, wait: Wait) -> Result<usize, Stop> {
     match error {
         StreamError::Closed => closed,
         StreamError::WouldBlock if flags & FD_NONBLOCK != 0 => Err(Errno::Again.into()),
@@ -41,12 +36,7 @@ fn write_stream(
             Ok(taken) => return Ok(taken),
             Err(error) => error,
         };
-        refused(
-            error,
-            Err(Errno::Pipe.into()),
-            flags,
-            Wait::for_output(stream),
-        )
+        refused(error, Err(Errno::Pipe.into()), flags, Wait::for_output(stream))
     })
 }
 
@@ -57,8 +47,7 @@ fn read_stdin(
     flags: u16,
 ) -> Result<u32, Stop> {
     scatter(mem, iovs, iovs_len, |buf| {
-        host.read(buf)
-            .or_else(|error| refused(error, Ok(0), flags, Wait::STDIN))
+        host.read(buf).or_else(|error| refused(error, Ok(0), flags, Wait::STDIN))
     })
 }
 
@@ -184,11 +173,7 @@ impl Wasi {
                     let (inode, position) = descriptor.file(rights::FD_WRITE, Errno::Badf)?;
                     descriptor.writable()?;
                     let append = descriptor.flags & FD_APPEND != 0;
-                    let at = if append {
-                        wasi.fs.size(inode)?
-                    } else {
-                        position
-                    };
+                    let at = if append { wasi.fs.size(inode)? } else { position };
                     let count = write_file(&mut wasi.fs, host, mem, (iovs, iovs_len), inode, at)?;
                     descriptor.advance(at, count);
                     count

@@ -47,10 +47,7 @@ impl Wasi {
         self.answer(|wasi| {
             let (_, directory) = wasi.base(fd, rights::FD_READDIR)?;
             memory::check(mem, bufused, 4)?;
-            let mut room = Room {
-                buf: memory::bytes_mut(mem, buf, buf_len)?,
-                used: 0,
-            };
+            let mut room = Room { buf: memory::bytes_mut(mem, buf, buf_len)?, used: 0 };
             for entry in wasi.fs.list(directory, cookie)? {
                 let head = DirEnt {
                     next: entry.next,
@@ -63,8 +60,7 @@ impl Wasi {
                 }
             }
             let used = u32::try_from(room.used).map_err(|_| Errno::Overflow)?;
-            wasi.fs
-                .accessed(directory, || host.clock_ns(Clock::Realtime))?;
+            wasi.fs.accessed(directory, || host.clock_ns(Clock::Realtime))?;
             Ok(memory::put_u32(mem, bufused, used)?)
         })
     }

@@ -34,11 +34,7 @@ const _: () = assert!(2 * size_of::<Chunk>() as u64 <= CHUNK_HEAD_BYTES);
 
 impl Chunk {
     fn new(number: u64) -> Self {
-        Self {
-            number,
-            bytes: Vec::new(),
-            room: 0,
-        }
+        Self { number, bytes: Vec::new(), room: 0 }
     }
 
     /// Makes room for the chunk's first `end` bytes (`end` is at most a chunk).
@@ -49,11 +45,7 @@ impl Chunk {
         let room = end.next_power_of_two().clamp(CHUNK_BYTES_MIN, CHUNK_BYTES);
         let charge = wide(room.saturating_sub(self.room));
         quota.take(charge)?;
-        if self
-            .bytes
-            .try_reserve_exact(room.saturating_sub(self.bytes.len()))
-            .is_err()
-        {
+        if self.bytes.try_reserve_exact(room.saturating_sub(self.bytes.len())).is_err() {
             quota.give_back(charge);
             return Err(Errno::Nomem);
         }
@@ -103,11 +95,7 @@ struct Piece {
 /// The part of the range from `at`, `left` bytes long, that lies in the chunk of `at`.
 fn piece(at: u64, left: usize) -> Piece {
     let start = usize::try_from(at % wide(CHUNK_BYTES)).unwrap_or_default();
-    Piece {
-        number: at / wide(CHUNK_BYTES),
-        start,
-        len: left.min(CHUNK_BYTES - start),
-    }
+    Piece { number: at / wide(CHUNK_BYTES), start, len: left.min(CHUNK_BYTES - start) }
 }
 
 fn wide(bytes: usize) -> u64 {
@@ -129,9 +117,7 @@ impl Content {
         let left = narrow(self.size.saturating_sub(at)).min(out.len());
         let (mut out, _) = out.split_at_mut(left);
         let mut at = at;
-        let mut next = self
-            .chunks
-            .partition_point(|chunk| chunk.number < piece(at, 0).number);
+        let mut next = self.chunks.partition_point(|chunk| chunk.number < piece(at, 0).number);
         while !out.is_empty() {
             let Piece { number, start, len } = piece(at, out.len());
             let (now, later) = out.split_at_mut(len);
@@ -149,19 +135,10 @@ impl Content {
     }
 
     /// Writes at `at`; how many bytes were written: fewer than offered where space ends on the way.
-    pub(crate) fn write(
-        &mut self,
-        at: u64,
-        data: &[u8],
-        quota: &mut Quota,
-    ) -> Result<usize, Errno> {
+    pub(crate) fn write(&mut self, at: u64, data: &[u8], quota: &mut Quota) -> Result<usize, Errno> {
         let possible = narrow(FILE_BYTES_MAX.saturating_sub(at)).min(data.len());
         if possible == 0 {
-            return if data.is_empty() {
-                Ok(0)
-            } else {
-                Err(Errno::Fbig)
-            };
+            return if data.is_empty() { Ok(0) } else { Err(Errno::Fbig) };
         }
         let (mut data, _) = data.split_at(possible);
         let mut done = 0;
@@ -185,9 +162,7 @@ impl Content {
     fn chunk(&mut self, number: u64, end: usize, quota: &mut Quota) -> Result<&mut Chunk, Errno> {
         let place = match self.chunks.last() {
             Some(last) if last.number < number => Err(self.chunks.len()),
-            _ => self
-                .chunks
-                .binary_search_by_key(&number, |chunk| chunk.number),
+            _ => self.chunks.binary_search_by_key(&number, |chunk| chunk.number),
         };
         let index = match place {
             Ok(index) => index,
@@ -196,9 +171,7 @@ impl Content {
                 self.chunks.try_reserve(1).map_err(|_| Errno::Nomem)?;
                 let mut chunk = Chunk::new(number);
                 quota.take(CHUNK_HEAD_BYTES)?;
-                chunk
-                    .reserve(end, quota)
-                    .inspect_err(|_| quota.give_back(CHUNK_HEAD_BYTES))?;
+                chunk.reserve(end, quota).inspect_err(|_| quota.give_back(CHUNK_HEAD_BYTES))?;
                 self.chunks.insert(index, chunk);
                 index
             }
@@ -216,17 +189,13 @@ impl Content {
         }
         if size <= self.size {
             let Piece { number, start, .. } = piece(size, 0);
-            let keep = self.chunks.partition_point(|chunk| {
-                chunk.number < number || (chunk.number == number && start > 0)
-            });
+            let keep = self
+                .chunks
+                .partition_point(|chunk| chunk.number < number || (chunk.number == number && start > 0));
             for chunk in self.chunks.drain(keep..) {
                 quota.give_back(wide(chunk.room).saturating_add(CHUNK_HEAD_BYTES));
             }
-            if let Some(last) = self
-                .chunks
-                .last_mut()
-                .filter(|chunk| chunk.number == number)
-            {
+            if let Some(last) = self.chunks.last_mut().filter(|chunk| chunk.number == number) {
                 last.bytes.truncate(start);
             }
         }
@@ -237,15 +206,9 @@ impl Content {
     /// Sets memory aside for a range and makes the file reach its end (`posix_fallocate`): writes
     /// there will not run out of space.
     pub(crate) fn allocate(&mut self, at: u64, len: u64, quota: &mut Quota) -> Result<(), Errno> {
-        let end = at
-            .checked_add(len)
-            .filter(|end| *end <= FILE_BYTES_MAX)
-            .ok_or(Errno::Fbig)?;
+        let end = at.checked_add(len).filter(|end| *end <= FILE_BYTES_MAX).ok_or(Errno::Fbig)?;
         // Each missing byte costs at least one of the quota, so this bounds the loop.
-        let have = self
-            .chunks
-            .iter()
-            .fold(0_u64, |sum, chunk| sum.saturating_add(wide(chunk.room)));
+        let have = self.chunks.iter().fold(0_u64, |sum, chunk| sum.saturating_add(wide(chunk.room)));
         if len > have.saturating_add(quota.free()) {
             return Err(Errno::Nospc);
         }

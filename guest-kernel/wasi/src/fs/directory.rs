@@ -35,12 +35,7 @@ pub(crate) struct Directory {
 
 impl Directory {
     pub(crate) fn new(parent: InodeId) -> Self {
-        Self {
-            parent,
-            by_name: BTreeMap::new(),
-            by_serial: BTreeMap::new(),
-            next_serial: FIRST,
-        }
+        Self { parent, by_name: BTreeMap::new(), by_serial: BTreeMap::new(), next_serial: FIRST }
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -111,12 +111,7 @@ pub(crate) struct Inodes {
 
 impl Inodes {
     pub(crate) fn new(max: u32) -> Self {
-        Self {
-            slots: Vec::new(),
-            free: None,
-            used: 0,
-            max,
-        }
+        Self { slots: Vec::new(), free: None, used: 0, max }
     }
 
     pub(crate) fn used(&self) -> u32 {

@@ -44,14 +44,7 @@ impl FileSystem {
         };
         this.quota.take(quota::INODE_BYTES)?;
         let root = Kind::Directory(Directory::new(InodeId::ROOT));
-        this.inodes.insert(Inode {
-            kind: root,
-            links: 1,
-            open: 0,
-            atim: now,
-            mtim: now,
-            ctim: now,
-        })?;
+        this.inodes.insert(Inode { kind: root, links: 1, open: 0, atim: now, mtim: now, ctim: now })?;
         Ok(this)
     }
 
@@ -117,13 +110,7 @@ impl FileSystem {
     }
 
     /// Writes at `at`; how many bytes found space.
-    pub(crate) fn write(
-        &mut self,
-        id: InodeId,
-        at: u64,
-        data: &[u8],
-        now: u64,
-    ) -> Result<usize, Errno> {
+    pub(crate) fn write(&mut self, id: InodeId, at: u64, data: &[u8], now: u64) -> Result<usize, Errno> {
         self.change(id, now, |content, quota| content.write(at, data, quota))
     }
 
@@ -133,13 +120,7 @@ impl FileSystem {
     }
 
     /// Sets space aside for a range of a file.
-    pub(crate) fn allocate(
-        &mut self,
-        id: InodeId,
-        at: u64,
-        len: u64,
-        now: u64,
-    ) -> Result<(), Errno> {
+    pub(crate) fn allocate(&mut self, id: InodeId, at: u64, len: u64, now: u64) -> Result<(), Errno> {
         self.change(id, now, |content, quota| content.allocate(at, len, quota))
     }
 
@@ -152,11 +133,7 @@ impl FileSystem {
     }
 
     /// The entries of a directory from a cookie on.
-    pub(crate) fn list(
-        &self,
-        id: InodeId,
-        cookie: u64,
-    ) -> Result<impl Iterator<Item = Listed<'_>>, Errno> {
+    pub(crate) fn list(&self, id: InodeId, cookie: u64) -> Result<impl Iterator<Item = Listed<'_>>, Errno> {
         Ok(self.directory(id)?.list(id, cookie))
     }
 

@@ -22,11 +22,7 @@ impl FileSystem {
 
     /// `ENOENT` for a directory that was removed while open: nothing can be made in it any more.
     fn still_named(&self, directory: InodeId) -> Result<(), Errno> {
-        if self.inodes.get(directory)?.links > 0 {
-            Ok(())
-        } else {
-            Err(Errno::Noent)
-        }
+        if self.inodes.get(directory)?.links > 0 { Ok(()) } else { Err(Errno::Noent) }
     }
 
     /// Makes a new inode under a free name.
@@ -38,23 +34,10 @@ impl FileSystem {
             return Err(Errno::Noent);
         }
         self.still_named(entry.parent)?;
-        let target = if let Kind::Symlink(target) = &kind {
-            length(target)
-        } else {
-            0
-        };
-        let charge = INODE_BYTES
-            .saturating_add(entry_bytes(&entry.name))
-            .saturating_add(target);
+        let target = if let Kind::Symlink(target) = &kind { length(target) } else { 0 };
+        let charge = INODE_BYTES.saturating_add(entry_bytes(&entry.name)).saturating_add(target);
         self.quota.take(charge)?;
-        let inode = Inode {
-            kind,
-            links: 1,
-            open: 0,
-            atim: now,
-            mtim: now,
-            ctim: now,
-        };
+        let inode = Inode { kind, links: 1, open: 0, atim: now, mtim: now, ctim: now };
         match self.inodes.insert(inode) {
             Ok(id) => {
                 self.directory_mut(entry.parent)?.insert(&entry.name, id);
@@ -79,12 +62,7 @@ impl FileSystem {
     }
 
     /// Makes a symbolic link (`symlink`). An absolute target is `EPERM`: nothing could follow it.
-    pub(crate) fn create_symlink(
-        &mut self,
-        entry: &Entry,
-        target: &[u8],
-        now: u64,
-    ) -> Result<(), Errno> {
+    pub(crate) fn create_symlink(&mut self, entry: &Entry, target: &[u8], now: u64) -> Result<(), Errno> {
         match target.first() {
             None => return Err(Errno::Noent),
             Some(b'/') => return Err(Errno::Perm),
@@ -92,8 +70,7 @@ impl FileSystem {
             Some(_) if target.contains(&0) => return Err(Errno::Inval),
             Some(_) => core::str::from_utf8(target).map_err(|_| Errno::Ilseq)?,
         };
-        self.create(entry, Kind::Symlink(Box::from(target)), now)
-            .map(|_| ())
+        self.create(entry, Kind::Symlink(Box::from(target)), now).map(|_| ())
     }
 
     /// Gives a file or symbolic link one more name (`link`); `EPERM` for a directory.
@@ -108,12 +85,7 @@ impl FileSystem {
             return Err(Errno::Noent);
         }
         self.still_named(entry.parent)?;
-        let links = self
-            .inodes
-            .get(id)?
-            .links
-            .checked_add(1)
-            .ok_or(Errno::Mlink)?;
+        let links = self.inodes.get(id)?.links.checked_add(1).ok_or(Errno::Mlink)?;
         self.quota.take(entry_bytes(&entry.name))?;
         let inode = self.inodes.get_mut(id)?;
         inode.links = links;
@@ -201,8 +173,7 @@ impl FileSystem {
             // With this one's charge given back, the exchange below cannot fail any more.
             self.remove_name(new, replaced, now)?;
         }
-        self.quota
-            .exchange(entry_bytes(&old.name), entry_bytes(&new.name))?;
+        self.quota.exchange(entry_bytes(&old.name), entry_bytes(&new.name))?;
         if old.parent == new.parent {
             self.directory_mut(old.parent)?.rename(&old.name, &new.name);
         } else {

@@ -44,8 +44,7 @@ impl Quota {
     /// Gives back and takes in one step: if the taking fails, nothing has changed.
     pub(crate) fn exchange(&mut self, back: u64, take: u64) -> Result<(), Errno> {
         self.give_back(back);
-        self.take(take)
-            .inspect_err(|_| self.used = self.used.saturating_add(back))
+        self.take(take).inspect_err(|_| self.used = self.used.saturating_add(back))
     }
 
     pub(crate) fn used(&self) -> u64 {

@@ -72,17 +72,12 @@ fn check(path: &[u8], max: usize) -> Result<(), Errno> {
     if path.contains(&0) {
         return Err(Errno::Inval);
     }
-    core::str::from_utf8(path)
-        .map(|_| ())
-        .map_err(|_| Errno::Ilseq)
+    core::str::from_utf8(path).map(|_| ()).map_err(|_| Errno::Ilseq)
 }
 
 /// The first component, what comes after its slashes, and whether there were any.
 fn split(path: &[u8]) -> (&[u8], &[u8], bool) {
-    let end = path
-        .iter()
-        .position(|byte| *byte == b'/')
-        .unwrap_or(path.len());
+    let end = path.iter().position(|byte| *byte == b'/').unwrap_or(path.len());
     let (name, rest) = path.split_at(end);
     let slashes = rest.iter().take_while(|byte| **byte == b'/').count();
     let (_, rest) = rest.split_at(slashes);
@@ -112,12 +107,7 @@ impl FileSystem {
             let dots = matches!(name, b"." | b"..");
             let Some(found) = found else {
                 return if ends {
-                    Ok(Target::Entry(Entry {
-                        parent: here,
-                        name: name.into(),
-                        inode: None,
-                        slash,
-                    }))
+                    Ok(Target::Entry(Entry { parent: here, name: name.into(), inode: None, slash }))
                 } else {
                     Err(Errno::Noent)
                 };
@@ -140,12 +130,7 @@ impl FileSystem {
                 Kind::Directory(_) if ends && dots => return Ok(Target::Directory(found)),
                 _ if ends => {
                     let name = name.into();
-                    return Ok(Target::Entry(Entry {
-                        parent: here,
-                        name,
-                        inode: Some(found),
-                        slash,
-                    }));
+                    return Ok(Target::Entry(Entry { parent: here, name, inode: Some(found), slash }));
                 }
                 Kind::Directory(_) => here = found,
                 Kind::File(_) | Kind::Symlink(_) => return Err(Errno::Notdir),

@@ -11,10 +11,7 @@ const MTIM: u32 = 4;
 const MTIM_NOW: u32 = 8;
 
 fn set_times(g: &mut Guest, fd: u32, atim: u64, mtim: u64, flags: u32) -> Result<(), Errno> {
-    done(
-        g.wasi
-            .fd_filestat_set_times(&mut g.host, &mut g.mem, fd, atim, mtim, flags),
-    )
+    done(g.wasi.fd_filestat_set_times(&mut g.host, &mut g.mem, fd, atim, mtim, flags))
 }
 
 #[test]
@@ -116,14 +113,8 @@ fn setting_no_time_changes_nothing() {
 fn a_time_both_given_and_now_is_einval() {
     let mut g = Guest::new();
     let fd = g.open("f", CREAT).unwrap();
-    assert_eq!(
-        set_times(&mut g, fd, 1, 1, ATIM | ATIM_NOW),
-        Err(Errno::Inval)
-    );
-    assert_eq!(
-        set_times(&mut g, fd, 1, 1, MTIM | MTIM_NOW),
-        Err(Errno::Inval)
-    );
+    assert_eq!(set_times(&mut g, fd, 1, 1, ATIM | ATIM_NOW), Err(Errno::Inval));
+    assert_eq!(set_times(&mut g, fd, 1, 1, MTIM | MTIM_NOW), Err(Errno::Inval));
     assert_eq!(set_times(&mut g, fd, 1, 1, 16), Err(Errno::Inval));
     assert_eq!(set_times(&mut g, 1, 1, 1, ATIM), Err(Errno::Inval));
     assert_eq!(set_times(&mut g, ROOT, 5, 6, ATIM | MTIM), Ok(()));
@@ -138,10 +129,7 @@ fn times_are_set_by_path_with_and_without_following() {
     let mut set = |flags, mtim| {
         g.put(0x1000, b"l");
         let (host, mem) = (&mut g.host, &mut g.mem);
-        done(
-            g.wasi
-                .path_filestat_set_times(host, mem, ROOT, flags, 0x1000, 1, 0, mtim, MTIM),
-        )
+        done(g.wasi.path_filestat_set_times(host, mem, ROOT, flags, 0x1000, 1, 0, mtim, MTIM))
     };
     set(FOLLOW, 111).unwrap();
     set(0, 222).unwrap();

@@ -5,10 +5,7 @@ use sentient_wasi::Errno;
 use crate::guest::{DATA, Guest, RESULT, done};
 
 fn time(g: &mut Guest, id: u32) -> Result<u64, Errno> {
-    done(
-        g.wasi
-            .clock_time_get(&mut g.host, &mut g.mem, id, 1_000, RESULT),
-    )?;
+    done(g.wasi.clock_time_get(&mut g.host, &mut g.mem, id, 1_000, RESULT))?;
     Ok(g.u64_at(RESULT))
 }
 
@@ -51,8 +48,5 @@ fn random_bytes_fill_the_buffer_and_nothing_else() {
 #[test]
 fn no_random_bytes_are_a_success() {
     let mut g = Guest::new();
-    assert_eq!(
-        done(g.wasi.random_get(&mut g.host, &mut g.mem, DATA, 0)),
-        Ok(())
-    );
+    assert_eq!(done(g.wasi.random_get(&mut g.host, &mut g.mem, DATA, 0)), Ok(()));
 }

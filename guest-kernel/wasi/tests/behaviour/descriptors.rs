@@ -12,10 +12,7 @@ fn preopen(g: &mut Guest, fd: u32) -> Result<String, Errno> {
     done(g.wasi.fd_prestat_get(&mut g.host, &mut g.mem, fd, RESULT))?;
     assert_eq!(g.mem[RESULT as usize], 0, "preopentype::dir");
     let len = g.u32_at(RESULT + 4);
-    done(
-        g.wasi
-            .fd_prestat_dir_name(&mut g.host, &mut g.mem, fd, DATA, len),
-    )?;
+    done(g.wasi.fd_prestat_dir_name(&mut g.host, &mut g.mem, fd, DATA, len))?;
     Ok(String::from_utf8(g.bytes(DATA, len).to_vec()).unwrap())
 }
 
@@ -39,11 +36,7 @@ fn renumbering_moves_a_descriptor_over_another() {
     assert_eq!(renumber(&mut g, a, b), Ok(()));
     assert_eq!(g.read(b, 10), Ok(b"from a".to_vec()));
     assert_eq!(g.read(a, 10), Err(Errno::Badf));
-    assert_eq!(
-        g.wasi.usage().inodes,
-        2,
-        "what was at b is closed, and gone with its name"
-    );
+    assert_eq!(g.wasi.usage().inodes, 2, "what was at b is closed, and gone with its name");
 }
 
 #[test]
@@ -76,11 +69,8 @@ fn the_root_is_preopened_at_3_by_default() {
 
 #[test]
 fn preopens_are_numbered_in_order_and_named_as_given() {
-    let mut g = Guest::with(
-        Builder::new()
-            .preopen("/", Access::ReadWrite)
-            .preopen("/data/in", Access::ReadOnly),
-    );
+    let mut g =
+        Guest::with(Builder::new().preopen("/", Access::ReadWrite).preopen("/data/in", Access::ReadOnly));
     assert_eq!(preopen(&mut g, 3).unwrap(), "/");
     assert_eq!(preopen(&mut g, 4).unwrap(), "/data/in");
     assert_eq!(preopen(&mut g, 5), Err(Errno::Badf));
@@ -97,13 +87,9 @@ fn a_directory_opened_later_is_no_preopen() {
 #[test]
 fn a_buffer_too_short_for_a_preopens_name_is_enametoolong() {
     let mut g = Guest::with(Builder::new().preopen("/data", Access::ReadWrite));
-    let short = g
-        .wasi
-        .fd_prestat_dir_name(&mut g.host, &mut g.mem, 3, DATA, 4);
+    let short = g.wasi.fd_prestat_dir_name(&mut g.host, &mut g.mem, 3, DATA, 4);
     assert_eq!(done(short), Err(Errno::Nametoolong));
-    let long = g
-        .wasi
-        .fd_prestat_dir_name(&mut g.host, &mut g.mem, 3, DATA, 100);
+    let long = g.wasi.fd_prestat_dir_name(&mut g.host, &mut g.mem, 3, DATA, 100);
     assert_eq!(done(long), Ok(()));
     assert_eq!(g.bytes(DATA, 6), b"/data\0");
 }

@@ -59,10 +59,7 @@ fn a_listing_starts_with_the_dots_and_gives_types_and_inodes() {
     let fd = g.open_directory("d").unwrap();
     let used = g.readdir(fd, 4096, 0).unwrap();
     let entries = g.entries(used);
-    let seen: Vec<_> = entries
-        .iter()
-        .map(|e| (e.name.as_str(), e.filetype))
-        .collect();
+    let seen: Vec<_> = entries.iter().map(|e| (e.name.as_str(), e.filetype)).collect();
     assert_eq!(seen, [(".", 3), ("..", 3), ("f", 4), ("e", 3), ("l", 7)]);
     assert_eq!(entries[0].ino, g.stat("d").unwrap().ino);
     assert_eq!(entries[1].ino, g.stat(".").unwrap().ino);
@@ -130,11 +127,7 @@ fn a_listing_survives_removals_and_additions() {
     }
     g.make("f", b"");
     let used = g.readdir(ROOT, 4096, after_b).unwrap();
-    let names: Vec<_> = g
-        .entries(used)
-        .into_iter()
-        .map(|entry| entry.name)
-        .collect();
+    let names: Vec<_> = g.entries(used).into_iter().map(|entry| entry.name).collect();
     assert_eq!(names, ["c", "e", "f"]);
 }
 
@@ -151,8 +144,7 @@ fn renaming_each_entry_while_listing_comes_to_an_end() {
         let Some(entry) = g.entries(used).first().cloned() else {
             break;
         };
-        g.rename(&entry.name, &format!("new-{}", entry.name))
-            .unwrap();
+        g.rename(&entry.name, &format!("new-{}", entry.name)).unwrap();
         cookie = entry.next;
         renamed += 1;
     }

@@ -21,16 +21,9 @@ fn a_file_is_read_into_buffers_in_order() {
     g.make("f", b"abcdef");
     let fd = g.open("f", 0).unwrap();
     let (iovs, count) = g.iovs(&[(DATA + 8, 2), (0, 0), (DATA, 3)]);
-    done(
-        g.wasi
-            .fd_read(&mut g.host, &mut g.mem, fd, iovs, count, RESULT),
-    )
-    .unwrap();
+    done(g.wasi.fd_read(&mut g.host, &mut g.mem, fd, iovs, count, RESULT)).unwrap();
     assert_eq!(g.u32_at(RESULT), 5);
-    assert_eq!(
-        (g.bytes(DATA + 8, 2), g.bytes(DATA, 3)),
-        (&b"ab"[..], &b"cde"[..])
-    );
+    assert_eq!((g.bytes(DATA + 8, 2), g.bytes(DATA, 3)), (&b"ab"[..], &b"cde"[..]));
     assert_eq!(g.tell(fd), Ok(5));
 }
 
@@ -54,12 +47,7 @@ fn writing_after_the_end_leaves_zeros_between() {
     assert_eq!(g.pread(fd, 0, 10), Ok(b"\0\0\0\0\0x".to_vec()));
     g.pwrite(fd, 200_000, b"y").unwrap();
     assert_eq!(g.fstat(fd).unwrap().size, 200_001);
-    assert!(
-        g.pread(fd, 6, 199_994)
-            .unwrap()
-            .iter()
-            .all(|byte| *byte == 0)
-    );
+    assert!(g.pread(fd, 6, 199_994).unwrap().iter().all(|byte| *byte == 0));
     assert_eq!(g.pread(fd, 199_999, 9), Ok(b"\0y".to_vec()));
 }
 
@@ -112,9 +100,7 @@ fn append_mode_writes_at_the_end_wherever_the_offset_is() {
     let mut g = Guest::new();
     g.make("f", b"one");
     let all = crate::guest::ALL;
-    let fd = g
-        .open_as((ROOT, FOLLOW), "f", (0, APPEND), (all, all))
-        .unwrap();
+    let fd = g.open_as((ROOT, FOLLOW), "f", (0, APPEND), (all, all)).unwrap();
     g.seek(fd, 1, SET).unwrap();
     g.write(fd, b"two").unwrap();
     assert_eq!(g.tell(fd), Ok(6));
@@ -216,12 +202,8 @@ fn a_directory_cannot_be_read_written_or_cut() {
 fn advice_is_checked_and_then_does_nothing() {
     let mut g = Guest::new();
     let fd = g.open("f", CREAT).unwrap();
-    let mut advise = |offset, len, advice| {
-        done(
-            g.wasi
-                .fd_advise(&mut g.host, &mut g.mem, fd, offset, len, advice),
-        )
-    };
+    let mut advise =
+        |offset, len, advice| done(g.wasi.fd_advise(&mut g.host, &mut g.mem, fd, offset, len, advice));
     for advice in 0..6 {
         assert_eq!(advise(0, 100, advice), Ok(()));
     }

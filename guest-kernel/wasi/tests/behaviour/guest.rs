@@ -1,11 +1,9 @@
-//! A program's side of the layer: a memory, a host that can be told what to do, and each function
-//! wrapped so that a test reads like a program.
+//! A program's side of the layer: a memory, and each function wrapped so that a test reads like a
+//! program.
 
-use std::collections::VecDeque;
+use sentient_wasi::{Builder, Errno, Outcome, Wait, Wasi, rights};
 
-use sentient_wasi::{
-    Builder, Clock, Errno, Host, Outcome, Readiness, Stream, StreamError, Wait, Wasi, rights,
-};
+use crate::fake_host::FakeHost;
 
 /// The preopened root.
 pub const ROOT: u32 = 3;
@@ -29,120 +27,6 @@ const IOVS: u32 = 0x7000;
 pub const RESULT: u32 = 0x8000;
 pub const DATA: u32 = 0x1_0000;
 pub const MEMORY: usize = 0x10_0000;
-
-pub struct FakeHost {
-    pub realtime: u64,
-    pub monotonic: u64,
-    pub resolution: u64,
-    pub stdin: VecDeque<u8>,
-    pub stdin_closed: bool,
-    pub out: Vec<u8>,
-    pub err: Vec<u8>,
-    /// Bytes standard output and error still take.
-    pub room: usize,
-    pub closed: bool,
-    pub terminal: bool,
-    /// Where the slices handed to `write` began, and their lengths.
-    pub slices: Vec<(usize, usize)>,
-    pub clock_calls: u32,
-}
-
-impl Default for FakeHost {
-    fn default() -> Self {
-        Self {
-            realtime: 1_700_000_000_000_000_000,
-            monotonic: 5_000,
-            resolution: 100,
-            stdin: VecDeque::new(),
-            stdin_closed: false,
-            out: Vec::new(),
-            err: Vec::new(),
-            room: usize::MAX,
-            closed: false,
-            terminal: false,
-            slices: Vec::new(),
-            clock_calls: 0,
-        }
-    }
-}
-
-impl Host for FakeHost {
-    fn clock_ns(&mut self, clock: Clock) -> u64 {
-        self.clock_calls += 1;
-        match clock {
-            Clock::Realtime => self.realtime,
-            Clock::Monotonic => self.monotonic,
-            Clock::ProcessCpu => 77,
-            Clock::ThreadCpu => 78,
-        }
-    }
-
-    fn clock_resolution_ns(&mut self, _: Clock) -> u64 {
-        self.resolution
-    }
-
-    fn random(&mut self, buf: &mut [u8]) {
-        buf.fill(0xa5);
-    }
-
-    fn write(&mut self, stream: Stream, bytes: &[u8]) -> Result<usize, StreamError> {
-        assert!(!bytes.is_empty(), "the contract of Host::write");
-        self.slices.push((bytes.as_ptr() as usize, bytes.len()));
-        if self.closed {
-            return Err(StreamError::Closed);
-        }
-        if self.room == 0 {
-            return Err(StreamError::WouldBlock);
-        }
-        let taken = bytes.len().min(self.room);
-        self.room -= taken;
-        match stream {
-            Stream::Stdout => self.out.extend_from_slice(&bytes[..taken]),
-            Stream::Stderr => self.err.extend_from_slice(&bytes[..taken]),
-        }
-        Ok(taken)
-    }
-
-    fn read(&mut self, buf: &mut [u8]) -> Result<usize, StreamError> {
-        assert!(!buf.is_empty(), "the contract of Host::read");
-        if self.stdin.is_empty() {
-            return if self.stdin_closed {
-                Ok(0)
-            } else {
-                Err(StreamError::WouldBlock)
-            };
-        }
-        let count = buf.len().min(self.stdin.len());
-        for (to, from) in buf.iter_mut().zip(self.stdin.drain(..count)) {
-            *to = from;
-        }
-        Ok(count)
-    }
-
-    fn stdin_ready(&mut self) -> Readiness {
-        match (self.stdin.len(), self.stdin_closed) {
-            (0, true) => Readiness::Closed,
-            (0, false) => Readiness::NotReady,
-            (count, _) => Readiness::Ready(count as u64),
-        }
-    }
-
-    fn output_ready(&mut self, _: Stream) -> Readiness {
-        match (self.closed, self.room) {
-            (true, _) => Readiness::Closed,
-            (false, 0) => Readiness::NotReady,
-            (false, room) => Readiness::Ready(room as u64),
-        }
-    }
-
-    fn stdin_is_terminal(&mut self) -> bool {
-        self.terminal
-    }
-
-    fn output_is_terminal(&mut self, _: Stream) -> bool {
-        self.terminal
-    }
-}
 
 /// `$filestat`, as a program decodes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,11 +89,7 @@ impl Guest {
     }
 
     pub fn with(builder: Builder<'_>) -> Self {
-        Self {
-            wasi: builder.build().unwrap(),
-            host: FakeHost::default(),
-            mem: vec![0; MEMORY],
-        }
+        Self { wasi: builder.build().unwrap(), host: FakeHost::default(), mem: vec![0; MEMORY] }
     }
 
     pub fn u32_at(&self, at: u32) -> u32 {
@@ -252,8 +132,7 @@ impl Guest {
     pub fn write_call(&mut self, fd: u32, bytes: &[u8]) -> Outcome {
         self.put(DATA, bytes);
         let (iovs, count) = self.iovs(&[(DATA, bytes.len() as u32)]);
-        self.wasi
-            .fd_write(&mut self.host, &mut self.mem, fd, iovs, count, RESULT)
+        self.wasi.fd_write(&mut self.host, &mut self.mem, fd, iovs, count, RESULT)
     }
 
     pub fn write(&mut self, fd: u32, bytes: &[u8]) -> Result<u32, Errno> {
@@ -265,17 +144,13 @@ impl Guest {
         self.put(DATA, bytes);
         let (iovs, count) = self.iovs(&[(DATA, bytes.len() as u32)]);
         let (host, mem) = (&mut self.host, &mut self.mem);
-        done(
-            self.wasi
-                .fd_pwrite(host, mem, fd, iovs, count, offset, RESULT),
-        )?;
+        done(self.wasi.fd_pwrite(host, mem, fd, iovs, count, offset, RESULT))?;
         Ok(self.u32_at(RESULT))
     }
 
     pub fn read_call(&mut self, fd: u32, len: u32) -> Outcome {
         let (iovs, count) = self.iovs(&[(DATA, len)]);
-        self.wasi
-            .fd_read(&mut self.host, &mut self.mem, fd, iovs, count, RESULT)
+        self.wasi.fd_read(&mut self.host, &mut self.mem, fd, iovs, count, RESULT)
     }
 
     pub fn read(&mut self, fd: u32, len: u32) -> Result<Vec<u8>, Errno> {
@@ -286,19 +161,13 @@ impl Guest {
     pub fn pread(&mut self, fd: u32, offset: u64, len: u32) -> Result<Vec<u8>, Errno> {
         let (iovs, count) = self.iovs(&[(DATA, len)]);
         let (host, mem) = (&mut self.host, &mut self.mem);
-        done(
-            self.wasi
-                .fd_pread(host, mem, fd, iovs, count, offset, RESULT),
-        )?;
+        done(self.wasi.fd_pread(host, mem, fd, iovs, count, offset, RESULT))?;
         Ok(self.bytes(DATA, self.u32_at(RESULT)).to_vec())
     }
 
     pub fn seek(&mut self, fd: u32, offset: i64, whence: u32) -> Result<u64, Errno> {
         let (host, mem) = (&mut self.host, &mut self.mem);
-        done(
-            self.wasi
-                .fd_seek(host, mem, fd, offset as u64, whence, RESULT),
-        )?;
+        done(self.wasi.fd_seek(host, mem, fd, offset as u64, whence, RESULT))?;
         Ok(self.u64_at(RESULT))
     }
 
@@ -312,17 +181,11 @@ impl Guest {
     }
 
     pub fn truncate(&mut self, fd: u32, size: u64) -> Result<(), Errno> {
-        done(
-            self.wasi
-                .fd_filestat_set_size(&mut self.host, &mut self.mem, fd, size),
-        )
+        done(self.wasi.fd_filestat_set_size(&mut self.host, &mut self.mem, fd, size))
     }
 
     pub fn allocate(&mut self, fd: u32, offset: u64, len: u64) -> Result<(), Errno> {
-        done(
-            self.wasi
-                .fd_allocate(&mut self.host, &mut self.mem, fd, offset, len),
-        )
+        done(self.wasi.fd_allocate(&mut self.host, &mut self.mem, fd, offset, len))
     }
 
     /// `path_open` with everything to choose: (start, dirflags), path, (oflags, fdflags), (base,
@@ -336,9 +199,10 @@ impl Guest {
     ) -> Result<u32, Errno> {
         let (path, len) = self.path(path);
         let (host, mem) = (&mut self.host, &mut self.mem);
-        done(self.wasi.path_open(
-            host, mem, fd, dirflags, path, len, oflags, base, inheriting, fdflags, RESULT,
-        ))?;
+        done(
+            self.wasi
+                .path_open(host, mem, fd, dirflags, path, len, oflags, base, inheriting, fdflags, RESULT),
+        )?;
         Ok(self.u32_at(RESULT))
     }
 
@@ -385,44 +249,28 @@ impl Guest {
 
     pub fn mkdir_at(&mut self, fd: u32, path: impl AsRef<[u8]>) -> Result<(), Errno> {
         let (path, len) = self.path(path);
-        done(
-            self.wasi
-                .path_create_directory(&mut self.host, &mut self.mem, fd, path, len),
-        )
+        done(self.wasi.path_create_directory(&mut self.host, &mut self.mem, fd, path, len))
     }
 
     pub fn rmdir(&mut self, path: impl AsRef<[u8]>) -> Result<(), Errno> {
         let (path, len) = self.path(path);
-        done(
-            self.wasi
-                .path_remove_directory(&mut self.host, &mut self.mem, ROOT, path, len),
-        )
+        done(self.wasi.path_remove_directory(&mut self.host, &mut self.mem, ROOT, path, len))
     }
 
     pub fn unlink(&mut self, path: impl AsRef<[u8]>) -> Result<(), Errno> {
         let (path, len) = self.path(path);
-        done(
-            self.wasi
-                .path_unlink_file(&mut self.host, &mut self.mem, ROOT, path, len),
-        )
+        done(self.wasi.path_unlink_file(&mut self.host, &mut self.mem, ROOT, path, len))
     }
 
     pub fn rename(&mut self, old: &str, new: &str) -> Result<(), Errno> {
         self.rename_at((ROOT, old), (ROOT, new))
     }
 
-    pub fn rename_at(
-        &mut self,
-        (from, old): (u32, &str),
-        (to, new): (u32, &str),
-    ) -> Result<(), Errno> {
+    pub fn rename_at(&mut self, (from, old): (u32, &str), (to, new): (u32, &str)) -> Result<(), Errno> {
         let (old, old_len) = self.path(old);
         let (new, new_len) = self.other_path(new);
         let (host, mem) = (&mut self.host, &mut self.mem);
-        done(
-            self.wasi
-                .path_rename(host, mem, from, old, old_len, to, new, new_len),
-        )
+        done(self.wasi.path_rename(host, mem, from, old, old_len, to, new, new_len))
     }
 
     pub fn link(&mut self, old: &str, new: &str) -> Result<(), Errno> {
@@ -437,29 +285,20 @@ impl Guest {
         let (old, old_len) = self.path(old);
         let (new, new_len) = self.other_path(new);
         let (host, mem) = (&mut self.host, &mut self.mem);
-        done(
-            self.wasi
-                .path_link(host, mem, from, flags, old, old_len, to, new, new_len),
-        )
+        done(self.wasi.path_link(host, mem, from, flags, old, old_len, to, new, new_len))
     }
 
     pub fn symlink(&mut self, target: impl AsRef<[u8]>, new: &str) -> Result<(), Errno> {
         let (target, target_len) = self.path(target);
         let (new, new_len) = self.other_path(new);
         let (host, mem) = (&mut self.host, &mut self.mem);
-        done(
-            self.wasi
-                .path_symlink(host, mem, target, target_len, ROOT, new, new_len),
-        )
+        done(self.wasi.path_symlink(host, mem, target, target_len, ROOT, new, new_len))
     }
 
     pub fn readlink(&mut self, path: &str, room: u32) -> Result<String, Errno> {
         let (path, len) = self.path(path);
         let (host, mem) = (&mut self.host, &mut self.mem);
-        done(
-            self.wasi
-                .path_readlink(host, mem, ROOT, path, len, DATA, room, RESULT),
-        )?;
+        done(self.wasi.path_readlink(host, mem, ROOT, path, len, DATA, room, RESULT))?;
         let used = self.u32_at(RESULT);
         Ok(String::from_utf8(self.bytes(DATA, used).to_vec()).unwrap())
     }
@@ -478,10 +317,7 @@ impl Guest {
     }
 
     pub fn fstat(&mut self, fd: u32) -> Result<Stat, Errno> {
-        done(
-            self.wasi
-                .fd_filestat_get(&mut self.host, &mut self.mem, fd, RESULT),
-        )?;
+        done(self.wasi.fd_filestat_get(&mut self.host, &mut self.mem, fd, RESULT))?;
         Ok(self.stat_at(RESULT))
     }
 
@@ -498,18 +334,12 @@ impl Guest {
     pub fn stat_as(&mut self, fd: u32, flags: u32, path: impl AsRef<[u8]>) -> Result<Stat, Errno> {
         let (path, len) = self.path(path);
         let (host, mem) = (&mut self.host, &mut self.mem);
-        done(
-            self.wasi
-                .path_filestat_get(host, mem, fd, flags, path, len, RESULT),
-        )?;
+        done(self.wasi.path_filestat_get(host, mem, fd, flags, path, len, RESULT))?;
         Ok(self.stat_at(RESULT))
     }
 
     pub fn fdstat(&mut self, fd: u32) -> Result<FdStat, Errno> {
-        done(
-            self.wasi
-                .fd_fdstat_get(&mut self.host, &mut self.mem, fd, RESULT),
-        )?;
+        done(self.wasi.fd_fdstat_get(&mut self.host, &mut self.mem, fd, RESULT))?;
         Ok(FdStat {
             filetype: self.mem[RESULT as usize],
             flags: u16::from_le_bytes(self.bytes(RESULT + 2, 2).try_into().unwrap()),
@@ -519,27 +349,18 @@ impl Guest {
     }
 
     pub fn set_flags(&mut self, fd: u32, flags: u32) -> Result<(), Errno> {
-        done(
-            self.wasi
-                .fd_fdstat_set_flags(&mut self.host, &mut self.mem, fd, flags),
-        )
+        done(self.wasi.fd_fdstat_set_flags(&mut self.host, &mut self.mem, fd, flags))
     }
 
     pub fn set_rights(&mut self, fd: u32, base: u64, inheriting: u64) -> Result<(), Errno> {
         let (host, mem) = (&mut self.host, &mut self.mem);
-        done(
-            self.wasi
-                .fd_fdstat_set_rights(host, mem, fd, base, inheriting),
-        )
+        done(self.wasi.fd_fdstat_set_rights(host, mem, fd, base, inheriting))
     }
 
     /// `fd_readdir` once: how many bytes of the buffer at [`DATA`] were used.
     pub fn readdir(&mut self, fd: u32, room: u32, cookie: u64) -> Result<u32, Errno> {
         let (host, mem) = (&mut self.host, &mut self.mem);
-        done(
-            self.wasi
-                .fd_readdir(host, mem, fd, DATA, room, cookie, RESULT),
-        )?;
+        done(self.wasi.fd_readdir(host, mem, fd, DATA, room, cookie, RESULT))?;
         Ok(self.u32_at(RESULT))
     }
 

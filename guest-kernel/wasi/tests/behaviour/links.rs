@@ -52,14 +52,8 @@ fn opening_a_link_without_following_is_eloop() {
     let mut g = Guest::new();
     g.make("f", b"");
     g.symlink("f", "l").unwrap();
-    assert_eq!(
-        g.open_as((ROOT, 0), "l", (0, 0), (rights::FD_READ, 0)),
-        Err(Errno::Loop)
-    );
-    assert!(
-        g.open_as((ROOT, FOLLOW), "l", (0, 0), (rights::FD_READ, 0))
-            .is_ok()
-    );
+    assert_eq!(g.open_as((ROOT, 0), "l", (0, 0), (rights::FD_READ, 0)), Err(Errno::Loop));
+    assert!(g.open_as((ROOT, FOLLOW), "l", (0, 0), (rights::FD_READ, 0)).is_ok());
 }
 
 #[test]
@@ -123,10 +117,7 @@ fn a_link_target_is_checked_as_a_path_is() {
 
 #[test]
 fn a_path_that_links_make_too_long_is_enametoolong() {
-    let limits = Limits {
-        path_bytes: 64,
-        ..Limits::default()
-    };
+    let limits = Limits { path_bytes: 64, ..Limits::default() };
     let mut g = Guest::with(Builder::new().limits(limits));
     g.symlink("./".repeat(31), "l").unwrap();
     assert!(g.stat("l").is_ok());

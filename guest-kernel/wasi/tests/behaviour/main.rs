@@ -16,6 +16,7 @@ mod attributes;
 mod clocks;
 mod descriptors;
 mod directories;
+mod fake_host;
 mod files;
 mod function_table;
 mod guest;

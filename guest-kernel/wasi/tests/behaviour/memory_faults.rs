@@ -11,22 +11,12 @@ const FAULT: Result<(), Errno> = Err(Errno::Fault);
 #[test]
 fn a_buffer_outside_memory_is_efault() {
     let mut g = Guest::new();
-    for (at, len) in [
-        (PAST, 1),
-        (LAST, 4),
-        (u32::MAX, 1),
-        (0, u32::MAX),
-        (u32::MAX, u32::MAX),
-    ] {
+    for (at, len) in [(PAST, 1), (LAST, 4), (u32::MAX, 1), (0, u32::MAX), (u32::MAX, u32::MAX)] {
         let (iovs, count) = g.iovs(&[(at, len)]);
-        let written = g
-            .wasi
-            .fd_write(&mut g.host, &mut g.mem, 1, iovs, count, RESULT);
+        let written = g.wasi.fd_write(&mut g.host, &mut g.mem, 1, iovs, count, RESULT);
         assert_eq!(done(written), FAULT);
         g.host.stdin.extend(b"kept");
-        let read = g
-            .wasi
-            .fd_read(&mut g.host, &mut g.mem, 0, iovs, count, RESULT);
+        let read = g.wasi.fd_read(&mut g.host, &mut g.mem, 0, iovs, count, RESULT);
         assert_eq!(done(read), FAULT);
         let random = g.wasi.random_get(&mut g.host, &mut g.mem, at, len);
         assert_eq!(done(random), FAULT);
@@ -39,9 +29,7 @@ fn a_buffer_outside_memory_is_efault() {
 fn a_list_outside_memory_is_efault() {
     let mut g = Guest::new();
     for (iovs, count) in [(PAST, 1), (PAST - 8, 2), (u32::MAX, 1), (0, 1 << 29)] {
-        let result = g
-            .wasi
-            .fd_write(&mut g.host, &mut g.mem, 1, iovs, count, RESULT);
+        let result = g.wasi.fd_write(&mut g.host, &mut g.mem, 1, iovs, count, RESULT);
         let expected = if count == 1 << 29 { Ok(()) } else { FAULT };
         assert_eq!(done(result), expected, "{iovs:#x} {count}");
     }
@@ -52,11 +40,7 @@ fn a_bad_buffer_after_a_good_one_gives_the_count_of_the_good() {
     let mut g = Guest::new();
     g.put(DATA, b"good");
     let (iovs, count) = g.iovs(&[(DATA, 4), (PAST, 4)]);
-    done(
-        g.wasi
-            .fd_write(&mut g.host, &mut g.mem, 1, iovs, count, RESULT),
-    )
-    .unwrap();
+    done(g.wasi.fd_write(&mut g.host, &mut g.mem, 1, iovs, count, RESULT)).unwrap();
     assert_eq!(g.u32_at(RESULT), 4);
 }
 
@@ -66,17 +50,10 @@ fn a_list_longer_than_1024_is_used_in_part() {
     let (iovs, _) = g.iovs(&[]);
     g.put(DATA, b"x");
     for n in 0..1100 {
-        g.put(
-            iovs + 0x10_000 + n * 8,
-            &[DATA.to_le_bytes(), 1_u32.to_le_bytes()].concat(),
-        );
+        g.put(iovs + 0x10_000 + n * 8, &[DATA.to_le_bytes(), 1_u32.to_le_bytes()].concat());
     }
     let list = iovs + 0x10_000;
-    done(
-        g.wasi
-            .fd_write(&mut g.host, &mut g.mem, 1, list, 1100, RESULT),
-    )
-    .unwrap();
+    done(g.wasi.fd_write(&mut g.host, &mut g.mem, 1, list, 1100, RESULT)).unwrap();
     assert_eq!(g.u32_at(RESULT), 1024);
 }
 
@@ -88,11 +65,7 @@ fn buffers_that_overlap_do_not_move_more_than_the_memory_has() {
     let half = MEMORY as u32 / 2;
     let at = half + 8;
     let (iovs, count) = g.iovs(&[(at, half - 8); 64]);
-    done(
-        g.wasi
-            .fd_read(&mut g.host, &mut g.mem, fd, iovs, count, RESULT),
-    )
-    .unwrap();
+    done(g.wasi.fd_read(&mut g.host, &mut g.mem, fd, iovs, count, RESULT)).unwrap();
     assert_eq!(g.u32_at(RESULT), MEMORY as u32);
 }
 
@@ -104,9 +77,7 @@ fn a_result_that_cannot_be_stored_stops_the_call_before_it_acts() {
     assert_eq!(done(g.wasi.fd_write(h, m, 1, iovs, count, LAST)), FAULT);
     assert!(h.slices.is_empty());
     m[0x1000] = b'f';
-    let opened = g
-        .wasi
-        .path_open(h, m, ROOT, 0, 0x1000, 1, CREAT, ALL, ALL, 0, LAST);
+    let opened = g.wasi.path_open(h, m, ROOT, 0, 0x1000, 1, CREAT, ALL, ALL, 0, LAST);
     assert_eq!(done(opened), FAULT);
     assert_eq!(g.stat("f"), Err(Errno::Noent));
     g.make("f", b"abcdef");
@@ -145,33 +116,18 @@ fn each_path_must_fit() {
     let mut g = Guest::new();
     let (w, h, m) = (&mut g.wasi, &mut g.host, &mut g.mem);
     m[0x1000] = b'x';
-    assert_eq!(
-        done(w.path_open(h, m, 3, 0, PAST, 1, 0, 0, 0, 0, RESULT)),
-        FAULT
-    );
+    assert_eq!(done(w.path_open(h, m, 3, 0, PAST, 1, 0, 0, 0, 0, RESULT)), FAULT);
     assert_eq!(done(w.path_create_directory(h, m, 3, PAST - 1, 2)), FAULT);
     assert_eq!(done(w.path_unlink_file(h, m, 3, 0, u32::MAX)), FAULT);
     assert_eq!(done(w.path_remove_directory(h, m, 3, u32::MAX, 1)), FAULT);
     assert_eq!(done(w.path_rename(h, m, 3, 0x1000, 1, 3, PAST, 1)), FAULT);
     assert_eq!(done(w.path_symlink(h, m, PAST, 1, 3, 0x1000, 1)), FAULT);
     assert_eq!(done(w.path_link(h, m, 3, 0, PAST, 1, 3, 0x1000, 1)), FAULT);
-    assert_eq!(
-        done(w.path_readlink(h, m, 3, PAST, 1, DATA, 1, RESULT)),
-        FAULT
-    );
-    assert_eq!(
-        done(w.path_filestat_get(h, m, 3, 0, PAST, 1, RESULT)),
-        FAULT
-    );
-    assert_eq!(
-        done(w.path_filestat_set_times(h, m, 3, 0, PAST, 1, 0, 0, 0)),
-        FAULT
-    );
+    assert_eq!(done(w.path_readlink(h, m, 3, PAST, 1, DATA, 1, RESULT)), FAULT);
+    assert_eq!(done(w.path_filestat_get(h, m, 3, 0, PAST, 1, RESULT)), FAULT);
+    assert_eq!(done(w.path_filestat_set_times(h, m, 3, 0, PAST, 1, 0, 0, 0)), FAULT);
     m[0x1000] = b'.';
-    assert_eq!(
-        done(w.path_filestat_get(h, m, 3, 0, 0x1000, 1, PAST - 63)),
-        FAULT
-    );
+    assert_eq!(done(w.path_filestat_get(h, m, 3, 0, 0x1000, 1, PAST - 63)), FAULT);
 }
 
 #[test]
@@ -179,14 +135,8 @@ fn a_module_without_memory_gets_efault() {
     let mut g = Guest::new();
     let none: &mut [u8] = &mut [];
     assert_eq!(done(g.wasi.fd_write(&mut g.host, none, 1, 0, 1, 0)), FAULT);
-    assert_eq!(
-        done(g.wasi.clock_time_get(&mut g.host, none, 0, 0, 0)),
-        FAULT
-    );
+    assert_eq!(done(g.wasi.clock_time_get(&mut g.host, none, 0, 0, 0)), FAULT);
     assert_eq!(done(g.wasi.random_get(&mut g.host, none, 0, 0)), Ok(()));
-    assert_eq!(
-        blocked(g.wasi.sched_yield(&mut g.host, none)),
-        sentient_wasi::Wait::YIELD
-    );
+    assert_eq!(blocked(g.wasi.sched_yield(&mut g.host, none)), sentient_wasi::Wait::YIELD);
     assert_eq!(g.wasi.proc_exit(&mut g.host, none, 3), Outcome::Exit(3));
 }

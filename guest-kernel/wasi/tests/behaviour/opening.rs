@@ -89,20 +89,9 @@ fn no_path_leaves_the_directory_it_starts_from() {
     g.mkdir("d").unwrap();
     g.make("secret", b"");
     let inside = g.open_directory("d").unwrap();
-    for path in [
-        "..",
-        "../secret",
-        "./../secret",
-        "x/../../secret",
-        "/secret",
-        "/",
-    ] {
+    for path in ["..", "../secret", "./../secret", "x/../../secret", "/secret", "/"] {
         let result = g.open_as((inside, FOLLOW), path, (0, 0), (rights::FD_READ, 0));
-        let expected = if path.starts_with('x') {
-            Errno::Noent
-        } else {
-            Errno::Perm
-        };
+        let expected = if path.starts_with('x') { Errno::Noent } else { Errno::Perm };
         assert_eq!(result, Err(expected), "{path}");
     }
     assert_eq!(g.open_to_read(".."), Err(Errno::Perm));
@@ -123,11 +112,7 @@ fn paths_that_are_no_paths_have_errors_of_their_own() {
 
 #[test]
 fn the_limits_on_paths_and_names_are_the_containers() {
-    let limits = Limits {
-        path_bytes: 10,
-        name_bytes: 4,
-        ..Limits::default()
-    };
+    let limits = Limits { path_bytes: 10, name_bytes: 4, ..Limits::default() };
     let mut g = Guest::with(Builder::new().limits(limits));
     assert_eq!(g.open("abcde", CREAT), Err(Errno::Nametoolong));
     assert_eq!(g.open("./././abcd", CREAT), Ok(4));
@@ -151,10 +136,7 @@ fn a_file_or_stream_is_no_place_to_open_from() {
     let mut g = Guest::new();
     let fd = g.open("f", CREAT).unwrap();
     for (start, errno) in [(fd, Errno::Notdir), (0, Errno::Notdir), (99, Errno::Badf)] {
-        assert_eq!(
-            g.open_as((start, 0), "x", (CREAT, 0), (ALL, ALL)),
-            Err(errno)
-        );
+        assert_eq!(g.open_as((start, 0), "x", (CREAT, 0), (ALL, ALL)), Err(errno));
     }
 }
 
@@ -177,10 +159,7 @@ fn nothing_can_be_made_in_a_directory_that_is_gone() {
     let dir = g.open_directory("d").unwrap();
     g.rmdir("d").unwrap();
     g.make("f", b"");
-    assert_eq!(
-        g.open_as((dir, 0), "f", (CREAT, 0), (ALL, 0)),
-        Err(Errno::Noent)
-    );
+    assert_eq!(g.open_as((dir, 0), "f", (CREAT, 0), (ALL, 0)), Err(Errno::Noent));
     assert_eq!(g.mkdir_at(dir, "e"), Err(Errno::Noent));
     assert_eq!(g.rename_at((ROOT, "f"), (dir, "f")), Err(Errno::Noent));
     assert_eq!(g.link_at((ROOT, 0, "f"), (dir, "f")), Err(Errno::Noent));
@@ -189,11 +168,7 @@ fn nothing_can_be_made_in_a_directory_that_is_gone() {
 
 #[test]
 fn a_read_only_preopen_can_be_read() {
-    let mut g = Guest::with(
-        Builder::new()
-            .file("data/f", b"bytes")
-            .preopen("/data", Access::ReadOnly),
-    );
+    let mut g = Guest::with(Builder::new().file("data/f", b"bytes").preopen("/data", Access::ReadOnly));
     assert_eq!(g.slurp("f").unwrap(), b"bytes");
     assert_eq!(g.names("."), ["f"]);
 }
@@ -211,10 +186,7 @@ fn any_change_through_a_read_only_preopen_is_erofs() {
     assert_eq!(g.open("f", 0), Err(Errno::Rofs));
     assert_eq!(g.open("new", CREAT), Err(Errno::Rofs));
     let read = rights::FD_READ | rights::FD_FILESTAT_SET_SIZE;
-    assert_eq!(
-        g.open_as((ROOT, 0), "f", (TRUNC, 0), (read, 0)),
-        Err(Errno::Rofs)
-    );
+    assert_eq!(g.open_as((ROOT, 0), "f", (TRUNC, 0), (read, 0)), Err(Errno::Rofs));
     let fd = g.open_as((ROOT, 0), "f", (0, 0), (read, 0)).unwrap();
     assert_eq!(g.truncate(fd, 0), Err(Errno::Rofs));
     assert_eq!(g.mkdir("e"), Err(Errno::Rofs));
@@ -225,12 +197,7 @@ fn any_change_through_a_read_only_preopen_is_erofs() {
     assert_eq!(g.rename("f", "l"), Err(Errno::Rofs));
     assert_eq!(g.link_at((ROOT, 0, "f"), (writable, "l")), Err(Errno::Xdev));
     assert_eq!(g.rename_at((ROOT, "f"), (writable, "l")), Err(Errno::Rofs));
-    let below = g
-        .open_as((ROOT, 0), "d", (DIRECTORY, 0), (ALL, ALL))
-        .unwrap();
-    assert_eq!(
-        g.open_as((below, 0), "g", (0, 0), (ALL, 0)),
-        Err(Errno::Rofs)
-    );
+    let below = g.open_as((ROOT, 0), "d", (DIRECTORY, 0), (ALL, ALL)).unwrap();
+    assert_eq!(g.open_as((below, 0), "g", (0, 0), (ALL, 0)), Err(Errno::Rofs));
     assert!(g.open_as((writable, 0), "ok", (CREAT, 0), (ALL, 0)).is_ok());
 }

@@ -52,8 +52,7 @@ fn subscribe(g: &mut Guest, subscriptions: &[[u8; 48]]) {
 }
 
 fn call(g: &mut Guest, count: u32) -> Outcome {
-    g.wasi
-        .poll_oneoff(&mut g.host, &mut g.mem, IN, OUT, count, RESULT)
+    g.wasi.poll_oneoff(&mut g.host, &mut g.mem, IN, OUT, count, RESULT)
 }
 
 fn poll_call(g: &mut Guest, subscriptions: &[[u8; 48]]) -> Outcome {
@@ -82,10 +81,7 @@ fn poll(g: &mut Guest, subscriptions: &[[u8; 48]]) -> Vec<Event> {
 }
 
 fn until(until_ns: u64) -> Wait {
-    Wait {
-        until_ns: Some(until_ns),
-        ..Wait::YIELD
-    }
+    Wait { until_ns: Some(until_ns), ..Wait::YIELD }
 }
 
 #[test]
@@ -120,19 +116,9 @@ fn a_relative_timeout_is_counted_once_however_often_it_is_woken() {
     assert_eq!(blocked(call(&mut g, 1)), until(6_000));
     g.host.monotonic = 6_000;
     done(call(&mut g, 1)).unwrap();
-    let event = Event {
-        userdata: 100,
-        error: 0,
-        kind: 0,
-        nbytes: 0,
-        flags: 0,
-    };
+    let event = Event { userdata: 100, error: 0, kind: 0, nbytes: 0, flags: 0 };
     assert_eq!(events(&g), [event]);
-    assert_eq!(
-        blocked(call(&mut g, 1)),
-        until(7_000),
-        "a new sleep counts anew"
-    );
+    assert_eq!(blocked(call(&mut g, 1)), until(7_000), "a new sleep counts anew");
 }
 
 #[test]
@@ -170,10 +156,7 @@ fn subscriptions_are_read_once() {
 #[test]
 fn an_absolute_monotonic_time_is_waited_for() {
     let mut g = Guest::new();
-    assert_eq!(
-        blocked(poll_call(&mut g, &[clock(MONOTONIC, 9_000, true)])),
-        until(9_000)
-    );
+    assert_eq!(blocked(poll_call(&mut g, &[clock(MONOTONIC, 9_000, true)])), until(9_000));
     g.wasi.cancel();
     assert_eq!(poll(&mut g, &[clock(MONOTONIC, 4_999, true)]).len(), 1);
     assert_eq!(poll(&mut g, &[clock(MONOTONIC, 0, false)]).len(), 1);
@@ -183,10 +166,7 @@ fn an_absolute_monotonic_time_is_waited_for() {
 fn an_absolute_real_time_follows_the_clock_when_it_jumps() {
     let mut g = Guest::new();
     let at = g.host.realtime + 500;
-    assert_eq!(
-        blocked(poll_call(&mut g, &[clock(REALTIME, at, true)])),
-        until(5_500)
-    );
+    assert_eq!(blocked(poll_call(&mut g, &[clock(REALTIME, at, true)])), until(5_500));
     g.host.realtime -= 1_000;
     assert_eq!(blocked(call(&mut g, 1)), until(6_500));
     g.host.realtime += 1_500;
@@ -197,10 +177,7 @@ fn an_absolute_real_time_follows_the_clock_when_it_jumps() {
 fn a_relative_real_time_does_not_follow_jumps() {
     // POSIX clock_nanosleep(): setting the clock "shall have no effect" on relative sleeps.
     let mut g = Guest::new();
-    assert_eq!(
-        blocked(poll_call(&mut g, &[clock(REALTIME, 500, false)])),
-        until(5_500)
-    );
+    assert_eq!(blocked(poll_call(&mut g, &[clock(REALTIME, 500, false)])), until(5_500));
     g.host.realtime += 1_000_000;
     assert_eq!(blocked(call(&mut g, 1)), until(5_500));
 }
@@ -208,11 +185,8 @@ fn a_relative_real_time_does_not_follow_jumps() {
 #[test]
 fn the_earliest_of_several_deadlines_is_waited_for() {
     let mut g = Guest::new();
-    let waits = [
-        clock(MONOTONIC, 900, false),
-        clock(MONOTONIC, 300, false),
-        clock(MONOTONIC, u64::MAX, false),
-    ];
+    let waits =
+        [clock(MONOTONIC, 900, false), clock(MONOTONIC, 300, false), clock(MONOTONIC, u64::MAX, false)];
     assert_eq!(blocked(poll_call(&mut g, &waits)), until(5_300));
     g.host.monotonic = 5_300;
     done(call(&mut g, 3)).unwrap();
@@ -227,14 +201,7 @@ fn a_clock_that_cannot_be_waited_for_is_an_event_with_an_error() {
     bad_flags[40] = 2;
     let found = poll(&mut g, &[clock(2, 5, false), clock(9, 5, false), bad_flags]);
     let errors: Vec<u16> = found.iter().map(|event| event.error).collect();
-    assert_eq!(
-        errors,
-        [
-            Errno::Notsup as u16,
-            Errno::Inval as u16,
-            Errno::Inval as u16
-        ]
-    );
+    assert_eq!(errors, [Errno::Notsup as u16, Errno::Inval as u16, Errno::Inval as u16]);
 }
 
 #[test]
@@ -242,22 +209,10 @@ fn input_and_a_timeout_are_waited_for_together() {
     let mut g = Guest::new();
     let both = [reading(0), clock(MONOTONIC, 1_000, false)];
     let wait = blocked(poll_call(&mut g, &both));
-    assert_eq!(
-        wait,
-        Wait {
-            stdin: true,
-            ..until(6_000)
-        }
-    );
+    assert_eq!(wait, Wait { stdin: true, ..until(6_000) });
     g.host.stdin.extend(b"abc");
     done(call(&mut g, 2)).unwrap();
-    let event = Event {
-        userdata: 100,
-        error: 0,
-        kind: 1,
-        nbytes: 3,
-        flags: 0,
-    };
+    let event = Event { userdata: 100, error: 0, kind: 1, nbytes: 3, flags: 0 };
     assert_eq!(events(&g), [event]);
 }
 
@@ -265,13 +220,7 @@ fn input_and_a_timeout_are_waited_for_together() {
 fn closed_input_is_ready_with_a_hangup() {
     let mut g = Guest::new();
     g.host.stdin_closed = true;
-    let event = Event {
-        userdata: 100,
-        error: 0,
-        kind: 1,
-        nbytes: 0,
-        flags: 1,
-    };
+    let event = Event { userdata: 100, error: 0, kind: 1, nbytes: 0, flags: 1 };
     assert_eq!(poll(&mut g, &[reading(0)]), [event]);
 }
 
@@ -280,14 +229,7 @@ fn output_is_ready_when_it_takes_bytes() {
     let mut g = Guest::new();
     g.host.room = 0;
     let wait = blocked(poll_call(&mut g, &[writing(1), writing(2)]));
-    assert_eq!(
-        wait,
-        Wait {
-            stdout: true,
-            stderr: true,
-            ..Wait::YIELD
-        }
-    );
+    assert_eq!(wait, Wait { stdout: true, stderr: true, ..Wait::YIELD });
     g.host.room = 64;
     done(call(&mut g, 2)).unwrap();
     assert_eq!(events(&g).len(), 2);
@@ -312,29 +254,10 @@ fn what_is_wrong_with_a_descriptor_is_an_event() {
     let mut g = Guest::new();
     g.make("f", b"");
     let read_only = rights::FD_READ | rights::POLL_FD_READWRITE;
-    let fd = g
-        .open_as((ROOT, FOLLOW), "f", (0, 0), (read_only, 0))
-        .unwrap();
-    let found = poll(
-        &mut g,
-        &[
-            reading(99),
-            reading(1),
-            writing(0),
-            reading(ROOT),
-            writing(fd),
-            reading(fd),
-        ],
-    );
+    let fd = g.open_as((ROOT, FOLLOW), "f", (0, 0), (read_only, 0)).unwrap();
+    let found = poll(&mut g, &[reading(99), reading(1), writing(0), reading(ROOT), writing(fd), reading(fd)]);
     let errors: Vec<u16> = found.iter().map(|event| event.error).collect();
-    let expected = [
-        Errno::Badf,
-        Errno::Badf,
-        Errno::Badf,
-        Errno::Isdir,
-        Errno::Notcapable,
-        Errno::Success,
-    ];
+    let expected = [Errno::Badf, Errno::Badf, Errno::Badf, Errno::Isdir, Errno::Notcapable, Errno::Success];
     assert_eq!(errors, expected.map(|errno| errno as u16));
 }
 
@@ -342,11 +265,7 @@ fn what_is_wrong_with_a_descriptor_is_an_event() {
 fn events_may_lie_over_the_subscriptions() {
     let mut g = Guest::new();
     subscribe(&mut g, &[writing(1), writing(2), writing(99)]);
-    done(
-        g.wasi
-            .poll_oneoff(&mut g.host, &mut g.mem, IN, IN, 3, RESULT),
-    )
-    .unwrap();
+    done(g.wasi.poll_oneoff(&mut g.host, &mut g.mem, IN, IN, 3, RESULT)).unwrap();
     let users: Vec<u64> = (0..3).map(|n| g.u64_at(IN + n * 32)).collect();
     assert_eq!(users, [100, 101, 102]);
 }

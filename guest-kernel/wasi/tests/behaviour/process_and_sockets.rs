@@ -7,24 +7,15 @@ use crate::guest::{Guest, ROOT, blocked, done};
 #[test]
 fn proc_exit_ends_the_program_with_its_code() {
     let mut g = Guest::new();
-    assert_eq!(
-        g.wasi.proc_exit(&mut g.host, &mut g.mem, 0),
-        Outcome::Exit(0)
-    );
-    assert_eq!(
-        g.wasi.proc_exit(&mut g.host, &mut g.mem, u32::MAX),
-        Outcome::Exit(u32::MAX)
-    );
+    assert_eq!(g.wasi.proc_exit(&mut g.host, &mut g.mem, 0), Outcome::Exit(0));
+    assert_eq!(g.wasi.proc_exit(&mut g.host, &mut g.mem, u32::MAX), Outcome::Exit(u32::MAX));
 }
 
 #[test]
 fn yielding_gives_others_one_turn() {
     let mut g = Guest::new();
     for _ in 0..2 {
-        assert_eq!(
-            blocked(g.wasi.sched_yield(&mut g.host, &mut g.mem)),
-            Wait::YIELD
-        );
+        assert_eq!(blocked(g.wasi.sched_yield(&mut g.host, &mut g.mem)), Wait::YIELD);
         assert_eq!(done(g.wasi.sched_yield(&mut g.host, &mut g.mem)), Ok(()));
     }
 }
@@ -34,10 +25,7 @@ fn a_yield_that_was_abandoned_does_not_shorten_the_next() {
     let mut g = Guest::new();
     blocked(g.wasi.sched_yield(&mut g.host, &mut g.mem));
     g.write(1, b"x").unwrap();
-    assert_eq!(
-        blocked(g.wasi.sched_yield(&mut g.host, &mut g.mem)),
-        Wait::YIELD
-    );
+    assert_eq!(blocked(g.wasi.sched_yield(&mut g.host, &mut g.mem)), Wait::YIELD);
 }
 
 #[test]
@@ -62,11 +50,7 @@ fn a_signal_does_what_the_witx_says_it_does() {
 fn nothing_is_a_socket() {
     let mut g = Guest::new();
     let (w, h, m) = (&mut g.wasi, &mut g.host, &mut g.mem);
-    for (fd, errno) in [
-        (0, Errno::Notsock),
-        (ROOT, Errno::Notsock),
-        (99, Errno::Badf),
-    ] {
+    for (fd, errno) in [(0, Errno::Notsock), (ROOT, Errno::Notsock), (99, Errno::Badf)] {
         assert_eq!(done(w.sock_accept(h, m, fd, 0, 0)), Err(errno));
         assert_eq!(done(w.sock_recv(h, m, fd, 0, 0, 0, 0, 0)), Err(errno));
         assert_eq!(done(w.sock_send(h, m, fd, 0, 0, 0, 0)), Err(errno));

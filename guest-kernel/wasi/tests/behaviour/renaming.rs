@@ -116,10 +116,7 @@ fn a_name_moves_between_two_descriptors() {
     g.mkdir("a").unwrap();
     g.mkdir("b").unwrap();
     g.make("a/f", b"moved");
-    let (a, b) = (
-        g.open_directory("a").unwrap(),
-        g.open_directory("b").unwrap(),
-    );
+    let (a, b) = (g.open_directory("a").unwrap(), g.open_directory("b").unwrap());
     g.rename_at((a, "f"), (b, "g")).unwrap();
     assert_eq!(g.slurp("b/g").unwrap(), b"moved");
     assert_eq!(g.rename_at((a, "f"), (b, "g")), Err(Errno::Noent));

@@ -63,14 +63,10 @@ fn rights_without_meaning_for_the_file_are_dropped() {
     // witx, path_open: fewer rights "if and only if those rights do not apply to the type of file".
     let mut g = Guest::new();
     g.make("f", b"");
-    let file = g
-        .open_as((ROOT, 0), "f", (0, 0), (u64::MAX, u64::MAX))
-        .unwrap();
+    let file = g.open_as((ROOT, 0), "f", (0, 0), (u64::MAX, u64::MAX)).unwrap();
     let stat = g.fdstat(file).unwrap();
     assert_eq!((stat.base, stat.inheriting), (rights::FILE, 0));
-    let dir = g
-        .open_as((ROOT, 0), ".", (DIRECTORY, 0), (u64::MAX, u64::MAX))
-        .unwrap();
+    let dir = g.open_as((ROOT, 0), ".", (DIRECTORY, 0), (u64::MAX, u64::MAX)).unwrap();
     let stat = g.fdstat(dir).unwrap();
     assert_eq!((stat.base, stat.inheriting), (rights::DIRECTORY, ALL));
 }
@@ -114,10 +110,7 @@ fn rights_can_be_taken_away_and_not_be_given_back() {
     let fd = g.open("f", 0).unwrap();
     g.set_rights(fd, rights::FD_READ, 0).unwrap();
     assert_eq!(g.fdstat(fd).unwrap().base, rights::FD_READ);
-    assert_eq!(
-        g.set_rights(fd, rights::FD_READ | rights::FD_WRITE, 0),
-        Err(Errno::Notcapable)
-    );
+    assert_eq!(g.set_rights(fd, rights::FD_READ | rights::FD_WRITE, 0), Err(Errno::Notcapable));
     assert_eq!(g.set_rights(fd, 0, rights::FD_READ), Err(Errno::Notcapable));
     assert_eq!(g.fdstat(fd).unwrap().base, rights::FD_READ);
     assert_eq!(g.set_rights(fd, 0, 0), Ok(()));
@@ -128,8 +121,7 @@ fn rights_can_be_taken_away_and_not_be_given_back() {
 fn a_directory_passes_on_no_more_than_it_inherits() {
     let mut g = Guest::new();
     g.make("f", b"abc");
-    g.set_rights(ROOT, rights::DIRECTORY, rights::FD_READ | rights::PATH_OPEN)
-        .unwrap();
+    g.set_rights(ROOT, rights::DIRECTORY, rights::FD_READ | rights::PATH_OPEN).unwrap();
     assert_eq!(open_with(&mut g, rights::FD_WRITE), Err(Errno::Notcapable));
     assert!(open_with(&mut g, rights::FD_READ).is_ok());
     let make = g.open_as((ROOT, 0), "new", (CREAT, 0), (rights::FD_WRITE, 0));
@@ -137,17 +129,9 @@ fn a_directory_passes_on_no_more_than_it_inherits() {
     assert_eq!(g.stat("new"), Err(Errno::Noent));
     let dir = g.open_as((ROOT, 0), ".", (DIRECTORY, 0), (rights::PATH_OPEN, ALL));
     assert_eq!(dir, Err(Errno::Notcapable));
-    let dir = g.open_as(
-        (ROOT, 0),
-        ".",
-        (DIRECTORY, 0),
-        (rights::PATH_OPEN, rights::FD_READ),
-    );
+    let dir = g.open_as((ROOT, 0), ".", (DIRECTORY, 0), (rights::PATH_OPEN, rights::FD_READ));
     let dir = dir.unwrap();
-    assert!(
-        g.open_as((dir, 0), "f", (0, 0), (rights::FD_READ, 0))
-            .is_ok()
-    );
+    assert!(g.open_as((dir, 0), "f", (0, 0), (rights::FD_READ, 0)).is_ok());
     assert_eq!(g.mkdir_at(dir, "x"), Err(Errno::Notcapable));
 }
 
@@ -171,10 +155,7 @@ fn synchronous_flags_need_the_right_to_sync() {
         let opened = g.open_as((ROOT, 0), "f", (0, flag), (rights::FD_READ, 0));
         assert_eq!(opened, Err(Errno::Notcapable));
     }
-    assert!(
-        g.open_as((ROOT, 0), "f", (0, 1 | 4), (rights::FD_READ, 0))
-            .is_ok()
-    );
+    assert!(g.open_as((ROOT, 0), "f", (0, 1 | 4), (rights::FD_READ, 0)).is_ok());
 }
 
 #[test]
@@ -195,8 +176,5 @@ fn a_directory_without_rights_does_nothing() {
     assert_eq!(g.fstat(ROOT).map(|_| ()), refused);
     assert_eq!(g.readdir(ROOT, 10, 0).map(|_| ()), refused);
     assert_eq!(done(g.wasi.fd_sync(&mut g.host, &mut g.mem, ROOT)), refused);
-    assert_eq!(
-        done(g.wasi.fd_datasync(&mut g.host, &mut g.mem, ROOT)),
-        refused
-    );
+    assert_eq!(done(g.wasi.fd_datasync(&mut g.host, &mut g.mem, ROOT)), refused);
 }

@@ -5,10 +5,7 @@ use sentient_wasi::{Builder, Errno, Limits};
 use crate::guest::{CREAT, Guest, TRUNC};
 
 fn small(file_bytes: u64) -> Guest {
-    Guest::with(Builder::new().limits(Limits {
-        file_bytes,
-        ..Limits::default()
-    }))
+    Guest::with(Builder::new().limits(Limits { file_bytes, ..Limits::default() }))
 }
 
 #[test]
@@ -101,10 +98,7 @@ fn allocating_a_range_that_is_there_changes_no_byte() {
 
 #[test]
 fn the_last_inode_used_is_enospc() {
-    let limits = Limits {
-        inodes: 3,
-        ..Limits::default()
-    };
+    let limits = Limits { inodes: 3, ..Limits::default() };
     let mut g = Guest::with(Builder::new().limits(limits));
     g.make("a", b"");
     g.make("b", b"");
@@ -126,10 +120,7 @@ fn names_count_so_that_links_cannot_take_all_memory() {
 
 #[test]
 fn the_last_descriptor_used_is_emfile_and_makes_no_file() {
-    let limits = Limits {
-        descriptors: 5,
-        ..Limits::default()
-    };
+    let limits = Limits { descriptors: 5, ..Limits::default() };
     let mut g = Guest::with(Builder::new().limits(limits));
     assert_eq!(g.open("a", CREAT), Ok(4));
     assert_eq!(g.open("b", CREAT), Err(Errno::Mfile));

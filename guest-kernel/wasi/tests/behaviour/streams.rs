@@ -11,10 +11,7 @@ fn what_is_written_to_1_and_2_reaches_the_two_streams() {
     let mut g = Guest::new();
     assert_eq!(g.write(1, b"out"), Ok(3));
     assert_eq!(g.write(2, b"err"), Ok(3));
-    assert_eq!(
-        (&g.host.out[..], &g.host.err[..]),
-        (&b"out"[..], &b"err"[..])
-    );
+    assert_eq!((&g.host.out[..], &g.host.err[..]), (&b"out"[..], &b"err"[..]));
 }
 
 #[test]
@@ -32,11 +29,7 @@ fn buffers_are_written_in_order_and_empty_ones_are_passed_over() {
     let mut g = Guest::new();
     g.put(DATA, b"hello world");
     let (iovs, count) = g.iovs(&[(DATA, 6), (0xffff_ffff, 0), (DATA + 6, 5)]);
-    done(
-        g.wasi
-            .fd_write(&mut g.host, &mut g.mem, 1, iovs, count, RESULT),
-    )
-    .unwrap();
+    done(g.wasi.fd_write(&mut g.host, &mut g.mem, 1, iovs, count, RESULT)).unwrap();
     assert_eq!(g.u32_at(RESULT), 11);
     assert_eq!(g.host.out, b"hello world");
 }
@@ -63,11 +56,7 @@ fn a_write_that_filled_the_stream_with_its_first_buffer_does_not_block_on_the_se
     g.host.room = 3;
     g.put(DATA, b"abcdef");
     let (iovs, count) = g.iovs(&[(DATA, 3), (DATA + 3, 3)]);
-    done(
-        g.wasi
-            .fd_write(&mut g.host, &mut g.mem, 1, iovs, count, RESULT),
-    )
-    .unwrap();
+    done(g.wasi.fd_write(&mut g.host, &mut g.mem, 1, iovs, count, RESULT)).unwrap();
     assert_eq!(g.u32_at(RESULT), 3);
 }
 
@@ -75,20 +64,8 @@ fn a_write_that_filled_the_stream_with_its_first_buffer_does_not_block_on_the_se
 fn a_stream_that_takes_nothing_blocks_until_it_does() {
     let mut g = Guest::new();
     g.host.room = 0;
-    assert_eq!(
-        blocked(g.write_call(1, b"x")),
-        Wait {
-            stdout: true,
-            ..Wait::YIELD
-        }
-    );
-    assert_eq!(
-        blocked(g.write_call(2, b"x")),
-        Wait {
-            stderr: true,
-            ..Wait::YIELD
-        }
-    );
+    assert_eq!(blocked(g.write_call(1, b"x")), Wait { stdout: true, ..Wait::YIELD });
+    assert_eq!(blocked(g.write_call(2, b"x")), Wait { stderr: true, ..Wait::YIELD });
     g.host.room = 9;
     assert_eq!(g.write(1, b"x"), Ok(1));
 }
@@ -122,11 +99,7 @@ fn standard_input_fills_buffers_in_order() {
     let mut g = Guest::new();
     g.host.stdin.extend(b"abcdef");
     let (iovs, count) = g.iovs(&[(DATA + 10, 2), (DATA, 3), (DATA + 20, 9)]);
-    done(
-        g.wasi
-            .fd_read(&mut g.host, &mut g.mem, 0, iovs, count, RESULT),
-    )
-    .unwrap();
+    done(g.wasi.fd_read(&mut g.host, &mut g.mem, 0, iovs, count, RESULT)).unwrap();
     assert_eq!(g.u32_at(RESULT), 6);
     assert_eq!(g.bytes(DATA + 10, 2), b"ab");
     assert_eq!(g.bytes(DATA, 3), b"cde");

@@ -48,11 +48,7 @@ fn follow_the_model(seed: u64) {
             0 | 1 => {
                 let data = vec![random.next() as u8; len as usize];
                 assert_eq!(g.write(fd, &data), Ok(len as u32), "{context}");
-                let from = if model.append {
-                    model.bytes.len() as u64
-                } else {
-                    model.offset
-                };
+                let from = if model.append { model.bytes.len() as u64 } else { model.offset };
                 model.put(from, &data);
                 model.offset = if len > 0 { from + len } else { model.offset };
             }
@@ -91,8 +87,7 @@ fn follow_the_model(seed: u64) {
             }
             7 => {
                 model.append = !model.append;
-                g.set_flags(fd, if model.append { APPEND } else { 0 })
-                    .unwrap();
+                g.set_flags(fd, if model.append { APPEND } else { 0 }).unwrap();
             }
             _ => {
                 g.allocate(fd, at, len + 1).unwrap();
@@ -101,11 +96,7 @@ fn follow_the_model(seed: u64) {
             }
         }
         assert_eq!(g.tell(fd), Ok(model.offset), "{context}");
-        assert_eq!(
-            g.fstat(fd).unwrap().size,
-            model.bytes.len() as u64,
-            "{context}"
-        );
+        assert_eq!(g.fstat(fd).unwrap().size, model.bytes.len() as u64, "{context}");
         // Keeps offsets near the chunks of interest.
         if model.offset > 400_000 {
             g.seek(fd, 0, SET).unwrap();

@@ -1,0 +1,215 @@
+//! What the user may type.
+
+use crate::units::{parse_duration, parse_size};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Runs WebAssembly programs inside SentientOS, a guest of its own under KVM.
+#[derive(Debug, Parser)]
+#[command(name = "sentctl", version, about, max_term_width = 100, subcommand_required = true, arg_required_else_help = true)]
+#[command(after_help = "Examples:
+  sentctl run resources/containers/hello/hello.wasm
+  echo '{\"a\":[1,2]}' | sentctl run resources/containers/jsonq/jsonq.wasm -- '.a[1]'
+  sentctl doctor
+
+Exit codes: the program's own; 124 time is up, 125 sentctl failed, 126 the program cannot run,
+127 it does not exist, 134 it trapped, 152 CPU time is up, 110-114 the guest failed.
+See docs/exit-codes.md.")]
+pub struct Cli {
+    /// Print results and errors as JSON.
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// Log to standard error what sentctl does, from this level on.
+    #[arg(long, global = true, value_name = "LEVEL", env = "SENTCTL_LOG_LEVEL")]
+    pub log_level: Option<LogLevel>,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    /// What went wrong.
+    Error,
+    /// What looks wrong.
+    Warn,
+    /// What happens.
+    Info,
+    /// How it happens.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl From<LogLevel> for tracing::Level {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Error => Self::ERROR,
+            LogLevel::Warn => Self::WARN,
+            LogLevel::Info => Self::INFO,
+            LogLevel::Debug => Self::DEBUG,
+            LogLevel::Trace => Self::TRACE,
+        }
+    }
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a WebAssembly program in a fresh machine.
+    #[command(visible_alias = "tso-run", after_help = "Examples:
+  sentctl run hello.wasm
+  sentctl run --env GREETING=Hi hello.wasm -- Ada
+  sentctl run --memory 16M --cpu-time 2s --timeout 10s jsonq.wasm -- '.name' < data.json
+  sentctl run --invoke fib kernels.wasm -- 30
+
+The program's standard input, output and error are those of sentctl, and its exit code becomes
+sentctl's. With --json, a report of the run goes to standard error as one line.")]
+    Run(RunArgs),
+
+    /// Write the kernel and a boot module with a program, for QEMU or another loader.
+    #[command(after_help = "Examples:
+  sentctl boot-files -o boot/ hello.wasm
+  qemu-system-x86_64 -machine q35 -accel tcg -cpu max -m 128 -nographic -no-reboot \\
+      -kernel boot/kernel.elf -initrd boot/boot.mod")]
+    BootFiles(BootFilesArgs),
+
+    /// Measure this machine.
+    #[command(after_help = "Examples:
+  sentctl bench
+  sentctl bench --json --only cold_first_byte_ms
+
+Run it on an idle machine: every figure is a median, with its spread.")]
+    Bench(BenchArgs),
+
+    /// Look whether this host can run machines, and say what to do if not.
+    #[command(after_help = "Examples:
+  sentctl doctor
+  sentctl doctor --json")]
+    Doctor,
+
+    /// Print versions: of sentctl, of the guest kernel in it, of the interface between them.
+    #[command(after_help = "Examples:
+  sentctl version
+  sentctl version --json")]
+    Version,
+
+    /// Print a completion script for a shell.
+    #[command(after_help = "Examples:
+  sentctl completions bash > ~/.local/share/bash-completion/completions/sentctl
+  sentctl completions zsh > ~/.zfunc/_sentctl")]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// A program and how it is run.
+#[derive(Args, Debug)]
+pub struct ProgramArgs {
+    /// The program: a WebAssembly module for WASI preview 1.
+    #[arg(value_name = "PROGRAM.wasm")]
+    pub program: PathBuf,
+
+    /// Most memory the program may have.
+    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = parse_size)]
+    pub memory: u64,
+
+    /// Most CPU time the program may use, such as 500ms or 2s.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub cpu_time: Option<Duration>,
+
+    /// Set an environment variable of the program; without a value, pass this one on.
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    pub env: Vec<String>,
+
+    /// Call this exported function instead of `_start`; the arguments are its numbers.
+    #[arg(long, value_name = "FUNCTION")]
+    pub invoke: Option<String>,
+
+    /// With --invoke: call it this many times, and print the nanoseconds of each call as well.
+    #[arg(long, value_name = "COUNT", requires = "invoke")]
+    pub repeat: Option<u32>,
+
+    /// Compile the program anew, and do not keep the result.
+    #[arg(long)]
+    pub no_cache: bool,
+
+    /// Arguments of the program, after `--`.
+    #[arg(last = true, value_name = "ARGS")]
+    pub args: Vec<std::ffi::OsString>,
+}
+
+/// Arguments of `run`.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// The program.
+    #[command(flatten)]
+    pub program: ProgramArgs,
+
+    /// End the run after this time, such as 10s or 1m.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub timeout: Option<Duration>,
+
+    /// RAM of the machine; by default what the program may have, and room for the kernel.
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub machine_memory: Option<u64>,
+
+    /// Boot this kernel instead of the built-in one.
+    #[arg(long, value_name = "FILE")]
+    pub kernel: Option<PathBuf>,
+
+    /// Enter the kernel by this protocol.
+    #[arg(long, value_enum, default_value_t = Protocol::Linux64, hide = true)]
+    pub boot_protocol: Protocol,
+}
+
+/// Arguments of `boot-files`.
+#[derive(Args, Debug)]
+pub struct BootFilesArgs {
+    /// The program.
+    #[command(flatten)]
+    pub program: ProgramArgs,
+
+    /// The folder to write to; made if it is not there.
+    #[arg(short, long, value_name = "FOLDER")]
+    pub output: PathBuf,
+
+    /// Replace files that are there.
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Arguments of `bench`.
+#[derive(Args, Debug)]
+pub struct BenchArgs {
+    /// Only this figure; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    pub only: Vec<String>,
+
+    /// Repeat each measurement this many times.
+    #[arg(long, value_name = "COUNT", default_value_t = 21)]
+    pub repeat: u32,
+}
+
+/// How the kernel is entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Protocol {
+    /// The Linux 64-bit protocol.
+    Linux64,
+    /// PVH.
+    Pvh,
+}
+
+impl From<Protocol> for sentient_vmm::BootProtocol {
+    fn from(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Linux64 => Self::Linux64,
+            Protocol::Pvh => Self::Pvh,
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The verbs, a file each.
+
+pub mod bench;
+pub mod boot_files;
+pub mod completions;
+pub mod doctor;
+pub mod program;
+pub mod run;
+pub mod version;

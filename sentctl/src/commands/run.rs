@@ -1,0 +1,126 @@
+//! `sentctl run`.
+
+use super::program;
+use crate::cli::RunArgs;
+use crate::errors::CommandError;
+use sentient_abi::boot_module::container_flags;
+use sentient_abi::exit::ContainerEnd;
+use sentient_images::KernelImage;
+use sentient_images::cache::Origin;
+use sentient_vmm::machine::{Report, StopHandle};
+use sentient_vmm::streams::Streams;
+use sentient_vmm::{Ended, Machine, MachineConfig};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// RAM of a machine beyond the program's memory: kernel, heap, stack, image.
+const KERNEL_SHARE: u64 = 64 << 20;
+
+/// Runs the program and exits as it does.
+pub fn run(args: &RunArgs, json: bool, started: Instant) -> Result<ExitCode, CommandError> {
+    let (mut container, origin) = program::prepare(&args.program)?;
+    let kernel = match &args.kernel {
+        None => KernelImage::embedded()?,
+        Some(path) => {
+            let bytes = std::fs::read(path).map_err(|source| CommandError::Read { path: path.clone(), source })?;
+            KernelImage::from_bytes(bytes)?
+        }
+    };
+    let streams = Streams::of_process().map_err(CommandError::io("duplicating the standard streams"))?;
+    container.spec.flags |= terminal_flags(&streams);
+    let ram = args.machine_memory.unwrap_or_else(|| default_ram(args.program.memory, container.image.bytes.len() as u64));
+    let config =
+        MachineConfig { ram, kernel, protocol: args.boot_protocol.into(), container, timeout: args.timeout };
+    let machine = Machine::new(&config, streams)?;
+    stop_on_signals(machine.stop_handle())?;
+    let report = machine.run()?;
+    tell(&report, json, started, origin);
+    Ok(ExitCode::from(report.ended.process_code()))
+}
+
+fn default_ram(memory: u64, image: u64) -> u64 {
+    let wanted = memory.saturating_add(image).saturating_add(KERNEL_SHARE);
+    // Past 64 bits the machine refuses it with a message of its own.
+    wanted.checked_next_multiple_of(1 << 20).unwrap_or(u64::MAX).max(128 << 20)
+}
+
+fn terminal_flags(streams: &Streams) -> u32 {
+    let flag = |is_terminal, flag| if is_terminal { flag } else { 0 };
+    flag(streams.stdin.is_terminal(), container_flags::STDIN_TERMINAL)
+        | flag(streams.stdout.is_terminal(), container_flags::STDOUT_TERMINAL)
+        | flag(streams.stderr.is_terminal(), container_flags::STDERR_TERMINAL)
+}
+
+/// Ctrl-C and friends stop the machine; a second one does not wait for it.
+fn stop_on_signals(handle: StopHandle) -> Result<(), CommandError> {
+    let mut signals =
+        Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(CommandError::io("installing signal handlers"))?;
+    let watch = move || {
+        let mut asked = false;
+        for signal in signals.forever() {
+            let ended = if signal == SIGINT { Ended::Interrupted } else { Ended::Terminated };
+            if asked {
+                std::process::exit(i32::from(ended.process_code()));
+            }
+            asked = true;
+            handle.stop(ended);
+        }
+    };
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(watch)
+        .map_err(CommandError::io("starting the signals' thread"))?;
+    Ok(())
+}
+
+/// What is left to say: the guest has spoken for its container already.
+fn tell(report: &Report, json: bool, started: Instant, origin: Origin) {
+    let mut stderr = std::io::stderr().lock();
+    // If standard error is gone, the exit code still tells.
+    let _ = if json {
+        writeln!(stderr, "{}", as_json(report, started, origin))
+    } else {
+        match &report.ended {
+            Ended::Container(ContainerEnd::BadBootModule) => writeln!(stderr, "sentctl: {}", report.ended),
+            Ended::Container(_) | Ended::Interrupted | Ended::Terminated | Ended::BrokenPipe => Ok(()),
+            ended => writeln!(stderr, "sentctl: {ended}"),
+        }
+    };
+}
+
+fn as_json(report: &Report, started: Instant, origin: Origin) -> serde_json::Value {
+    let ms = |at: Instant| at.saturating_duration_since(started).as_secs_f64() * 1e3;
+    let stages = &report.stages;
+    serde_json::json!({
+        "ended": report.ended.kind(),
+        "message": report.ended.to_string(),
+        "exit_code": report.ended.process_code(),
+        "image": match origin {
+            Origin::Cached => "cached",
+            Origin::Compiled => "compiled",
+            Origin::Rebuilt => "rebuilt",
+        },
+        "stages_ms": {
+            "machine_started": ms(stages.started),
+            "vm_created": ms(stages.created),
+            "guest_entry": stages.entered.map(ms),
+            "ready": stages.ready.map(ms),
+            "first_byte": stages.first_byte.map(ms),
+            "ended": stages.ended.map(ms),
+        },
+        "peak_rss_kib": peak_rss_kib(),
+    })
+}
+
+/// Most memory this process had resident, guest RAM included.
+fn peak_rss_kib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
+}
+
+/// How long a run may take before a benchmark gives it up.
+pub const BENCH_PATIENCE: Duration = Duration::from_secs(60);

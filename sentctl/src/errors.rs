@@ -1,0 +1,103 @@
+//! Why a command failed.
+
+use sentient_abi::exit;
+use sentient_images::{CompileError, KernelError};
+use sentient_vmm::MachineError;
+use std::io;
+use std::path::PathBuf;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// A file the user named cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file cannot be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file is in the way.
+    #[error("{} exists already; --force replaces it", .0.display())]
+    Exists(PathBuf),
+    /// The program cannot run in the guest.
+    #[error("cannot run {}: {source}", program.display())]
+    Program {
+        /// The program.
+        program: PathBuf,
+        /// Why.
+        source: CompileError,
+    },
+    /// The kernel is not one.
+    #[error("cannot boot: {0}")]
+    Kernel(#[from] KernelError),
+    /// The machine failed on the host's side.
+    #[error("{0}")]
+    Machine(#[from] MachineError),
+    /// An environment variable cannot be passed on.
+    #[error("--env {0}: {1}")]
+    Environment(String, &'static str),
+    /// The arguments do not fit together.
+    #[error("{0}")]
+    Usage(String),
+    /// Something else of the host failed.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done.
+        what: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A measurement went wrong.
+    #[error("{0}")]
+    Bench(String),
+}
+
+impl CommandError {
+    /// The process exit code (docs/exit-codes.md).
+    pub fn process_code(&self) -> u8 {
+        match self {
+            Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => exit::NOT_FOUND,
+            Self::Program { .. } => exit::UNSTARTABLE,
+            _ => exit::SENTCTL_ERROR,
+        }
+    }
+
+    /// A word for programs (`--json`).
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => "not-found",
+            Self::Read { .. } => "read",
+            Self::Write { .. } => "write",
+            Self::Exists(_) => "exists",
+            Self::Program { source, .. } => match source {
+                CompileError::NotWasm { .. } => "not-wasm",
+                CompileError::Component => "component",
+                CompileError::Invalid(_) => "invalid-module",
+                CompileError::Import { .. } => "unknown-import",
+                CompileError::MemoryLimit { .. } => "memory-limit",
+                CompileError::Compiler(_) => "compiler",
+            },
+            Self::Kernel(_) => "kernel-image",
+            Self::Machine(MachineError::Kvm(_)) => "kvm",
+            Self::Machine(_) => "machine",
+            Self::Environment(..) => "environment",
+            Self::Usage(_) => "usage",
+            Self::Io { .. } => "io",
+            Self::Bench(_) => "bench",
+        }
+    }
+
+    /// For `map_err`: an I/O error with what was being done.
+    pub fn io(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { what, source }
+    }
+}

@@ -1,0 +1,102 @@
+//! Which device answers a port or an address.
+
+use crate::kvm::vcpu::{Flow, Ports};
+use crate::machine::shared::{Console, Events, RngDevice, lock};
+use sentient_abi::PAGE_SIZE;
+use sentient_abi::sentinel;
+use sentient_devices::sentinel::{Sentinel, Signal};
+use sentient_devices::serial::Serial;
+use std::sync::{Arc, Mutex};
+
+/// COM1.
+const SERIAL: u16 = 0x3f8;
+const SERIAL_LEN: u16 = 8;
+
+/// The devices as the vCPU thread reaches them.
+pub struct Bus {
+    /// The sentinel device.
+    pub sentinel: Sentinel,
+    /// COM1.
+    pub serial: Serial,
+    /// The console, shared with the event loop.
+    pub console: Arc<Mutex<Console>>,
+    /// The entropy device, shared with the event loop.
+    pub rng: Arc<Mutex<RngDevice>>,
+    /// Where signals of the guest go.
+    pub events: Arc<Events>,
+}
+
+impl Ports for Bus {
+    fn read_port(&mut self, port: u16, data: &mut [u8]) {
+        if within(port, sentinel::BASE, sentinel::LEN) {
+            self.sentinel.read(port, data);
+        } else if within(port, SERIAL, SERIAL_LEN) {
+            self.serial.read((port - SERIAL) as u8, data);
+        } else {
+            // Nobody there: the bus floats high.
+            data.fill(0xff);
+        }
+    }
+
+    fn write_port(&mut self, port: u16, data: &[u8]) -> Flow {
+        if within(port, sentinel::BASE, sentinel::LEN) {
+            match self.sentinel.write(port, data) {
+                Some(signal) => return self.take(signal),
+                None => return Flow::Continue,
+            }
+        }
+        if within(port, SERIAL, SERIAL_LEN)
+            && let Err(error) = self.serial.write((port - SERIAL) as u8, data)
+        {
+            tracing::warn!(%error, "serial output");
+        }
+        Flow::Continue
+    }
+
+    fn read_address(&mut self, address: u64, data: &mut [u8]) {
+        match device_at(address) {
+            Some((0, offset)) => lock(&self.console).read(offset, data),
+            Some((1, offset)) => lock(&self.rng).read(offset, data),
+            _ => data.fill(0xff),
+        }
+    }
+
+    fn write_address(&mut self, address: u64, data: &[u8]) -> Flow {
+        let notified = match device_at(address) {
+            Some((0, offset)) => lock(&self.console).write(offset, data).is_some(),
+            Some((1, offset)) => lock(&self.rng).write(offset, data).is_some(),
+            _ => false,
+        };
+        if notified {
+            // Only where the doorbell's event descriptor did not take it: a write of another width.
+            self.events.nudge();
+        }
+        Flow::Continue
+    }
+}
+
+impl Bus {
+    fn take(&self, signal: Signal) -> Flow {
+        match signal {
+            Signal::Ready => {
+                self.events.ready();
+                Flow::Continue
+            }
+            Signal::Heartbeat => Flow::Continue,
+            ended @ (Signal::Ended(_) | Signal::Panicked(_) | Signal::Violation { .. }) => {
+                self.events.end(ended);
+                Flow::Break
+            }
+        }
+    }
+}
+
+/// Position and offset of the virtio device at an address.
+fn device_at(address: u64) -> Option<(u64, u64)> {
+    let offset = address.checked_sub(crate::handover::device_base(0))?;
+    Some((offset / PAGE_SIZE, offset % PAGE_SIZE))
+}
+
+fn within(port: u16, base: u16, len: u16) -> bool {
+    port.checked_sub(base).is_some_and(|offset| offset < len)
+}

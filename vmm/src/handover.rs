@@ -1,0 +1,249 @@
+//! What the guest finds in memory when it starts: the kernel, the boot module, the region table, the
+//! page tables, and the structure of the boot protocol.
+
+use crate::config::{BootProtocol, MachineConfig};
+use crate::error::MachineError;
+use crate::kvm::{cpuid, registers::Entry};
+use crate::memory::GuestMemory;
+use linux_loader::loader::{Elf, KernelLoader};
+use sentient_abi::boot_module::{EntryKind, ModuleBuilder, TABLES_PREPARED};
+use sentient_abi::layout::{self, LayoutError, queues, ram_ranges};
+use sentient_abi::machine_info::{Device, DeviceKind, MAX_DEVICES, MachineInfo};
+use sentient_abi::paging::TableMemory;
+use sentient_abi::region::{RegionKind, RegionTable};
+use sentient_boot::{linux64, pvh};
+use sentient_devices::virtio::mmio::state::QueueLayout;
+use std::io::Cursor;
+use std::ops::Range;
+use std::time::{SystemTime, UNIX_EPOCH};
+use vm_memory::{Bytes, GuestAddress};
+
+/// Address of `boot_params`, below 1 MiB, where nothing else is.
+const BOOT_PARAMS: u64 = 0x7000;
+/// Address of `hvm_start_info`, its module list and memory map.
+const START_INFO: u64 = 0x6000;
+
+/// Interrupts of the devices: pins of the I/O APIC.
+pub const CONSOLE_GSI: u32 = 5;
+/// See [`CONSOLE_GSI`].
+pub const RNG_GSI: u32 = 6;
+/// Pin of the serial port, as on a PC.
+pub const SERIAL_GSI: u32 = 4;
+
+/// Virtio devices of a machine, in the order of their register pages.
+pub const DEVICES: [(DeviceKind, u32); 2] = [(DeviceKind::Console, CONSOLE_GSI), (DeviceKind::Rng, RNG_GSI)];
+
+/// Register page of the device with this position in [`DEVICES`].
+#[must_use]
+pub const fn device_base(position: u64) -> u64 {
+    layout::VIRTIO_MMIO + position * sentient_abi::PAGE_SIZE
+}
+
+/// Ticks of the local APIC timer per second at divisor 1: KVM's is fixed.
+const LAPIC_TIMER_HZ: u64 = 1_000_000_000;
+
+/// What the vCPU and the devices need to know of it.
+#[derive(Debug)]
+pub struct Prepared {
+    /// How the vCPU starts.
+    pub entry: Entry,
+    /// Where the guest leaves its panic record.
+    pub panic_record: u64,
+    /// Start of the region that holds the devices' queues.
+    pub device_buffers: u64,
+}
+
+impl Prepared {
+    /// A queue of the region of device buffers.
+    #[must_use]
+    pub fn queue(&self, number: u64) -> QueueLayout {
+        let page = self.device_buffers + number * queues::STRIDE;
+        QueueLayout {
+            size: queues::SIZE,
+            descriptor_table: page,
+            driver_ring: page + queues::DRIVER_AREA,
+            device_ring: page + queues::DEVICE_AREA,
+        }
+    }
+}
+
+/// Writes all of it. `tsc_khz` is the rate of the guest's time-stamp counter.
+///
+/// # Errors
+/// [`MachineError`] if it does not fit or the kernel cannot be loaded.
+pub fn prepare(config: &MachineConfig, memory: &GuestMemory, tsc_khz: u32) -> Result<Prepared, MachineError> {
+    let header = config.kernel.header();
+    load_kernel(config, memory)?;
+
+    let info = machine_info(tsc_khz)?.encode();
+    let mut spec = config.container.spec.clone();
+    spec.image = 0;
+    let container = spec.encode().ok_or(MachineError::ArgumentsTooLong)?;
+    let image = &config.container.image;
+    let mut builder = ModuleBuilder::new(TABLES_PREPARED);
+    builder
+        .push(EntryKind::Machine, 0, &info)
+        .and_then(|()| builder.push(EntryKind::Container, 0, &container))
+        .and_then(|()| builder.push_image(0, &image.bytes, image.exec.clone()))
+        .ok_or(MachineError::ArgumentsTooLong)?;
+    let module_len = builder.len();
+    let too_small = |error| MachineError::Layout {
+        ram: config.ram,
+        needed: module_len + config.container.spec.memory_limit + layout::MIN_RAM,
+        error,
+    };
+    let module_base = layout::boot_module_base(config.ram, module_len).ok_or_else(|| too_small(LayoutError::TooLittleRam))?;
+
+    let mut table = RegionTable::new();
+    layout::plan(header, &ram_ranges(config.ram), module_base, module_len, &mut table).map_err(too_small)?;
+    let code = builder.code_ranges();
+    let (module_header, pieces) = builder.finish();
+    write(memory, module_base, &module_header)?;
+    for piece in &pieces {
+        write(memory, module_base + piece.offset, piece.bytes)?;
+    }
+    let page_tables = build_page_tables(&table, code, memory).map_err(too_small)?;
+    write(memory, header.region_table, &encode_table(&table))?;
+
+    let entry = match config.protocol {
+        BootProtocol::Linux64 => {
+            write_boot_params(config.ram, module_base, module_len, memory)?;
+            Entry::Linux64 { rip: header.linux64_entry, page_tables, boot_params: BOOT_PARAMS }
+        }
+        BootProtocol::Pvh => {
+            write_start_info(config.ram, module_base, module_len, memory)?;
+            Entry::Pvh { eip: header.pvh_entry, start_info: START_INFO }
+        }
+    };
+    let device_buffers = table.find(RegionKind::DeviceBuffers).map_or(0, |region| region.base);
+    Ok(Prepared { entry, panic_record: header.panic_record, device_buffers })
+}
+
+fn load_kernel(config: &MachineConfig, memory: &GuestMemory) -> Result<(), MachineError> {
+    let mut file = Cursor::new(config.kernel.elf());
+    Elf::load(&**memory, None, &mut file, None).map_err(|error| MachineError::Kernel(error.to_string()))?;
+    Ok(())
+}
+
+fn machine_info(tsc_khz: u32) -> Result<MachineInfo, MachineError> {
+    let mut seed = [0; 32];
+    rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty())
+        .map_err(|error| MachineError::Io { what: "reading random bytes for the guest", source: error.into() })?;
+    let mut devices = [None; MAX_DEVICES];
+    for (position, (slot, (kind, gsi))) in devices.iter_mut().zip(DEVICES).enumerate() {
+        *slot = Some(Device { kind, gsi, base: device_base(position as u64), adopted: true });
+    }
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+    Ok(MachineInfo {
+        tsc_hz: u64::from(tsc_khz) * 1000,
+        lapic_timer_hz: LAPIC_TIMER_HZ,
+        wall_clock_ns: u64::try_from(wall).unwrap_or(u64::MAX),
+        // The guest's counter starts at zero with its vCPU, moments from now.
+        wall_clock_tsc: 0,
+        cpu_features: cpuid::host_features(),
+        seed,
+        devices,
+    })
+}
+
+/// Page tables in a copy of the pool, written to guest memory in one piece.
+struct Pool {
+    base: u64,
+    entries: Vec<u64>,
+    used: usize,
+}
+
+impl TableMemory for &mut Pool {
+    fn read(&self, gpa: u64) -> u64 {
+        self.entries.get(self.index(gpa)).copied().unwrap_or(0)
+    }
+
+    fn write(&mut self, gpa: u64, entry: u64) {
+        let index = self.index(gpa);
+        if let Some(slot) = self.entries.get_mut(index) {
+            *slot = entry;
+            self.used = self.used.max(index + 1);
+        }
+    }
+}
+
+impl Pool {
+    fn index(&self, gpa: u64) -> usize {
+        usize::try_from((gpa - self.base) / 8).unwrap_or(usize::MAX)
+    }
+}
+
+fn build_page_tables(
+    table: &RegionTable,
+    code: impl Iterator<Item = Range<u64>>,
+    memory: &GuestMemory,
+) -> Result<u64, LayoutError> {
+    let region = table.find(RegionKind::PageTables).ok_or(LayoutError::TooLittleRam)?;
+    let len = usize::try_from(region.len / 8).map_err(|_| LayoutError::TooLittleRam)?;
+    let mut pool = Pool { base: region.base, entries: vec![0; len], used: 0 };
+    let root = layout::build_page_tables(table, code, DEVICES.len() as u64, &mut pool)?;
+    let bytes: Vec<u8> = pool.entries.iter().take(pool.used).flat_map(|entry| entry.to_le_bytes()).collect();
+    memory.write_slice(&bytes, GuestAddress(region.base)).map_err(|_| LayoutError::TooLittleRam)?;
+    Ok(root)
+}
+
+fn encode_table(table: &RegionTable) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(size_of::<RegionTable>());
+    bytes.extend_from_slice(&table.magic.to_le_bytes());
+    bytes.extend_from_slice(&table.abi_version.to_le_bytes());
+    bytes.extend_from_slice(&table.count.to_le_bytes());
+    for region in &table.regions {
+        bytes.extend_from_slice(&region.name);
+        bytes.extend_from_slice(&region.base.to_le_bytes());
+        bytes.extend_from_slice(&region.len.to_le_bytes());
+        for word in [region.kind, region.access, region.owner, region.reserved] {
+            bytes.extend_from_slice(&word.to_le_bytes());
+        }
+    }
+    bytes
+}
+
+fn write_boot_params(ram: u64, module_base: u64, module_len: u64, memory: &GuestMemory) -> Result<(), MachineError> {
+    let word = |offset: u64, value: u64| write(memory, BOOT_PARAMS + offset, &(value as u32).to_le_bytes());
+    word(linux64::HEADER, linux64::HEADER_MAGIC.into())?;
+    word(linux64::RAMDISK_IMAGE, module_base)?;
+    word(linux64::EXT_RAMDISK_IMAGE, module_base >> 32)?;
+    word(linux64::RAMDISK_SIZE, module_len)?;
+    word(linux64::EXT_RAMDISK_SIZE, module_len >> 32)?;
+    let mut count = 0u8;
+    for range in ram_ranges(ram).into_iter().filter(|range| range.len > 0) {
+        let entry = BOOT_PARAMS + linux64::E820_TABLE + u64::from(count) * linux64::E820_LEN;
+        write(memory, entry, &range.base.to_le_bytes())?;
+        write(memory, entry + 8, &range.len.to_le_bytes())?;
+        write(memory, entry + 16, &linux64::E820_RAM.to_le_bytes())?;
+        count += 1;
+    }
+    write(memory, BOOT_PARAMS + linux64::E820_ENTRIES, &[count])
+}
+
+fn write_start_info(ram: u64, module_base: u64, module_len: u64, memory: &GuestMemory) -> Result<(), MachineError> {
+    let modules = START_INFO + pvh::START_INFO_LEN;
+    let map = modules + pvh::MODULE_LEN;
+    write(memory, modules, &module_base.to_le_bytes())?;
+    write(memory, modules + 8, &module_len.to_le_bytes())?;
+    let mut count = 0u32;
+    for range in ram_ranges(ram).into_iter().filter(|range| range.len > 0) {
+        let entry = map + u64::from(count) * pvh::MEMMAP_LEN;
+        write(memory, entry, &range.base.to_le_bytes())?;
+        write(memory, entry + 8, &range.len.to_le_bytes())?;
+        write(memory, entry + 16, &pvh::MEMMAP_RAM.to_le_bytes())?;
+        count += 1;
+    }
+    write(memory, START_INFO, &pvh::START_MAGIC.to_le_bytes())?;
+    write(memory, START_INFO + 4, &1u32.to_le_bytes())?;
+    write(memory, START_INFO + 12, &1u32.to_le_bytes())?;
+    write(memory, START_INFO + 16, &modules.to_le_bytes())?;
+    write(memory, START_INFO + 40, &map.to_le_bytes())?;
+    write(memory, START_INFO + 48, &count.to_le_bytes())
+}
+
+fn write(memory: &GuestMemory, gpa: u64, bytes: &[u8]) -> Result<(), MachineError> {
+    memory
+        .write_slice(bytes, GuestAddress(gpa))
+        .map_err(|error| MachineError::Kernel(format!("{} bytes at {gpa:#x} are outside of RAM: {error}", bytes.len())))
+}

@@ -1,0 +1,113 @@
+//! What the threads of a machine share.
+
+use crate::ended::Ended;
+use crate::memory::GuestMemory;
+use crate::streams::HostStreams;
+use sentient_devices::sentinel::Signal;
+use sentient_devices::virtio::console;
+use sentient_devices::virtio::mmio::MmioTransport;
+use sentient_devices::virtio::rng::{Entropy, Rng};
+use sentient_devices::virtio::stdio_mux::StdioMux;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+/// The console with containers' streams behind it.
+pub type Console = MmioTransport<console::Console<StdioMux<HostStreams>>, GuestMemory>;
+/// The entropy device.
+pub type RngDevice = MmioTransport<Rng<HostEntropy>, GuestMemory>;
+
+/// The host's random numbers.
+#[derive(Debug)]
+pub struct HostEntropy;
+
+impl Entropy for HostEntropy {
+    fn fill(&mut self, mut bytes: &mut [u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let filled = rustix::rand::getrandom(&mut *bytes, rustix::rand::GetRandomFlags::empty())?;
+            bytes = bytes.split_at_mut(filled).1;
+        }
+        Ok(())
+    }
+}
+
+/// News for the event loop, from the vCPU thread and from whoever stops the machine.
+#[derive(Debug)]
+pub struct Events {
+    /// Readable when there is news.
+    pub descriptor: EventFd,
+    signal: Mutex<Option<Signal>>,
+    stop: Mutex<Option<Ended>>,
+    stopping: AtomicBool,
+    ready: OnceLock<Instant>,
+}
+
+impl Events {
+    /// No news.
+    ///
+    /// # Errors
+    /// The error of eventfd.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            descriptor: EventFd::new(EFD_NONBLOCK)?,
+            signal: Mutex::new(None),
+            stop: Mutex::new(None),
+            stopping: AtomicBool::new(false),
+            ready: OnceLock::new(),
+        })
+    }
+
+    /// Wakes the event loop.
+    pub fn nudge(&self) {
+        // The counter cannot overflow in practice, and a loop that is awake needs no waking.
+        let _ = self.descriptor.write(1);
+    }
+
+    /// The guest is ready.
+    pub fn ready(&self) {
+        let _ = self.ready.set(Instant::now());
+    }
+
+    /// When the guest was ready.
+    pub fn ready_at(&self) -> Option<Instant> {
+        self.ready.get().copied()
+    }
+
+    /// The guest has said how it ended.
+    pub fn end(&self, signal: Signal) {
+        *lock(&self.signal) = Some(signal);
+    }
+
+    /// What the guest has said of its end.
+    pub fn take_end(&self) -> Option<Signal> {
+        lock(&self.signal).take()
+    }
+
+    /// Somebody wants the machine to end this way; the first one counts.
+    pub fn stop(&self, ended: Ended) {
+        lock(&self.stop).get_or_insert(ended);
+        self.nudge();
+    }
+
+    /// How somebody wants the machine to end.
+    pub fn take_stop(&self) -> Option<Ended> {
+        lock(&self.stop).take()
+    }
+
+    /// Tells the vCPU thread not to enter the guest again.
+    pub fn set_stopping(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the vCPU thread is to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+}
+
+/// Takes a lock whose holder may have panicked: what it guards is replaced whole, never half.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

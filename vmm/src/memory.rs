@@ -1,0 +1,60 @@
+//! Guest RAM: one memfd, mapped, with the gap below 4 GiB left out.
+
+use crate::error::MachineError;
+use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use sentient_abi::layout::{MAX_RAM, MIN_RAM, RamRange, ram_ranges};
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use vm_memory::{FileOffset, GuestAddress, GuestMemoryMmap, GuestRegionMmap};
+
+/// Guest memory as devices and loader see it.
+pub type GuestMemory = Arc<GuestMemoryMmap>;
+
+/// RAM of `ram` bytes, all zero.
+///
+/// # Errors
+/// [`MachineError::RamSize`] for an impossible size, [`MachineError::Memory`] if the host refuses.
+pub fn allocate(ram: u64) -> Result<GuestMemory, MachineError> {
+    if !(MIN_RAM..=MAX_RAM).contains(&ram) || ram % (1 << 20) != 0 {
+        return Err(MachineError::RamSize(ram));
+    }
+    let failed = |source: io::Error| MachineError::Memory { bytes: ram, source };
+    let memfd = memfd_create("sentient-ram", MemfdFlags::CLOEXEC).map_err(|error| failed(error.into()))?;
+    ftruncate(&memfd, ram).map_err(|error| failed(error.into()))?;
+    let file = Arc::new(File::from(memfd));
+    let mut offset = 0;
+    let mut regions = Vec::new();
+    for RamRange { base, len } in ram_ranges(ram).into_iter().filter(|range| range.len > 0) {
+        let backing = FileOffset::from_arc(Arc::clone(&file), offset);
+        let size = usize::try_from(len).map_err(|error| failed(io::Error::other(error)))?;
+        let region = GuestRegionMmap::from_range(GuestAddress(base), size, Some(backing));
+        regions.push(region.map_err(|error| failed(io::Error::other(error)))?);
+        offset += len;
+    }
+    let memory = GuestMemoryMmap::from_regions(regions).map_err(|error| failed(io::Error::other(error)))?;
+    Ok(Arc::new(memory))
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use super::*;
+    use vm_memory::{Bytes, GuestMemoryBackend};
+
+    #[test]
+    fn ram_beyond_the_gap_starts_at_four_gib() {
+        let memory = allocate(4 << 30).unwrap();
+        assert_eq!(memory.num_regions(), 2);
+        memory.write_obj(7u64, GuestAddress(4 << 30)).unwrap();
+        assert!(memory.write_obj(7u64, GuestAddress(0xd000_0000)).is_err());
+    }
+
+    #[test]
+    fn an_impossible_size_is_an_error_that_says_what_is_possible() {
+        for ram in [0, 1 << 20, (128 << 20) + 1, 1 << 50] {
+            let refused = allocate(ram).unwrap_err().to_string();
+            assert!(refused.contains("from 24 to"), "{refused}");
+        }
+    }
+}
