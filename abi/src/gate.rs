@@ -1,8 +1,15 @@
-//! Calls from the runtime (ring 3) to the nucleus (ring 0), by the `syscall` instruction.
+//! Calls from the runtime (ring 3) to the nucleus (ring 0), by `int 4`.
 //!
-//! The call number goes in `rax`, arguments in `rdi` and `rsi`, the result comes back in `rax`; `rcx` and
-//! `r11` are lost, as the instruction has it. A call costs a few microseconds where ring 0 is emulated:
-//! none of them is on a container's hot path.
+//! Not by `syscall`, nor by the customary `int 0x80`: software KVM runs ring 3 natively, lets `syscall` go
+//! on in ring 3 at the address in LSTAR, and turns `int 0x80` into #UD. Vector 4 (overflow, which 64-bit
+//! code cannot raise otherwise) enters ring 0 on every host. docs/decisions/0002 has the measurements.
+//!
+//! The call number goes in `rax`, arguments in `rdi` and `rsi`, the result comes back in `rax`; registers
+//! that the C calling convention does not save are lost. A call costs a few microseconds where ring 0 is
+//! emulated: none of them is on a container's hot path.
+
+/// The interrupt vector of the gate.
+pub const VECTOR: u8 = 4;
 
 /// A call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,18 +90,22 @@ pub struct UpcallFrame {
 
 const _: () = assert!(size_of::<UpcallFrame>() == 40);
 
-/// Selectors of the nucleus' descriptor table, fixed by what `syscall` loads.
+/// Selectors of the nucleus' descriptor table: those of Linux on x86-64.
+///
+/// Nothing depends on their values; people who look at registers know these.
 pub mod selector {
     /// Ring 0 code.
-    pub const NUCLEUS_CODE: u16 = 0x08;
+    pub const NUCLEUS_CODE: u16 = 0x10;
     /// Ring 0 data.
-    pub const NUCLEUS_DATA: u16 = 0x10;
+    pub const NUCLEUS_DATA: u16 = 0x18;
     /// Ring 3 data.
-    pub const RUNTIME_DATA: u16 = 0x1b;
+    pub const RUNTIME_DATA: u16 = 0x2b;
     /// Ring 3 code.
-    pub const RUNTIME_CODE: u16 = 0x23;
+    pub const RUNTIME_CODE: u16 = 0x33;
     /// The task state segment (two slots).
-    pub const TASK_STATE: u16 = 0x28;
+    pub const TASK_STATE: u16 = 0x40;
+    /// Slots of the table.
+    pub const SLOTS: usize = 10;
 }
 
 /// Packs clock rates for [`Call::MeasureClocks`]: both in kilohertz, the time-stamp counter's in the low

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! 0                first page: never mapped, so that a null pointer faults
+//! to 640 KiB       what the loader hands over
 //! 1 MiB            nucleus (kernel header, text, constants, data), then the region table's page
 //! 2 MiB            runtime (text, constants, data)
 //!                  guard page, runtime stack
@@ -21,6 +22,8 @@ use crate::paging::{Mapper, PagingError, TableMemory, tables_needed};
 use crate::region::{RegionKind, RegionTable, access};
 use crate::{LARGE_PAGE_SIZE, PAGE_SIZE};
 
+/// End of the memory in which a loader leaves its structures; above it a PC has its video memory.
+pub const LOADER_DATA_END: u64 = 0xa_0000;
 /// Where the kernel image starts.
 pub const NUCLEUS_BASE: u64 = 0x10_0000;
 /// Where the runtime starts.
@@ -135,6 +138,7 @@ pub fn plan(
         .map(|range| range.base.saturating_add(range.len))
         .max()
         .unwrap_or(0);
+    push(table, RegionKind::LoaderData, PAGE_SIZE, LOADER_DATA_END - PAGE_SIZE, 0)?;
     let mut kernel_end = RUNTIME_BASE;
     for Segment { base, len, kind, access } in header.segments() {
         let kind = RegionKind::from_u32(*kind).ok_or(LayoutError::KernelHeader(header.abi_version))?;

@@ -62,6 +62,8 @@ pub enum RegionKind {
     Unassigned = 13,
     /// One container's memory; `owner` is its index.
     Container = 14,
+    /// Memory below 1 MiB: what the loader hands over lies there.
+    LoaderData = 15,
 }
 
 impl RegionKind {
@@ -84,6 +86,7 @@ impl RegionKind {
             12 => Self::BootModule,
             13 => Self::Unassigned,
             14 => Self::Container,
+            15 => Self::LoaderData,
             _ => return None,
         })
     }
@@ -107,6 +110,7 @@ impl RegionKind {
             Self::BootModule => "boot-module",
             Self::Unassigned => "unassigned",
             Self::Container => "container",
+            Self::LoaderData => "loader-data",
         }
     }
 }

@@ -53,6 +53,10 @@ pub struct PanicReport {
     pub code: u64,
     /// Where.
     pub rip: u64,
+    /// Code segment: its low two bits are the ring.
+    pub cs: u64,
+    /// Flags.
+    pub rflags: u64,
     /// Stack pointer.
     pub rsp: u64,
     /// Address of a page fault.
@@ -78,6 +82,8 @@ impl PanicReport {
             vector: read_u32(record, offset_of!(PanicRecord, vector)).unwrap_or(0),
             code: word(offset_of!(PanicRecord, code)),
             rip: word(offset_of!(PanicRecord, rip)),
+            cs: word(offset_of!(PanicRecord, cs)),
+            rflags: word(offset_of!(PanicRecord, rflags)),
             rsp: word(offset_of!(PanicRecord, rsp)),
             cr2: word(offset_of!(PanicRecord, cr2)),
             message: printable.collect(),
@@ -160,7 +166,11 @@ impl fmt::Display for PanicReport {
             Reason::Nucleus => write!(f, "a panic in ring 0 at {}:{}", self.message, self.code),
             Reason::ExceptionInNucleus | Reason::ExceptionInRuntime => {
                 let ring = if self.reason == Reason::ExceptionInNucleus { "ring 0" } else { "the runtime" };
-                write!(f, "exception {} (error code {:#x}) in {ring} at {:#x}, stack {:#x}", self.vector, self.code, self.rip, self.rsp)?;
+                write!(
+                    f,
+                    "exception {} (error code {:#x}) in {ring} at {:#x}:{:#x}, flags {:#x}, stack {:#x}",
+                    self.vector, self.code, self.cs, self.rip, self.rflags, self.rsp
+                )?;
                 if self.vector == PAGE_FAULT {
                     write!(f, ", on access to {:#x}", self.cr2)?;
                 }

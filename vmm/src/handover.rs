@@ -80,7 +80,9 @@ pub fn prepare(config: &MachineConfig, memory: &GuestMemory, tsc_khz: u32) -> Re
     spec.image = 0;
     let container = spec.encode().ok_or(MachineError::ArgumentsTooLong)?;
     let image = &config.container.image;
-    let mut builder = ModuleBuilder::new(TABLES_PREPARED);
+    // PVH starts without paging: the nucleus then builds its tables itself, as under any other loader.
+    let tables_prepared = config.protocol == BootProtocol::Linux64;
+    let mut builder = ModuleBuilder::new(if tables_prepared { TABLES_PREPARED } else { 0 });
     builder
         .push(EntryKind::Machine, 0, &info)
         .and_then(|()| builder.push(EntryKind::Container, 0, &container))

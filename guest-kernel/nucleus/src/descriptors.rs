@@ -1,24 +1,23 @@
 //! Segments, the task state, and the first instructions of 64-bit code.
 
 use core::arch::{asm, global_asm};
-use sentient_abi::gate::selector::{NUCLEUS_CODE, NUCLEUS_DATA, TASK_STATE};
+use sentient_abi::gate::selector::{NUCLEUS_CODE, NUCLEUS_DATA, RUNTIME_CODE, RUNTIME_DATA, SLOTS, TASK_STATE};
 
 /// Bytes of the nucleus' stack.
 const STACK_LEN: usize = 16 << 10;
 /// Bytes of each of the stacks of NMI, #DF and #MC, which only ever run the panic path.
 const FAULT_STACK_LEN: usize = 4 << 10;
 
-/// Flat 64-bit segments (Intel SDM volume 3, 3.4.5), in the order `syscall` wants; the last two slots are
-/// the task state's.
-static mut SEGMENTS: [u64; 7] = [
-    0,
-    0x00af_9b00_0000_ffff,
-    0x00cf_9300_0000_ffff,
-    0x00cf_f300_0000_ffff,
-    0x00af_fb00_0000_ffff,
-    0,
-    0,
-];
+/// Flat 64-bit segments (Intel SDM volume 3, 3.4.5), at the selectors of the gate's module; the slot of
+/// 32-bit code in ring 3 is empty, and the last two are the task state's.
+static mut SEGMENTS: [u64; SLOTS] = {
+    let mut slots = [0; SLOTS];
+    slots[NUCLEUS_CODE as usize / 8] = 0x00af_9b00_0000_ffff;
+    slots[NUCLEUS_DATA as usize / 8] = 0x00cf_9300_0000_ffff;
+    slots[RUNTIME_DATA as usize / 8] = 0x00cf_f300_0000_ffff;
+    slots[RUNTIME_CODE as usize / 8] = 0x00af_fb00_0000_ffff;
+    slots
+};
 
 /// The task state segment (Intel SDM volume 3, 9.7): stacks, and no I/O permission bitmap, so that ring 3
 /// has no ports.
@@ -85,10 +84,10 @@ pub fn load() {
         TASK.interrupt_stacks[0] = top(&raw const (*stacks).nmi);
         TASK.interrupt_stacks[1] = top(&raw const (*stacks).double_fault);
         TASK.interrupt_stacks[2] = top(&raw const (*stacks).machine_check);
-        SEGMENTS[5] = descriptor;
-        SEGMENTS[6] = task >> 32;
+        SEGMENTS[TASK_STATE as usize / 8] = descriptor;
+        SEGMENTS[TASK_STATE as usize / 8 + 1] = task >> 32;
     }
-    let segments = TablePointer { limit: 7 * 8 - 1, base: (&raw const SEGMENTS) as u64 };
+    let segments = TablePointer { limit: SLOTS as u16 * 8 - 1, base: (&raw const SEGMENTS) as u64 };
     let vectors = TablePointer { limit: 256 * 16 - 1, base: (&raw const crate::vectors::TABLE) as u64 };
     // SAFETY: the tables live for ever, describe flat segments and existing handlers; the far return
     // reloads the code segment and goes on at the next line.

@@ -2,32 +2,11 @@
 
 use crate::{apic, clocks, end, interrupts, ports, runtime};
 use core::arch::global_asm;
-use sentient_abi::gate::{Call, REFUSED, selector};
+use sentient_abi::gate::{Call, REFUSED};
 use sentient_abi::sentinel;
-
-const STAR: u32 = 0xc000_0081;
-const LSTAR: u32 = 0xc000_0082;
-const SYSCALL_MASK: u32 = 0xc000_0084;
-/// Flags that `syscall` clears: trap, interrupt, direction, nested task, alignment check.
-const CLEARED_FLAGS: u64 = 1 << 8 | 1 << 9 | 1 << 10 | 1 << 14 | 1 << 18;
 
 /// Longest text of one serial or panic call.
 const MAX_TEXT: u64 = 1 << 16;
-
-unsafe extern "C" {
-    fn gate_entry();
-}
-
-/// Lets `syscall` in.
-pub fn open() {
-    // SAFETY: EFER.SCE is on, the entry is mapped, and the selectors are those of the descriptor table.
-    // The upper half of STAR is for `sysret`, which is not used: software KVM does not have it.
-    unsafe {
-        ports::write_msr(STAR, u64::from(selector::NUCLEUS_CODE) << 32);
-        ports::write_msr(LSTAR, gate_entry as *const () as u64);
-        ports::write_msr(SYSCALL_MASK, CLEARED_FLAGS);
-    }
-}
 
 /// Called by `gate_entry`.
 #[unsafe(no_mangle)]
@@ -87,16 +66,10 @@ fn text(base: u64, len: u64) -> Option<&'static [u8]> {
 global_asm!(
     r#"
 .pushsection .text, "ax", @progbits
-.global gate_entry
+# On the stack: rip, cs, rflags, rsp, ss, from the interrupt gate; 8 bytes off a 16-byte boundary.
 gate_entry:
-    mov [gate_user_stack], rsp
-    lea rsp, [nucleus_stack_top]
-    push {data}
-    push qword ptr [gate_user_stack]
-    push r11
-    push {code}
-    push rcx
-    sub rsp, 8                          # 16-byte alignment for the call
+    cld
+    sub rsp, 8
     mov rdx, rsi
     mov rsi, rdi
     mov rdi, rax
@@ -104,13 +77,5 @@ gate_entry:
     add rsp, 8
     iretq
 .popsection
-
-.pushsection .bss.gate, "aw", @nobits
-    .balign 8
-gate_user_stack:
-    .skip 8
-.popsection
-"#,
-    data = const selector::RUNTIME_DATA,
-    code = const selector::RUNTIME_CODE,
+"#
 );

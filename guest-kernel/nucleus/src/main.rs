@@ -52,7 +52,6 @@ extern "C" fn nucleus_main(protocol: u64, info: u64) -> ! {
         Err(_) => end::refuse(Reason::BootModule, 0),
     };
     prepare(&handover, range, &module);
-    gate::open();
     runtime::enter(range)
 }
 

@@ -5,6 +5,7 @@ use crate::header::{kernel_header, region_table};
 use core::arch::asm;
 use sentient_abi::boot_module::BootModule;
 use sentient_abi::layout::{self, RamRange};
+use sentient_abi::machine_info::MAX_DEVICES;
 use sentient_abi::paging::TableMemory;
 use sentient_abi::panic_record::Reason;
 use sentient_abi::region::RegionTable;
@@ -61,7 +62,9 @@ pub fn build(handover: &Handover, module_range: RamRange, module: &BootModule<'_
         end::refuse(Reason::Memory, 0);
     }
     clear_pool(table);
-    let Ok(root) = layout::build_page_tables(table, module.code_ranges(), 0, Identity) else { end::refuse(Reason::Memory, 1) };
+    // Our own VMM by another protocol: the devices are there all the same.
+    let devices = if end::under_sentinel() { MAX_DEVICES as u64 } else { 0 };
+    let Ok(root) = layout::build_page_tables(table, module.code_ranges(), devices, Identity) else { end::refuse(Reason::Memory, 1) };
     // SAFETY: the tables map the nucleus' text, data and stack to themselves, so the next instruction and
     // every pointer stay valid. NXE must be on before an entry with that bit is used; WP makes
     // read-only pages read-only for ring 0 too. SSE is turned on for ring 3.

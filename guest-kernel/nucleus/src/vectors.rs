@@ -4,6 +4,7 @@
 //! that the descriptor table is a constant of the image and costs no instruction at boot (principle 1).
 
 use core::arch::global_asm;
+use sentient_abi::gate::VECTOR as GATE_VECTOR;
 use sentient_abi::gate::selector::NUCLEUS_CODE;
 
 /// Where the stubs lie: at the start of the text, which the linker script puts at this address.
@@ -25,8 +26,8 @@ const fn descriptor(vector: u64) -> Descriptor {
         18 => MACHINE_CHECK_STACK,
         _ => 0,
     };
-    // Present, ring 0, 64-bit interrupt gate: interrupts go off (principle 5).
-    let kind = 0x8e00;
+    // Present, 64-bit interrupt gate: interrupts go off (principle 5). Ring 3 may use the gate's alone.
+    let kind = if vector == GATE_VECTOR as u64 { 0xee00 } else { 0x8e00 };
     let low = (handler & 0xffff) | (NUCLEUS_CODE as u64) << 16 | stack << 32 | kind << 32 | (handler >> 16 & 0xffff) << 48;
     [low, handler >> 32]
 }
@@ -54,11 +55,15 @@ vector_stubs:
     .rept 32
     .balign 16
     # 8, 10-14, 17, 21, 29 and 30 push an error code.
+    .if vector == {gate}
+    jmp gate_entry
+    .else
     .if !((vector == 8) || (vector >= 10 && vector <= 14) || (vector == 17) || (vector == 21) || (vector == 29) || (vector == 30))
     push 0
     .endif
     push vector
     jmp exception
+    .endif
     .set vector, vector + 1
     .endr
     .rept 224
@@ -92,5 +97,6 @@ exception:
     call exception_entry
     ud2
 .popsection
-"#
+"#,
+    gate = const GATE_VECTOR,
 );

@@ -2,7 +2,7 @@
 
 use core::arch::asm;
 use sentient_abi::exit::ContainerEnd;
-use sentient_abi::gate::Call;
+use sentient_abi::gate::{Call, VECTOR};
 use sentient_abi::sentinel::Event;
 
 fn call(call: Call, a: u64, b: u64) -> u64 {
@@ -11,7 +11,8 @@ fn call(call: Call, a: u64, b: u64) -> u64 {
     // but what a call names; each wrapper below names only memory it holds.
     unsafe {
         asm!(
-            "syscall",
+            "int {gate}",
+            gate = const VECTOR,
             inout("rax") result,
             inout("rdi") a => _,
             inout("rsi") b => _,
@@ -21,7 +22,6 @@ fn call(call: Call, a: u64, b: u64) -> u64 {
             out("r9") _,
             out("r10") _,
             out("r11") _,
-            options(nostack)
         );
     }
     result
