@@ -51,6 +51,10 @@ pub fn set_eoi_register(address: u64) {
     EOI_REGISTER.store(address, Ordering::Relaxed);
 }
 
+unsafe extern "C" {
+    fn idle();
+}
+
 /// Waits until something has come since the last time; gives what.
 pub fn wait() -> u64 {
     loop {
@@ -58,9 +62,8 @@ pub fn wait() -> u64 {
         if noted != 0 {
             return noted;
         }
-        // SAFETY: `sti` takes effect after `hlt` has begun, so no wakeup is lost between the two; the
-        // interrupt path preserves every register and returns here.
-        unsafe { core::arch::asm!("sti", "hlt", "cli") }
+        // SAFETY: keeps all registers, and returns with interrupts off.
+        unsafe { idle() }
     }
 }
 
@@ -84,12 +87,19 @@ interrupt:
     wrmsr                               # rdx is 0
     jmp 2f
 1:  mov dword ptr [rdx], 0
-2:
+2:  mov ecx, {woken_by_device}
+    mov edx, {woken_by_timer}
     cmp byte ptr [rsp + 24], {timer}
-    jne 4f
-    or qword ptr [WAKEUPS], {woken_by_timer}
+    cmove ecx, edx
+    or [WAKEUPS], rcx
     test byte ptr [rsp + 40], 3         # from ring 3?
-    jz 5f
+    jnz 3f
+    # Ring 0 is only ever interrupted in `idle`. On software KVM that may be between `sti` and `hlt`,
+    # against the architecture: then the sleep must not begin.
+    mov qword ptr [rsp + 32], offset idle_over
+    jmp 5f
+3:  cmp ecx, {woken_by_timer}
+    jne 5f
     mov rcx, [UPCALL_ENTRY]
     test rcx, rcx
     jz 5f
@@ -99,10 +109,10 @@ interrupt:
     mov rax, rdx
     sub rax, [rsp + 56]                 # how far below the top the interrupted stack is
     cmp rax, {upcall_stack_len}
-    jae 3f
+    jae 4f
     mov rdx, [rsp + 56]
     sub rdx, 128                        # the red zone
-3:  and rdx, -16
+4:  and rdx, -16
     sub rdx, 40
     mov rax, [rsp + 32]
     mov [rdx], rax
@@ -116,14 +126,18 @@ interrupt:
     mov [rdx + 32], rax
     mov [rsp + 32], rcx                 # continue at the upcall's entry
     mov [rsp + 56], rdx
-    jmp 5f
-
-4:  or qword ptr [WAKEUPS], {woken_by_device}
 5:  pop rdx
     pop rcx
     pop rax
     add rsp, 8
     iretq
+
+idle:
+    sti
+    hlt
+idle_over:
+    cli
+    ret
 .popsection
 "#,
     spurious = const SPURIOUS_VECTOR as i8,

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "evaluate.h"
+#include "node.h"
 
 static bool overflow(struct evaluation *evaluation, const struct expression *expression)
 {

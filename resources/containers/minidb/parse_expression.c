@@ -292,7 +292,7 @@ static struct expression *parse(struct lexer *lexer, enum level lowest)
 
 struct expression *parse_expression(struct lexer *lexer)
 {
-    return parse(lexer, LEVEL_OR, 0);
+    return parse(lexer, LEVEL_OR);
 }
 
 struct expression *parse_expression_list(struct lexer *lexer)

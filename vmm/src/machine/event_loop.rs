@@ -132,7 +132,7 @@ impl EventLoop {
             if let Some(ended) = work.decide() {
                 return Ok(Some(ended));
             }
-            if thread.is_finished() {
+            if work.events.has_vcpu_left() {
                 return Ok(None);
             }
             if handled == 0 {

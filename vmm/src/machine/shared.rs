@@ -41,6 +41,7 @@ pub struct Events {
     signal: Mutex<Option<Signal>>,
     stop: Mutex<Option<Ended>>,
     stopping: AtomicBool,
+    vcpu_left: AtomicBool,
     ready: OnceLock<Instant>,
 }
 
@@ -55,6 +56,7 @@ impl Events {
             signal: Mutex::new(None),
             stop: Mutex::new(None),
             stopping: AtomicBool::new(false),
+            vcpu_left: AtomicBool::new(false),
             ready: OnceLock::new(),
         })
     }
@@ -94,6 +96,17 @@ impl Events {
     /// How somebody wants the machine to end.
     pub fn take_stop(&self) -> Option<Ended> {
         lock(&self.stop).take()
+    }
+
+    /// The vCPU thread is about to end.
+    pub fn vcpu_left(&self) {
+        self.vcpu_left.store(true, Ordering::SeqCst);
+        self.nudge();
+    }
+
+    /// Whether the vCPU thread has ended, or is about to.
+    pub fn has_vcpu_left(&self) -> bool {
+        self.vcpu_left.load(Ordering::SeqCst)
     }
 
     /// Tells the vCPU thread not to enter the guest again.

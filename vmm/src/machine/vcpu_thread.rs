@@ -26,6 +26,15 @@ pub struct VcpuThread {
     events: Arc<Events>,
 }
 
+/// Tells the event loop that the thread ends, however it does.
+struct Leaving(Arc<Events>);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.0.vcpu_left();
+    }
+}
+
 /// What the thread works with.
 pub struct Parts {
     /// The vCPU.
@@ -49,17 +58,11 @@ impl VcpuThread {
         vcpu::prepare_kicks()?;
         let events = Arc::clone(&parts.events);
         let handle = std::thread::Builder::new().name("vcpu0".into()).spawn(move || {
-            let nudge = Arc::clone(&parts.events);
-            let ended = parts.run();
-            nudge.nudge();
-            ended
+            // Also when the thread panics: the event loop must not wait for it.
+            let _leaving = Leaving(Arc::clone(&parts.events));
+            parts.run()
         })?;
         Ok(Self { handle, events })
-    }
-
-    /// Whether it has ended by itself.
-    pub fn is_finished(&self) -> bool {
-        self.handle.is_finished()
     }
 
     /// Kicks the vCPU out of the guest, so that the thread looks around: it may have halted for good.
