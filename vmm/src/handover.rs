@@ -23,10 +23,11 @@ const BOOT_PARAMS: u64 = 0x7000;
 /// Address of `hvm_start_info`, its module list and memory map.
 const START_INFO: u64 = 0x6000;
 
-/// Interrupts of the devices: pins of the I/O APIC.
-pub const CONSOLE_GSI: u32 = 5;
+/// Interrupts of the devices: pins of the I/O APIC, from 16 up, because KVM routes the lower ones to the
+/// legacy controller as well, and that is wired to the processor after a reset.
+pub const CONSOLE_GSI: u32 = 16;
 /// See [`CONSOLE_GSI`].
-pub const RNG_GSI: u32 = 6;
+pub const RNG_GSI: u32 = 17;
 /// Pin of the serial port, as on a PC.
 pub const SERIAL_GSI: u32 = 4;
 

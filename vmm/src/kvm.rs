@@ -5,6 +5,7 @@
 
 pub mod cpuid;
 pub mod registers;
+pub mod step;
 pub mod vcpu;
 pub mod vm;
 

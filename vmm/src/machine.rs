@@ -158,14 +158,7 @@ impl Machine {
         lock(&rng).start();
         let doorbell = |position: u64, queue: u32| vm.doorbell(device_base(position) + QUEUE_NOTIFY, queue);
         let doorbells = event_loop::Doorbells { receive: doorbell(0, 0)?, transmit: doorbell(0, 1)?, rng: doorbell(1, 0)? };
-        let serial_interrupt = Arc::new(vm.interrupt(handover::SERIAL_GSI)?);
-        let bus = Bus {
-            sentinel: Sentinel::new(),
-            serial: Serial::new(serial_interrupt, Box::new(io::stderr())),
-            console: Arc::clone(&console),
-            rng: Arc::clone(&rng),
-            events: Arc::clone(&events),
-        };
+        let bus = new_bus(&vm, &console, &rng, &events)?;
         let mut event_loop = EventLoop::new(Arc::clone(&console), rng, doorbells, Arc::clone(&events), stdin, timeout)?;
         stages.entered = Some(Instant::now());
         let parts = Parts { vcpu, bus, events: Arc::clone(&events), memory, panic_record: prepared.panic_record };
@@ -189,4 +182,30 @@ impl Machine {
         };
         Ok(Report { ended, stages })
     }
+    /// Counts the instructions the guest executes in ring 0 from its entry until it is ready, instead of
+    /// running it.
+    ///
+    /// # Errors
+    /// [`MachineError::Kvm`] if KVM cannot single-step here.
+    pub fn count_boot_instructions(mut self) -> Result<u64, MachineError> {
+        let mut bus = new_bus(&self.vm, &self.console, &self.rng, &self.events)?;
+        let events = Arc::clone(&self.events);
+        Ok(kvm::step::count_ring0(&mut self.vcpu, &mut bus, || events.ready_at().is_some())?)
+    }
+}
+
+fn new_bus(
+    vm: &Vm,
+    console: &Arc<Mutex<Console>>,
+    rng: &Arc<Mutex<RngDevice>>,
+    events: &Arc<Events>,
+) -> Result<Bus, MachineError> {
+    let serial_interrupt = Arc::new(vm.interrupt(handover::SERIAL_GSI)?);
+    Ok(Bus {
+        sentinel: Sentinel::new(),
+        serial: Serial::new(serial_interrupt, Box::new(io::stderr())),
+        console: Arc::clone(console),
+        rng: Arc::clone(rng),
+        events: Arc::clone(events),
+    })
 }

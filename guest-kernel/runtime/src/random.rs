@@ -1,24 +1,94 @@
 //! Random numbers for containers: ChaCha20, seeded by the VMM.
+//!
+//! The seed of the machine's facts is there at once, so that a container that never asks for random
+//! numbers does not wait for any. The first that does also gets 32 bytes of the entropy device mixed in.
 
 use crate::clock;
 use crate::machine::Machine;
+use crate::virtqueue::VirtQueue;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
+use sentient_abi::layout::queues;
+use sentient_abi::machine_info::DeviceKind;
+use sentient_abi::region::RegionKind;
 use spin::Mutex;
 
-static GENERATOR: Mutex<Option<ChaCha20Rng>> = Mutex::new(None);
+/// Bytes of a seed.
+const SEED: usize = 32;
+
+struct Generator {
+    chacha: ChaCha20Rng,
+    /// The entropy device, until it has been asked.
+    device: Option<EntropyDevice>,
+}
+
+/// The entropy device's queue, and where its answer goes.
+struct EntropyDevice {
+    queue: VirtQueue,
+    buffer: u64,
+}
+
+static GENERATOR: Mutex<Option<Generator>> = Mutex::new(None);
 
 /// Seeds the generator from the VMM's facts; under a foreign loader from the processor's generator.
 pub fn start(machine: &Machine) {
     let seed = machine.info.map_or_else(seed_from_processor, |info| info.seed);
-    *GENERATOR.lock() = Some(ChaCha20Rng::from_seed(seed));
+    let device = entropy_device(machine);
+    *GENERATOR.lock() = Some(Generator { chacha: ChaCha20Rng::from_seed(seed), device });
 }
 
 /// Fills `buffer` with random bytes.
 pub fn fill(buffer: &mut [u8]) {
     if let Some(generator) = GENERATOR.lock().as_mut() {
-        generator.fill_bytes(buffer);
+        if let Some(device) = generator.device.take() {
+            generator.reseed(device);
+        }
+        generator.chacha.fill_bytes(buffer);
     }
+}
+
+impl Generator {
+    /// The device's bytes on top of the seed: neither alone decides.
+    fn reseed(&mut self, device: EntropyDevice) {
+        let mut seed = [0; SEED];
+        self.chacha.fill_bytes(&mut seed);
+        for (byte, fresh) in seed.iter_mut().zip(device.ask()) {
+            *byte ^= fresh;
+        }
+        self.chacha = ChaCha20Rng::from_seed(seed);
+    }
+}
+
+impl EntropyDevice {
+    /// Asks once; zeros if the device does not answer within a while.
+    fn ask(mut self) -> [u8; SEED] {
+        /// A tenth of a second; the device takes some ten microseconds.
+        const PATIENCE_NS: u64 = 100_000_000;
+        // SAFETY: the buffer lies in a page of the region of device buffers that nothing else uses, and
+        // is not read before the device has given it back.
+        unsafe { self.queue.offer(0, self.buffer, SEED as u32, true) }
+        self.queue.notify();
+        let start = clock::monotonic_ns();
+        while clock::monotonic_ns().saturating_sub(start) < PATIENCE_NS {
+            if self.queue.take_used().is_some() {
+                // SAFETY: as above; 32 bytes from the buffer are within its page.
+                return unsafe { (self.buffer as *const [u8; SEED]).read_volatile() };
+            }
+            core::hint::spin_loop();
+        }
+        [0; SEED]
+    }
+}
+
+fn entropy_device(machine: &Machine) -> Option<EntropyDevice> {
+    let device = machine.info?.device(DeviceKind::Rng)?;
+    let region = machine.region(RegionKind::DeviceBuffers)?;
+    let page = region.base + queues::RNG * queues::STRIDE;
+    // SAFETY: the VMM has told the device of its queue in this page; nobody else uses it.
+    let mut queue = unsafe { VirtQueue::new(page, device.base, 0) };
+    queue.want_interrupts(false);
+    // The last queue's page is free: its number is for queues to come.
+    Some(EntropyDevice { queue, buffer: region.base + (queues::COUNT - 1) * queues::STRIDE })
 }
 
 /// Without a VMM: RDRAND where there is one, mixed with the counter.

@@ -52,7 +52,13 @@ static bool run_text(struct script *script, const char *sql, size_t length, bool
 {
     *used = 0;
     for (;;) {
-        size_t statement = 0;
+        size_t statement = 0, blanks = 0;
+        /* Errors about a statement as a whole point at its first word. */
+        while (*used + blanks < length && sql[*used + blanks] != '\0' &&
+               strchr(" \t\r\n", sql[*used + blanks]) != NULL)
+            blanks++;
+        advance(script, sql + *used, blanks);
+        *used += blanks;
         const char *start = sql + *used;
         if (!find_statement_end(start, length - *used, &statement)) {
             if (!last || *used == length)
