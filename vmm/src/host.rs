@@ -61,3 +61,25 @@ pub fn facts() -> HostFacts {
         processor: field("model name"),
     }
 }
+
+/// What this process has resident, in KiB.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Residency {
+    /// Its own memory: heap, stacks, data.
+    pub anonymous_kib: u64,
+    /// Mapped files: mostly its program, shared with every other process that runs it.
+    pub file_kib: u64,
+    /// Shared memory: the guest's RAM, as far as it was touched.
+    pub shared_kib: u64,
+}
+
+/// Reads it; zeros if /proc does not say.
+#[must_use]
+pub fn residency() -> Residency {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|line| line.split_ascii_whitespace().next()?.parse().ok()).unwrap_or(0)
+    };
+    Residency { anonymous_kib: field("RssAnon:"), file_kib: field("RssFile:"), shared_kib: field("RssShmem:") }
+}

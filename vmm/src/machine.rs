@@ -12,6 +12,7 @@ use crate::config::MachineConfig;
 use crate::ended::Ended;
 use crate::error::MachineError;
 use crate::handover::{self, Prepared, device_base};
+use crate::host::{self, Residency};
 use crate::kvm::vm::{IrqFd, Vm};
 use crate::kvm::{self, cpuid, registers};
 use crate::lifecycle::{State, Step};
@@ -62,6 +63,8 @@ pub struct Report {
     pub ended: Ended,
     /// When it got where.
     pub stages: Stages,
+    /// What the process had resident at the end, before guest memory was given back.
+    pub residency: Residency,
 }
 
 /// Stops a running machine from another thread.
@@ -161,7 +164,7 @@ impl Machine {
         let bus = new_bus(&vm, &console, &rng, &events)?;
         let mut event_loop = EventLoop::new(Arc::clone(&console), rng, doorbells, Arc::clone(&events), stdin, timeout)?;
         stages.entered = Some(Instant::now());
-        let parts = Parts { vcpu, bus, events: Arc::clone(&events), memory, panic_record: prepared.panic_record };
+        let parts = Parts { vcpu, bus, events: Arc::clone(&events), memory: Arc::clone(&memory), panic_record: prepared.panic_record };
         let thread = VcpuThread::start(parts).map_err(MachineError::io("starting the vCPU's thread"))?;
         let decided = event_loop.run(&thread);
         let left = thread.stop().map_err(|error| match error {
@@ -175,12 +178,14 @@ impl Machine {
         stages.ready = events.ready_at();
         stages.first_byte = lock(&console).device().backend().sink().first_byte_at();
         stages.ended = Some(Instant::now());
+        let residency = host::residency();
+        drop(memory);
         drained?;
         let ended = match (decided?, left) {
             (Some(ended), _) | (None, Some(ended)) => ended,
             (None, None) => Ended::UnexpectedExit("the vCPU's thread ended without a reason".into()),
         };
-        Ok(Report { ended, stages })
+        Ok(Report { ended, stages, residency })
     }
     /// Counts the instructions the guest executes in ring 0 from its entry until it is ready, instead of
     /// running it.

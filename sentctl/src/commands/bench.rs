@@ -1,10 +1,156 @@
-//! `sentctl bench`.
+//! `sentctl bench`: figures of this machine, as medians.
+//!
+//! Whole runs are measured in child processes, as a user starts them; the native side of the comparison
+//! runs in this process, from the same compiled image and the same settings.
+
+mod kernels;
+mod runs;
+mod statistics;
 
 use crate::cli::BenchArgs;
 use crate::errors::CommandError;
+use sentient_images::KernelImage;
+use sentient_vmm::host;
+use serde_json::{Map, Value, json};
+use statistics::Series;
 use std::process::ExitCode;
 
-/// Measures.
-pub fn run(_args: &BenchArgs, _json: bool) -> Result<ExitCode, CommandError> {
-    Err(CommandError::Bench("not yet".into()))
+/// Which way a bar lies.
+#[derive(Clone, Copy)]
+enum Bar {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+/// One figure.
+struct Figure {
+    name: &'static str,
+    series: Series,
+    bar: Bar,
+    /// More to say, for the table and as fields in JSON.
+    details: Map<String, Value>,
+}
+
+type Measurement = fn(u32) -> Result<(Series, Map<String, Value>), CommandError>;
+
+/// Every figure with its bar and how it is measured.
+const FIGURES: [(&str, Bar, Measurement); 6] = [
+    ("cold_first_byte_ms", Bar::AtMost(5.0), runs::cold_first_byte),
+    ("wasm_ratio", Bar::AtLeast(0.95), kernels::ratio),
+    ("vmm_overhead_mib", Bar::AtMost(6.0), runs::vmm_overhead),
+    ("image_mib", Bar::AtMost(10.0), image),
+    ("stdout_mib_s", Bar::AtLeast(100.0), runs::stdout_throughput),
+    ("nucleus_boot_instructions", Bar::AtMost(20_000.0), runs::boot_instructions),
+];
+
+/// Measures, and prints a table or JSON.
+pub fn run(args: &BenchArgs, json: bool) -> Result<ExitCode, CommandError> {
+    if let Some(unknown) = args.only.iter().find(|name| !FIGURES.iter().any(|(known, ..)| known == name)) {
+        let names: Vec<&str> = FIGURES.iter().map(|(name, ..)| *name).collect();
+        return Err(CommandError::Usage(format!("there is no figure `{unknown}`: choose from {}", names.join(", "))));
+    }
+    let wanted = |name: &str| args.only.is_empty() || args.only.iter().any(|only| only == name);
+    let mut figures = Vec::new();
+    for (name, bar, measure) in FIGURES.into_iter().filter(|(name, ..)| wanted(name)) {
+        if !json {
+            eprintln!("measuring {name} ...");
+        }
+        let (series, details) = measure(args.repeat.max(1))?;
+        figures.push(Figure { name, series, bar, details });
+    }
+    if json {
+        println!("{:#}", as_json(&figures));
+    } else {
+        print_table(&figures);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn image(_: u32) -> Result<(Series, Map<String, Value>), CommandError> {
+    let bytes = KernelImage::embedded()?.elf().len();
+    Ok((Series::exact(bytes as f64 / f64::from(1 << 20)), Map::new()))
+}
+
+impl Figure {
+    fn holds(&self) -> bool {
+        match self.bar {
+            Bar::AtMost(bar) => self.series.median() <= bar,
+            Bar::AtLeast(bar) => self.series.median() >= bar,
+        }
+    }
+
+    fn bar_text(&self) -> String {
+        match self.bar {
+            Bar::AtMost(bar) => format!("<= {bar}"),
+            Bar::AtLeast(bar) => format!(">= {bar}"),
+        }
+    }
+}
+
+fn machine() -> Value {
+    let facts = host::facts();
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    json!({
+        "processor": facts.processor,
+        "cores": std::thread::available_parallelism().map_or(0, usize::from),
+        "linux": kernel.trim(),
+        "virtualisation": match facts.virtualisation {
+            host::Virtualisation::Hardware => "hardware",
+            host::Virtualisation::Software => "software",
+        },
+        "load_average": load.split_ascii_whitespace().next(),
+    })
+}
+
+fn as_json(figures: &[Figure]) -> Value {
+    let mut all = Map::new();
+    for figure in figures {
+        all.insert(
+            figure.name.into(),
+            json!({
+                "median": figure.series.median(),
+                "min": figure.series.min(),
+                "max": figure.series.max(),
+                "repeats": figure.series.len(),
+                "bar": figure.bar_text(),
+                "holds": figure.holds(),
+                "details": figure.details,
+            }),
+        );
+    }
+    json!({ "machine": machine(), "figures": all })
+}
+
+fn print_table(figures: &[Figure]) {
+    let machine = machine();
+    let text = |name: &str| machine.get(name).map(|value| value.to_string().trim_matches('"').to_owned()).unwrap_or_default();
+    println!(
+        "{}, {} cores, Linux {}, {} KVM, load {}",
+        text("processor"),
+        text("cores"),
+        text("linux"),
+        text("virtualisation"),
+        text("load_average")
+    );
+    println!("{:<26} {:>10} {:>10} {:>10} {:>4}  {:<9}", "figure", "median", "min", "max", "n", "bar");
+    for figure in figures {
+        let series = &figure.series;
+        println!(
+            "{:<26} {:>10.3} {:>10.3} {:>10.3} {:>4}  {:<9} {}",
+            figure.name,
+            series.median(),
+            series.min(),
+            series.max(),
+            series.len(),
+            figure.bar_text(),
+            if figure.holds() { "holds" } else { "MISSED" }
+        );
+        for (name, value) in &figure.details {
+            match value.as_f64() {
+                Some(number) => println!("  {name:<24} {number:>10.3}"),
+                None => println!("  {name:<24} {value}"),
+            }
+        }
+    }
 }

@@ -14,7 +14,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io::Write;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// RAM of a machine beyond the program's memory: kernel, heap, stack, image.
 const KERNEL_SHARE: u64 = 64 << 20;
@@ -111,16 +111,10 @@ fn as_json(report: &Report, started: Instant, origin: Origin) -> serde_json::Val
             "first_byte": stages.first_byte.map(ms),
             "ended": stages.ended.map(ms),
         },
-        "peak_rss_kib": peak_rss_kib(),
+        "resident_kib": {
+            "anonymous": report.residency.anonymous_kib,
+            "file": report.residency.file_kib,
+            "guest_ram": report.residency.shared_kib,
+        },
     })
 }
-
-/// Most memory this process had resident, guest RAM included.
-fn peak_rss_kib() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.split_ascii_whitespace().next()?.parse().ok()
-}
-
-/// How long a run may take before a benchmark gives it up.
-pub const BENCH_PATIENCE: Duration = Duration::from_secs(60);
