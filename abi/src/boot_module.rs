@@ -64,6 +64,21 @@ pub enum ModuleError {
     BadEntry,
 }
 
+/// The header's flags, with nothing checked but that this is a module of our version: all the nucleus needs
+/// to know when the VMM has prepared the rest.
+///
+/// # Errors
+/// See [`ModuleError`].
+pub fn flags(bytes: &[u8]) -> Result<u32, ModuleError> {
+    if read_u64(bytes, 0) != Some(MAGIC) {
+        return Err(ModuleError::NotABootModule);
+    }
+    match read_u32(bytes, 8).ok_or(ModuleError::Truncated)? {
+        ABI_VERSION => read_u32(bytes, 12).ok_or(ModuleError::Truncated),
+        other => Err(ModuleError::Version(other)),
+    }
+}
+
 /// A checked view of a module.
 #[derive(Clone, Copy, Debug)]
 pub struct BootModule<'a> {
@@ -78,14 +93,7 @@ impl<'a> BootModule<'a> {
     /// # Errors
     /// See [`ModuleError`].
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ModuleError> {
-        if read_u64(bytes, 0) != Some(MAGIC) {
-            return Err(ModuleError::NotABootModule);
-        }
-        let version = read_u32(bytes, 8).ok_or(ModuleError::Truncated)?;
-        if version != ABI_VERSION {
-            return Err(ModuleError::Version(version));
-        }
-        let flags = read_u32(bytes, 12).ok_or(ModuleError::Truncated)?;
+        let flags = flags(bytes)?;
         let total = read_u64(bytes, 16).ok_or(ModuleError::Truncated)?;
         let count = read_u32(bytes, 24).ok_or(ModuleError::Truncated)? as usize;
         let total = usize::try_from(total).map_err(|_| ModuleError::Truncated)?;

@@ -21,6 +21,7 @@ mod test;
 use clap::Parser;
 use cli::{Cli, Verb};
 use std::process::ExitCode;
+use step::Failure;
 
 fn main() -> ExitCode {
     let done = match Cli::parse().verb {
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Said) => ExitCode::FAILURE,
         Err(failure) => {
             eprintln!("xtask: {failure}");
             ExitCode::FAILURE

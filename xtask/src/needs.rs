@@ -44,7 +44,9 @@ pub fn qemu() -> Result<(), Failure> {
     if installed.is_ok() && there() {
         return Ok(());
     }
-    Err(Failure::Missing("qemu-system-x86_64 is missing: install it (Debian: apt-get install qemu-system-x86)".into()))
+    Err(Failure::Missing(
+        "qemu-system-x86_64 is missing: install it (Debian: apt-get install qemu-system-x86)".into(),
+    ))
 }
 
 /// Whether cargo-nextest is there; without it `cargo test` does.
@@ -70,8 +72,12 @@ pub fn deny() -> Result<PathBuf, Failure> {
     let tools = root::target().join("tools");
     let program = tools.join("bin/cargo-deny");
     if !program.exists() {
-        eprintln!("    cargo-deny is missing: building {DENY_VERSION} into {} once, for some minutes", tools.display());
-        let mut install = step::cargo(&["install", "--quiet", "--locked", "cargo-deny", "--version", DENY_VERSION]);
+        eprintln!(
+            "    cargo-deny is missing: building {DENY_VERSION} into {} once, for some minutes",
+            tools.display()
+        );
+        let mut install =
+            step::cargo(&["install", "--quiet", "--locked", "cargo-deny", "--version", DENY_VERSION]);
         // Only its dependency graph is needed: an unoptimised program is built in a third of the time.
         step::must(install.args(["--profile", "dev", "--root"]).arg(&tools))?;
     }

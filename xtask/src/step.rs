@@ -22,6 +22,8 @@ pub enum Failure {
     },
     /// Something else, in words.
     Other(String),
+    /// What there is to say has been said.
+    Said,
 }
 
 impl fmt::Display for Failure {
@@ -29,6 +31,7 @@ impl fmt::Display for Failure {
         match self {
             Self::Steps(names) => write!(f, "failed: {}", names.join(", ")),
             Self::Missing(what) | Self::Other(what) => f.write_str(what),
+            Self::Said => Ok(()),
             Self::Start { program, source } => write!(f, "cannot start {program}: {source}"),
         }
     }
@@ -49,7 +52,10 @@ pub fn cargo(args: &[&str]) -> Command {
     let mut command = command(&cargo, args);
     // Of `cargo run`, about xtask: not for what xtask runs, where they would make cargo build anew.
     for (name, _) in std::env::vars_os() {
-        if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
+        if name
+            .to_str()
+            .is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))
+        {
             command.env_remove(name);
         }
     }
@@ -96,6 +102,13 @@ impl Steps {
             Ok(status.success())
         });
         found
+    }
+
+    /// Counts something that could not even be tried as a failed step.
+    pub fn note(&mut self, name: &str, failure: &Failure) {
+        eprintln!("\n==> {name}: {failure}");
+        self.times.push((name.to_owned(), Duration::ZERO));
+        self.failed.push(name.to_owned());
     }
 
     fn attempt(

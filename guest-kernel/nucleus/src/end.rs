@@ -3,6 +3,7 @@
 use crate::ports::{self, in8, out8};
 use core::sync::atomic::{AtomicU8, Ordering};
 use sentient_abi::ABI_VERSION;
+use sentient_abi::boot_module::ModuleError;
 use sentient_abi::exit::ContainerEnd;
 use sentient_abi::panic_record::{MESSAGE_LEN, PanicRecord, Reason, Registers};
 use sentient_abi::sentinel;
@@ -108,6 +109,11 @@ fn power_off(code: u8) -> ! {
 /// Ends before there is a runtime: a boot module or a memory map that cannot be used.
 pub fn refuse(reason: Reason, code: u64) -> ! {
     finish(reason, |record| record.code = code)
+}
+
+/// Ends because of the boot module.
+pub fn refuse_module(error: ModuleError) -> ! {
+    refuse(Reason::BootModule, if let ModuleError::Version(found) = error { u64::from(found) } else { 0 })
 }
 
 /// Ends with the runtime's message.

@@ -27,10 +27,11 @@ struct SharedPage(core::mem::MaybeUninit<RegionTable>);
 static mut REGION_TABLE: SharedPage = SharedPage(core::mem::MaybeUninit::uninit());
 
 /// The header as the image builder left it.
-pub fn kernel_header() -> KernelHeader {
-    // SAFETY: the static is initialised and never written by the program; the read is volatile because
-    // the builder has changed it behind the compiler's back.
-    unsafe { core::ptr::read_volatile(&raw const KERNEL_HEADER) }
+pub fn kernel_header() -> &'static KernelHeader {
+    // The builder has changed the static behind the compiler's back: it must not know the contents.
+    let header = core::hint::black_box(&raw const KERNEL_HEADER);
+    // SAFETY: an initialised static that is never written once the kernel is loaded.
+    unsafe { &*header }
 }
 
 /// Where the region table lies.

@@ -30,7 +30,7 @@ mod runtime;
 mod tables;
 mod vectors;
 
-use sentient_abi::boot_module::{BootModule, ModuleError, TABLES_PREPARED};
+use sentient_abi::boot_module::{self, TABLES_PREPARED};
 use sentient_abi::layout::RamRange;
 use sentient_abi::panic_record::Reason;
 use sentient_boot::{Handover, PROTOCOL_LINUX64, PROTOCOL_PVH, linux64, pvh};
@@ -46,21 +46,19 @@ extern "C" fn nucleus_main(protocol: u64, info: u64) -> ! {
     };
     let Some(handover) = handover else { end::refuse(Reason::Memory, protocol) };
     let Some(range) = handover.module else { end::refuse(Reason::BootModule, 0) };
-    let module = match BootModule::parse(tables::module_bytes(range)) {
-        Ok(module) => module,
-        Err(ModuleError::Version(found)) => end::refuse(Reason::BootModule, u64::from(found)),
-        Err(_) => end::refuse(Reason::BootModule, 0),
-    };
-    prepare(&handover, range, &module);
+    match boot_module::flags(tables::module_bytes(range)) {
+        Ok(flags) => prepare(&handover, range, flags),
+        Err(error) => end::refuse_module(error),
+    }
     runtime::enter(range)
 }
 
 /// Makes page tables and interrupt controllers ready, as far as the loader has not.
-fn prepare(handover: &Handover, range: RamRange, module: &BootModule<'_>) {
-    if module.flags() & TABLES_PREPARED != 0 && end::under_sentinel() {
+fn prepare(handover: &Handover, range: RamRange, flags: u32) {
+    if flags & TABLES_PREPARED != 0 && end::under_sentinel() {
         apic::start_x2apic();
         return;
     }
-    tables::build(handover, range, module);
+    tables::build(handover, range);
     apic::start_on_foreign_machine();
 }

@@ -50,14 +50,18 @@ pub fn module_bytes(range: RamRange) -> &'static [u8] {
 }
 
 /// Fills the region table, builds page tables and switches to them.
-pub fn build(handover: &Handover, module_range: RamRange, module: &BootModule<'_>) {
+pub fn build(handover: &Handover, module_range: RamRange) {
+    let module = match BootModule::parse(module_bytes(module_range)) {
+        Ok(module) => module,
+        Err(error) => end::refuse_module(error),
+    };
     let target = region_table();
     // SAFETY: the page is ours until the runtime starts; the table is plain integers.
     let table = unsafe {
         target.write(RegionTable::new());
         &mut *target
     };
-    let planned = layout::plan(&kernel_header(), handover.ram(), module_range.base, module_range.len, table);
+    let planned = layout::plan(kernel_header(), handover.ram(), module_range.base, module_range.len, table);
     if planned.is_err() {
         end::refuse(Reason::Memory, 0);
     }

@@ -44,6 +44,10 @@ pub fn start(limit_ns: u64, code: Range<usize>, region: Range<usize>) {
     STACK_START.store(region.start, Relaxed);
     STACK_END.store(region.end, Relaxed);
     LIMIT_NS.store(limit_ns, Relaxed);
+    if limit_ns > 0 {
+        // Not before it is needed: the nucleus checks the addresses, instruction by instruction.
+        crate::upcall::start();
+    }
     resume();
 }
 

@@ -58,7 +58,6 @@ extern "C" fn main(module: *const u8, len: u64, regions: *mut RegionTable, senti
     clock::start(&machine);
     random::start(&machine);
     console::start(&machine);
-    upcall::start();
     gate::announce(Event::Ready);
     let end = container::run_first(&mut machine);
     finish(end)

@@ -56,7 +56,6 @@ impl Events {
             signal: Mutex::new(None),
             stop: Mutex::new(None),
             stopping: AtomicBool::new(false),
-            left: AtomicBool::new(false),
             vcpu_left: AtomicBool::new(false),
             ready: OnceLock::new(),
         })
@@ -108,17 +107,6 @@ impl Events {
     /// Whether the vCPU thread has ended, or is about to.
     pub fn has_vcpu_left(&self) -> bool {
         self.vcpu_left.load(Ordering::SeqCst)
-    }
-
-    /// The vCPU thread will not enter the guest again.
-    pub fn set_left(&self) {
-        self.left.store(true, Ordering::SeqCst);
-        self.nudge();
-    }
-
-    /// Whether the vCPU thread will not enter the guest again.
-    pub fn has_left(&self) -> bool {
-        self.left.load(Ordering::SeqCst)
     }
 
     /// Tells the vCPU thread not to enter the guest again.

@@ -14,15 +14,15 @@ const KERNELS: &[u8] = include_bytes!("../../../../resources/containers/kernels/
 /// Kernels with an argument that makes each take some ten milliseconds.
 const WORK: [(&str, i32); 10] = [
     ("fib", 31),
-    ("sieve", 3_000_000),
+    ("sieve", 1_000_000),
     ("matmul", 180),
-    ("hash", 60_000),
+    ("hash", 20_000),
     ("nbody", 150_000),
     ("sort", 250_000),
-    ("strings", 40),
+    ("strings", 60),
     ("mandelbrot", 220),
-    ("crc32", 60),
-    ("tokens", 40),
+    ("crc32", 4_000),
+    ("tokens", 20_000),
 ];
 
 /// Rounds that alternate between guest and native, so that both see the same weather.
