@@ -48,6 +48,9 @@ pub const MIN_RAM: u64 = 24 << 20;
 /// Most RAM of a machine, in bytes.
 pub const MAX_RAM: u64 = 256 << 30;
 
+/// Most bytes of the kernel's heap, whatever the RAM.
+pub const MAX_HEAP_LEN: u64 = 256 << 20;
+
 /// The virtqueues of devices that the VMM has set up ("adopted") before the guest starts.
 pub mod queues {
     use super::PAGE_SIZE;
@@ -183,13 +186,13 @@ pub fn plan(
     push(table, RegionKind::BootModule, module_base, module_bytes, access::USER)
 }
 
-/// The heap takes a quarter of what is free, 2 MiB at least and 256 MiB at most, on large pages.
+/// The heap takes a quarter of what is free, 2 MiB at least and [`MAX_HEAP_LEN`] at most, on large pages.
 const fn heap_len(free: u64) -> u64 {
     let quarter = (free / 4) & !(LARGE_PAGE_SIZE - 1);
     if quarter < LARGE_PAGE_SIZE {
         LARGE_PAGE_SIZE
-    } else if quarter > 256 << 20 {
-        256 << 20
+    } else if quarter > MAX_HEAP_LEN {
+        MAX_HEAP_LEN
     } else {
         quarter
     }

@@ -56,6 +56,9 @@ pub struct MachineInfo {
     pub cpu_features: u64,
     /// Seed of the guest's random numbers, from the host's generator.
     pub seed: [u8; 32],
+    /// How often the guest says that it is alive ([`Event::Heartbeat`](crate::sentinel::Event)), in
+    /// nanoseconds; 0 for never.
+    pub heartbeat_ns: u64,
     /// The devices in use, then `None`.
     pub devices: [Option<Device>; MAX_DEVICES],
 }
@@ -77,6 +80,7 @@ impl MachineInfo {
         write_u64(bytes, 24, self.wall_clock_tsc)?;
         write_u64(bytes, 32, self.cpu_features)?;
         bytes.get_mut(40..72)?.copy_from_slice(&self.seed);
+        write_u64(bytes, 72, self.heartbeat_ns)?;
         for (index, device) in self.devices.iter().enumerate() {
             let Some(device) = device else { continue };
             let at = 80 + index * DEVICE_LEN;
@@ -115,6 +119,7 @@ impl MachineInfo {
             wall_clock_tsc: read_u64(bytes, 24)?,
             cpu_features: read_u64(bytes, 32)?,
             seed: bytes.get(40..72)?.try_into().ok()?,
+            heartbeat_ns: read_u64(bytes, 72)?,
             devices,
         })
     }
@@ -142,6 +147,7 @@ mod tests {
             wall_clock_tsc: 2,
             cpu_features: cpu::X86_64_V2,
             seed: [7; 32],
+            heartbeat_ns: 5,
             devices,
         };
         assert_eq!(MachineInfo::parse(&info.encode()), Some(info));

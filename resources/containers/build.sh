@@ -28,6 +28,7 @@ large_stack=-Wl,-z,stack-size=524288
 
 # Each of these runs in the folder of its sources and writes to "$1".
 
+build_cat()      { "${zig[@]}" cc  "${c_flags[@]}"   "$small_stack"  -s ./*.c   -o "$1"; }
 build_hello()    { "${zig[@]}" cc  "${c_flags[@]}"   "$small_stack"  -s ./*.c   -o "$1"; }
 build_counter()  { "${zig[@]}" cc  "${c_flags[@]}"   "$small_stack"  -s ./*.c   -o "$1"; }
 build_fs()       { "${zig[@]}" cc  "${c_flags[@]}"   "$small_stack"  -s ./*.c   -o "$1"; }
@@ -35,6 +36,7 @@ build_wordfreq() { "${zig[@]}" c++ "${cpp_flags[@]}" "$small_stack"  -s ./*.cpp 
 build_jsonq()    { "${zig[@]}" cc  "${c_flags[@]}"   "$medium_stack" -s ./*.c   -o "$1"; }
 build_press()    { "${zig[@]}" cc  "${c_flags[@]}"   "$small_stack"  -s ./*.c   -o "$1"; }
 build_seek()     { "${zig[@]}" cc  "${c_flags[@]}"   "$small_stack"  -s ./*.c   -o "$1"; }
+build_spout()    { "${zig[@]}" cc  "${c_flags[@]}"   "$small_stack"  -s ./*.c   -o "$1"; }
 build_minidb()   { "${zig[@]}" cc  "${c_flags[@]}"   "$large_stack"  -s ./*.c   -o "$1"; }
 
 build_digest() {
@@ -62,6 +64,7 @@ build_kernels() {
 
 # Folder and module; they differ for fs alone, whose program is called fscheck.
 programs=(
+    cat/cat.wasm
     counter/counter.wasm
     digest/digest.wasm
     faults/faults.wasm
@@ -72,6 +75,7 @@ programs=(
     minidb/minidb.wasm
     press/press.wasm
     seek/seek.wasm
+    spout/spout.wasm
     wordfreq/wordfreq.wasm
 )
 

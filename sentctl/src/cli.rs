@@ -155,6 +155,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub timeout: Option<Duration>,
 
+    /// Let the guest report this often that it is alive; --json then tells how often it did.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub heartbeat: Option<Duration>,
+
     /// RAM of the machine; by default what the program may have, and room for the kernel.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub machine_memory: Option<u64>,

@@ -18,7 +18,10 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let started = boot_time::process_start();
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
     start_logging(&cli);
     let json = cli.json;
     let done = match cli.command {
@@ -30,6 +33,13 @@ fn main() -> ExitCode {
         Command::Completions { shell } => commands::completions::run(shell),
     };
     done.unwrap_or_else(|error| report(&error, json))
+}
+
+/// Arguments that make no sense end with our own code: clap's is 2, which a program may end with, too.
+fn refuse(error: &clap::Error) -> ExitCode {
+    // If nobody can read it, the exit code still tells.
+    let _ = error.print();
+    if error.use_stderr() { ExitCode::from(sentient_abi::exit::SENTCTL_ERROR) } else { ExitCode::SUCCESS }
 }
 
 /// An error goes to standard error, as text or as an object.

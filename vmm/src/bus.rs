@@ -82,7 +82,10 @@ impl Bus {
                 self.events.ready();
                 Flow::Continue
             }
-            Signal::Heartbeat => Flow::Continue,
+            Signal::Heartbeat => {
+                self.events.heartbeat();
+                Flow::Continue
+            }
             ended @ (Signal::Ended(_) | Signal::Panicked(_) | Signal::Violation { .. }) => {
                 self.events.end(ended);
                 Flow::Break

@@ -76,7 +76,7 @@ pub fn prepare(config: &MachineConfig, memory: &GuestMemory, tsc_khz: u32) -> Re
     let header = config.kernel.header();
     load_kernel(config, memory)?;
 
-    let info = machine_info(tsc_khz)?.encode();
+    let info = machine_info(config, tsc_khz)?.encode();
     let mut spec = config.container.spec.clone();
     spec.image = 0;
     let container = spec.encode().ok_or(MachineError::ArgumentsTooLong)?;
@@ -128,7 +128,7 @@ fn load_kernel(config: &MachineConfig, memory: &GuestMemory) -> Result<(), Machi
     Ok(())
 }
 
-fn machine_info(tsc_khz: u32) -> Result<MachineInfo, MachineError> {
+fn machine_info(config: &MachineConfig, tsc_khz: u32) -> Result<MachineInfo, MachineError> {
     let mut seed = [0; 32];
     rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty())
         .map_err(|error| MachineError::Io { what: "reading random bytes for the guest", source: error.into() })?;
@@ -145,6 +145,7 @@ fn machine_info(tsc_khz: u32) -> Result<MachineInfo, MachineError> {
         wall_clock_tsc: 0,
         cpu_features: cpuid::host_features(),
         seed,
+        heartbeat_ns: config.heartbeat.map_or(0, |every| u64::try_from(every.as_nanos()).unwrap_or(u64::MAX)),
         devices,
     })
 }

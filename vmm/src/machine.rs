@@ -63,6 +63,8 @@ pub struct Report {
     pub ended: Ended,
     /// When it got where.
     pub stages: Stages,
+    /// How often the guest has said that it is alive.
+    pub heartbeats: u64,
     /// What the process had resident at the end, before guest memory was given back.
     pub residency: Residency,
 }
@@ -185,7 +187,7 @@ impl Machine {
             (Some(ended), _) | (None, Some(ended)) => ended,
             (None, None) => Ended::UnexpectedExit("the vCPU's thread ended without a reason".into()),
         };
-        Ok(Report { ended, stages, residency })
+        Ok(Report { ended, stages, heartbeats: events.heartbeats(), residency })
     }
     /// Counts the instructions the guest executes in ring 0 from its entry until it is ready, instead of
     /// running it.

@@ -12,9 +12,8 @@ pub fn run(args: &FuzzArgs) -> Result<(), Failure> {
     if args.libfuzzer {
         return libfuzzer(args);
     }
-    // Optimised, with the checks of a debug build: more inputs, and overflows still found.
-    let mut fuzz =
-        step::cargo(&["run", "--quiet", "--locked", "--package", "sentient-fuzz", "--profile", "fuzz", "--"]);
+    // Unoptimised: with the checks of a debug build, and without a build of its own.
+    let mut fuzz = step::cargo(&["run", "--quiet", "--locked", "--package", "sentient-fuzz", "--"]);
     if args.list {
         return step::must(fuzz.arg("list"));
     }

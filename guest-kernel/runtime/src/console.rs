@@ -134,6 +134,9 @@ impl Console {
             gate::enable_interrupt(self.gsi);
             self.interrupts_enabled = true;
         }
+        // What has come already is taken now: only what comes from here on is a reason not to sleep.
+        self.output.reclaim();
+        self.input.receive();
         self.output.want_interrupts(true);
         self.input.want_interrupts(true);
         self.output.has_news() || self.input.has_news()

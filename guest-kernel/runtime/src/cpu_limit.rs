@@ -10,7 +10,7 @@
 //! * in the runtime's code on its behalf: a flag is set, and the host function it is in, or the next it
 //!   calls, ends it with an ordinary trap; the timer comes back soon in case that takes too long.
 
-use crate::clock;
+use crate::{clock, heartbeat};
 use core::arch::naked_asm;
 use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -44,7 +44,7 @@ pub fn start(limit_ns: u64, code: Range<usize>, region: Range<usize>) {
     STACK_START.store(region.start, Relaxed);
     STACK_END.store(region.end, Relaxed);
     LIMIT_NS.store(limit_ns, Relaxed);
-    if limit_ns > 0 {
+    if limit_ns > 0 || heartbeat::is_wanted() {
         // Not before it is needed: the nucleus checks the addresses, instruction by instruction.
         crate::upcall::start();
     }
@@ -67,9 +67,16 @@ pub fn pause() {
 /// The container goes on.
 pub fn resume() {
     RUNNING_SINCE.store(clock::monotonic_ns(), Relaxed);
+    arm();
+}
+
+/// Arms the timer for whatever comes first: the limit, or the next heartbeat.
+fn arm() {
     let limit = LIMIT_NS.load(Relaxed);
-    if limit > 0 {
-        clock::arm_timer(limit.saturating_sub(used_ns()));
+    let left = if limit > 0 { limit.saturating_sub(used_ns()) } else { u64::MAX };
+    let soonest = left.min(heartbeat::due_in_ns());
+    if soonest < u64::MAX {
+        clock::arm_timer(soonest);
     }
 }
 
@@ -78,15 +85,15 @@ pub fn is_exceeded() -> bool {
     EXCEEDED.load(Relaxed)
 }
 
-/// The timer fired while ring 3 ran at `rip`. Called from the upcall: atomics only.
+/// The timer fired while ring 3 ran at `rip`. Called from the upcall: atomics and the gate only.
 pub fn on_timer(rip: u64, frame_pointer: u64) {
-    let limit = LIMIT_NS.load(Relaxed);
-    if limit == 0 || RUNNING_SINCE.load(Relaxed) == NOT_RUNNING {
+    heartbeat::beat_if_due();
+    if RUNNING_SINCE.load(Relaxed) == NOT_RUNNING {
         return;
     }
-    let used = used_ns();
-    if used < limit {
-        clock::arm_timer(limit - used);
+    let limit = LIMIT_NS.load(Relaxed);
+    if limit == 0 || used_ns() < limit {
+        arm();
         return;
     }
     EXCEEDED.store(true, Relaxed);

@@ -24,6 +24,7 @@ mod container;
 mod cpu_limit;
 mod gate;
 mod heap;
+mod heartbeat;
 mod invoke;
 mod machine;
 mod memory_functions;
@@ -58,6 +59,7 @@ extern "C" fn main(module: *const u8, len: u64, regions: *mut RegionTable, senti
     clock::start(&machine);
     random::start(&machine);
     console::start(&machine);
+    heartbeat::start(&machine);
     gate::announce(Event::Ready);
     let end = container::run_first(&mut machine);
     finish(end)

@@ -2,7 +2,7 @@
 //!
 //! The entry saves everything it may change, calls [`cpu_limit::on_timer`], and goes back with `iretq`.
 //! An interrupt may come at any instruction of this program, so what is called from here touches atomics
-//! alone.
+//! and the gate alone.
 
 use crate::cpu_limit;
 use crate::gate;

@@ -1,7 +1,7 @@
 //! Waiting: the processor sleeps until one of the things a container waits for has come.
 
 use crate::console::{self, InputState};
-use crate::{clock, cpu_limit, gate};
+use crate::{clock, cpu_limit, gate, heartbeat};
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
@@ -12,14 +12,16 @@ pub fn until(container: u32, wait: Wait) {
     cpu_limit::pause();
     while !is_over(container, wait) {
         if !console::prepare_sleep() {
-            if let Some(deadline) = wait.until_ns {
-                let left = deadline.saturating_sub(clock::monotonic_ns());
-                if left == 0 {
-                    break;
-                }
-                clock::arm_timer(left);
+            let left = wait.until_ns.map_or(u64::MAX, |deadline| deadline.saturating_sub(clock::monotonic_ns()));
+            if left == 0 {
+                break;
+            }
+            let soonest = left.min(heartbeat::due_in_ns());
+            if soonest < u64::MAX {
+                clock::arm_timer(soonest);
             }
             gate::idle();
+            heartbeat::beat_if_due();
         }
         console::end_sleep();
     }

@@ -5,6 +5,7 @@ use crate::cli::RunArgs;
 use crate::errors::CommandError;
 use sentient_abi::boot_module::container_flags;
 use sentient_abi::exit::ContainerEnd;
+use sentient_abi::layout;
 use sentient_images::KernelImage;
 use sentient_images::cache::Origin;
 use sentient_vmm::machine::{Report, StopHandle};
@@ -32,8 +33,14 @@ pub fn run(args: &RunArgs, json: bool, started: Instant) -> Result<ExitCode, Com
     let streams = Streams::of_process().map_err(CommandError::io("duplicating the standard streams"))?;
     container.spec.flags |= terminal_flags(&streams);
     let ram = args.machine_memory.unwrap_or_else(|| default_ram(args.program.memory, container.image.bytes.len() as u64));
-    let config =
-        MachineConfig { ram, kernel, protocol: args.boot_protocol.into(), container, timeout: args.timeout };
+    let config = MachineConfig {
+        ram,
+        kernel,
+        protocol: args.boot_protocol.into(),
+        container,
+        heartbeat: args.heartbeat,
+        timeout: args.timeout,
+    };
     let machine = Machine::new(&config, streams)?;
     stop_on_signals(machine.stop_handle())?;
     let report = machine.run()?;
@@ -42,7 +49,12 @@ pub fn run(args: &RunArgs, json: bool, started: Instant) -> Result<ExitCode, Com
 }
 
 fn default_ram(memory: u64, image: u64) -> u64 {
-    let wanted = memory.saturating_add(image).saturating_add(KERNEL_SHARE);
+    // Of what is free the heap takes a quarter, up to its largest: that is a third of the rest.
+    let heap = (memory / 3).min(layout::MAX_HEAP_LEN);
+    let wanted = memory.saturating_add(heap).saturating_add(image).saturating_add(KERNEL_SHARE);
+    // A container's memory is one piece: what does not fit below the device gap lies above it.
+    let above_the_gap = layout::DEVICE_HOLE.saturating_add(memory).saturating_add(KERNEL_SHARE);
+    let wanted = if wanted > layout::DEVICE_HOLE { above_the_gap } else { wanted };
     // Past 64 bits the machine refuses it with a message of its own.
     wanted.checked_next_multiple_of(1 << 20).unwrap_or(u64::MAX).max(128 << 20)
 }
@@ -111,6 +123,7 @@ fn as_json(report: &Report, started: Instant, origin: Origin) -> serde_json::Val
             "first_byte": stages.first_byte.map(ms),
             "ended": stages.ended.map(ms),
         },
+        "heartbeats": report.heartbeats,
         "resident_kib": {
             "anonymous": report.residency.anonymous_kib,
             "file": report.residency.file_kib,

@@ -58,8 +58,6 @@ struct Work {
     /// The output being watched because it would have blocked.
     watching_output: Option<RawFd>,
     input_buffer: Vec<u8>,
-    /// A device has work left without being told again.
-    again: bool,
     /// How the machine is to end, once decided here.
     ended: Option<Ended>,
     failure: Option<event_manager::Error>,
@@ -89,7 +87,6 @@ impl EventLoop {
             watching_stdin: false,
             watching_output: None,
             input_buffer: Vec::new(),
-            again: false,
             ended: None,
             failure: None,
         }));
@@ -112,9 +109,6 @@ impl EventLoop {
                 }
                 patience = patience.min(left);
             }
-            if lock(&self.work).again {
-                patience = Duration::ZERO;
-            }
             let millis = i32::try_from(patience.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
             let handled = match self.manager.run_with_timeout(millis) {
                 Ok(handled) => handled,
@@ -124,10 +118,6 @@ impl EventLoop {
             let mut work = lock(&self.work);
             if let Some(error) = work.failure.take() {
                 return Err(failed(&error));
-            }
-            if work.again {
-                work.again = false;
-                work.work_again();
             }
             if let Some(ended) = work.decide() {
                 return Ok(Some(ended));
@@ -171,7 +161,8 @@ impl Work {
     fn settle(&mut self, outcome: Result<Progress, DeviceError>) {
         match outcome {
             Ok(Progress::Done) => {}
-            Ok(Progress::Again) => self.again = true,
+            // Comes back as news, behind whatever else is waiting.
+            Ok(Progress::Again) => self.events.nudge(),
             Err(error @ DeviceError::Interrupt(_)) => tracing::warn!(%error, "an interrupt was lost"),
             Err(error) => {
                 self.ended.get_or_insert(Ended::DeviceViolation(error_chain(&error)));
@@ -307,7 +298,7 @@ impl MutEventSubscriber for Work {
             }
             NEWS => {
                 let _ = self.events.descriptor.read();
-                self.again = true;
+                self.work_again();
             }
             STDIN => stdin_readable = true,
             OUTPUT => self.output_is_writable(ops),

@@ -9,7 +9,7 @@ use sentient_devices::virtio::mmio::MmioTransport;
 use sentient_devices::virtio::rng::{Entropy, Rng};
 use sentient_devices::virtio::stdio_mux::StdioMux;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
@@ -43,6 +43,7 @@ pub struct Events {
     stopping: AtomicBool,
     vcpu_left: AtomicBool,
     ready: OnceLock<Instant>,
+    heartbeats: AtomicU64,
 }
 
 impl Events {
@@ -58,6 +59,7 @@ impl Events {
             stopping: AtomicBool::new(false),
             vcpu_left: AtomicBool::new(false),
             ready: OnceLock::new(),
+            heartbeats: AtomicU64::new(0),
         })
     }
 
@@ -75,6 +77,16 @@ impl Events {
     /// When the guest was ready.
     pub fn ready_at(&self) -> Option<Instant> {
         self.ready.get().copied()
+    }
+
+    /// The guest is alive.
+    pub fn heartbeat(&self) {
+        self.heartbeats.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often it has said so.
+    pub fn heartbeats(&self) -> u64 {
+        self.heartbeats.load(Ordering::Relaxed)
     }
 
     /// The guest has said how it ended.

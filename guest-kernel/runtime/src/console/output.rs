@@ -125,7 +125,8 @@ impl Output {
         self.queue.notify();
     }
 
-    fn reclaim(&mut self) {
+    /// Takes back what the device is done with.
+    pub fn reclaim(&mut self) {
         while self.queue.take_used().is_some() {
             if let Some(len) = self.frames.pop_front() {
                 self.used -= len;

@@ -175,6 +175,7 @@ fn config(image: CompiledImage, protocol: BootProtocol) -> Result<MachineConfig,
         kernel: KernelImage::embedded()?,
         protocol,
         container: ContainerRun { spec, image },
+        heartbeat: None,
         timeout: None,
     })
 }

@@ -1,0 +1,169 @@
+//! What host and guest hand each other.
+
+use sentient_abi::boot_module::{
+    BootModule, ContainerConfig, ContainerSpec, EntryKind, ModuleBuilder, TABLES_PREPARED, container_flags,
+};
+use sentient_abi::kernel_header::{KernelHeader, MAGIC, MAX_SEGMENTS, Segment};
+use sentient_abi::layout::{self, RamRange, ram_ranges};
+use sentient_abi::machine_info::{Device, DeviceKind, MAX_DEVICES, MachineInfo, cpu};
+use sentient_abi::region::{RegionKind, RegionTable, access};
+use sentient_abi::stdio::{FrameHeader, FrameKind, HEADER_LEN, MAX_PAYLOAD};
+use sentient_abi::{ABI_VERSION, PAGE_SIZE};
+
+/// Everything in an accepted module can be reached, and lies in it.
+pub fn boot_module(data: &[u8]) {
+    let Ok(module) = BootModule::parse(data) else { return };
+    for entry in module.entries() {
+        let bytes = module.data(&entry);
+        assert!(bytes.is_some_and(|bytes| bytes.len() as u64 == entry.len), "{entry:?} was checked");
+        match entry.kind {
+            EntryKind::Machine => machine_info(bytes.unwrap_or(&[])),
+            EntryKind::Container => container_config(bytes.unwrap_or(&[])),
+            EntryKind::Image => assert_eq!(entry.offset % PAGE_SIZE, 0),
+        }
+    }
+    for code in module.code_ranges() {
+        assert!(code.start < code.end, "{code:x?}");
+        assert!(
+            code.end <= (data.len() as u64).next_multiple_of(PAGE_SIZE),
+            "{code:x?} of {} bytes",
+            data.len()
+        );
+    }
+}
+
+/// An accepted configuration has as many strings as it says, all of them in it.
+pub fn container_config(data: &[u8]) {
+    let Some(config) = ContainerConfig::parse(data) else { return };
+    let total: usize = config.args().chain(config.env()).map(|string| string.len() + 4).sum();
+    assert!(total + 32 <= data.len(), "{total} bytes of strings in {}", data.len());
+}
+
+/// Accepted facts survive being written and read again.
+pub fn machine_info(data: &[u8]) {
+    let Some(info) = MachineInfo::parse(data) else { return };
+    assert_eq!(MachineInfo::parse(&info.encode()), Some(info));
+}
+
+/// A header that decodes is the one that was encoded.
+pub fn frame_header(data: &[u8]) {
+    let mut bytes = [0; HEADER_LEN];
+    bytes.iter_mut().zip(data).for_each(|(to, from)| *to = *from);
+    if let Some(header) = FrameHeader::decode(&bytes) {
+        assert!(header.len <= MAX_PAYLOAD);
+        assert_eq!(header.encode(), bytes);
+    }
+}
+
+/// Whatever a kernel's header says, a memory map is made or refused. The first 16 bytes are the RAM and
+/// the length of the boot module.
+pub fn layout(data: &[u8]) {
+    let Some((sizes, header)) = data.split_at_checked(16) else { return };
+    let word = |at| sentient_abi::bytes::read_u64(sizes, at).unwrap_or(0);
+    let (ram, module_len) = (word(0) % (layout::MAX_RAM + 1), word(8));
+    let Some(mut header) = KernelHeader::parse(header) else { return };
+    header.magic = MAGIC;
+    header.abi_version = ABI_VERSION;
+    let Some(module_base) = layout::boot_module_base(ram, module_len) else { return };
+    let ram: Vec<RamRange> = ram_ranges(ram).into_iter().filter(|range| range.len > 0).collect();
+    let mut table = RegionTable::new();
+    if layout::plan(&header, &ram, module_base, module_len, &mut table).is_ok() {
+        assert!(table.iter().all(|region| region.end().is_some()), "no region wraps");
+        assert!(table.find(RegionKind::BootModule).is_some());
+    }
+}
+
+pub fn container_configs() -> Vec<Vec<u8>> {
+    let words = |words: &[&str]| words.iter().map(|word| word.as_bytes().to_vec()).collect();
+    let full = ContainerSpec {
+        image: 0,
+        flags: container_flags::STDIN_TERMINAL | container_flags::INVOKE,
+        memory_limit: 64 << 20,
+        cpu_limit_ns: 2_000_000_000,
+        args: words(&["hello.wasm", "", "two words"]),
+        env: words(&["HOME=/", "EMPTY="]),
+    };
+    [ContainerSpec::default(), full].iter().filter_map(ContainerSpec::encode).collect()
+}
+
+pub fn machine_infos() -> Vec<Vec<u8>> {
+    let mut devices = [None; MAX_DEVICES];
+    devices[0] =
+        Some(Device { kind: DeviceKind::Console, gsi: 16, base: layout::VIRTIO_MMIO, adopted: true });
+    devices[1] = Some(Device {
+        kind: DeviceKind::Rng,
+        gsi: 17,
+        base: layout::VIRTIO_MMIO + PAGE_SIZE,
+        adopted: false,
+    });
+    let info = MachineInfo {
+        tsc_hz: 2_250_000_000,
+        lapic_timer_hz: 1_000_000_000,
+        wall_clock_ns: 1_700_000_000_000_000_000,
+        wall_clock_tsc: 0,
+        cpu_features: cpu::X86_64_V2,
+        seed: [7; 32],
+        heartbeat_ns: 1_000_000_000,
+        devices,
+    };
+    vec![info.encode().to_vec()]
+}
+
+pub fn boot_modules() -> Vec<Vec<u8>> {
+    let (configs, infos) = (container_configs(), machine_infos());
+    let image = [0xc3; 2 * PAGE_SIZE as usize];
+    let build = |flags| {
+        let mut builder = ModuleBuilder::new(flags);
+        builder.push(EntryKind::Machine, 0, infos.first()?)?;
+        for (index, config) in configs.iter().enumerate() {
+            builder.push(EntryKind::Container, index as u32, config)?;
+        }
+        builder.push_image(0, &image[..PAGE_SIZE as usize], 0..PAGE_SIZE)?;
+        let len = usize::try_from(builder.len()).ok()?;
+        let (mut module, pieces) = builder.finish();
+        module.resize(len, 0);
+        for piece in pieces {
+            let at = usize::try_from(piece.offset).ok()?;
+            module.get_mut(at..at + piece.bytes.len())?.copy_from_slice(piece.bytes);
+        }
+        Some(module)
+    };
+    [0, TABLES_PREPARED].into_iter().filter_map(build).collect()
+}
+
+pub fn frame_headers() -> Vec<Vec<u8>> {
+    use FrameKind::{Log, Stderr, Stdin, StdinEnd, Stdout, Window};
+    let kinds = [Stdout, Stderr, Stdin, StdinEnd, Window, Log];
+    kinds
+        .map(|kind| FrameHeader { kind, container: 1, len: MAX_PAYLOAD, argument: 65_536 }.encode().to_vec())
+        .to_vec()
+}
+
+pub fn layouts() -> Vec<Vec<u8>> {
+    let mut segments = [Segment::NONE; MAX_SEGMENTS];
+    let kinds = [
+        (RegionKind::NucleusConstants, 0x10_0000, 0),
+        (RegionKind::NucleusText, 0x10_2000, access::EXECUTE),
+        (RegionKind::RegionTable, 0x10_8000, access::WRITE),
+        (RegionKind::RuntimeText, 0x20_0000, access::EXECUTE | access::USER),
+    ];
+    for (slot, (kind, base, allowed)) in segments.iter_mut().zip(kinds) {
+        *slot = Segment { base, len: 0x2000, kind: kind as u32, access: allowed };
+    }
+    let header = KernelHeader {
+        magic: MAGIC,
+        abi_version: ABI_VERSION,
+        segment_count: 4,
+        runtime_entry: 0x20_0000,
+        panic_record: 0x10_9000,
+        region_table: 0x10_8000,
+        linux64_entry: 0x10_2000,
+        pvh_entry: 0x10_2040,
+        segments,
+    };
+    let mut bytes = [0; size_of::<KernelHeader>()];
+    let written = header.write(&mut bytes);
+    debug_assert!(written.is_some(), "the buffer is a header long");
+    let with = |ram: u64, module: u64| [&ram.to_le_bytes()[..], &module.to_le_bytes(), &bytes].concat();
+    vec![with(128 << 20, 100_000), with(6 << 30, 5 << 20), with(layout::MIN_RAM, 1)]
+}

@@ -1,0 +1,68 @@
+//! What a loader hands the kernel.
+
+use sentient_boot::{MAX_RAM_RANGES, PhysicalMemory, linux64, pvh};
+
+/// Memory from address 0 on.
+struct Memory<'a>(&'a [u8]);
+
+impl PhysicalMemory for Memory<'_> {
+    fn read_u32(&self, gpa: u64) -> Option<u32> {
+        let at = usize::try_from(gpa).ok()?;
+        Some(u32::from_le_bytes(self.0.get(at..at.checked_add(4)?)?.try_into().ok()?))
+    }
+}
+
+/// Both protocols' structures, at the start of memory: read or refused, within bounds.
+pub fn loader(data: &[u8]) {
+    let memory = Memory(data);
+    for handover in [pvh::read(&memory, 0), linux64::read(&memory, 0)].into_iter().flatten() {
+        assert!(handover.ram().len() <= MAX_RAM_RANGES);
+    }
+}
+
+pub fn handovers() -> Vec<Vec<u8>> {
+    vec![start_info(), boot_params()]
+}
+
+/// `hvm_start_info`, then a module and two ranges of memory.
+fn start_info() -> Vec<u8> {
+    let (modules, map) = (pvh::START_INFO_LEN, pvh::START_INFO_LEN + pvh::MODULE_LEN);
+    let mut bytes = vec![0; (map + 2 * pvh::MEMMAP_LEN) as usize];
+    put(&mut bytes, 0, &pvh::START_MAGIC.to_le_bytes());
+    put(&mut bytes, 4, &1u32.to_le_bytes());
+    put(&mut bytes, 12, &1u32.to_le_bytes());
+    put(&mut bytes, 16, &modules.to_le_bytes());
+    put(&mut bytes, 40, &map.to_le_bytes());
+    put(&mut bytes, 48, &2u32.to_le_bytes());
+    put(&mut bytes, modules, &0x700_0000u64.to_le_bytes());
+    put(&mut bytes, modules + 8, &0x1_0000u64.to_le_bytes());
+    for (index, base) in [0, 1u64 << 32].into_iter().enumerate() {
+        let entry = map + index as u64 * pvh::MEMMAP_LEN;
+        put(&mut bytes, entry, &base.to_le_bytes());
+        put(&mut bytes, entry + 8, &0x800_0000u64.to_le_bytes());
+        put(&mut bytes, entry + 16, &pvh::MEMMAP_RAM.to_le_bytes());
+    }
+    bytes
+}
+
+/// `boot_params` with an initial RAM disk and two ranges of memory.
+fn boot_params() -> Vec<u8> {
+    let mut bytes = vec![0; 4096];
+    put(&mut bytes, linux64::HEADER, &linux64::HEADER_MAGIC.to_le_bytes());
+    put(&mut bytes, linux64::RAMDISK_IMAGE, &0x700_0000u32.to_le_bytes());
+    put(&mut bytes, linux64::RAMDISK_SIZE, &0x1_0000u32.to_le_bytes());
+    put(&mut bytes, linux64::E820_ENTRIES, &[2]);
+    for (index, base) in [0, 1u64 << 32].into_iter().enumerate() {
+        let entry = linux64::E820_TABLE + index as u64 * linux64::E820_LEN;
+        put(&mut bytes, entry, &base.to_le_bytes());
+        put(&mut bytes, entry + 8, &0x800_0000u64.to_le_bytes());
+        put(&mut bytes, entry + 16, &linux64::E820_RAM.to_le_bytes());
+    }
+    bytes
+}
+
+fn put(bytes: &mut [u8], at: u64, value: &[u8]) {
+    for (to, from) in bytes.iter_mut().skip(at as usize).zip(value) {
+        *to = *from;
+    }
+}

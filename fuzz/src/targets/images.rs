@@ -1,0 +1,70 @@
+//! Files of the user's, and of the cache's.
+
+use sentient_images::compile::compile;
+use sentient_images::{CompiledImage, ImageCache, KernelImage};
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+/// `(module (memory (export "memory") 2) (func (export "_start")))`
+const SMALL: &[u8] = b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x01\0\x05\x03\x01\0\x02\x07\x13\x02\x06memory\x02\0\x06_start\0\0\x0a\x04\x01\x02\0\x0b";
+/// `(module (import "wasi_snapshot_preview1" "sched_yield" (func (result i32))))`
+const IMPORTING: &[u8] =
+    b"\0asm\x01\0\0\0\x01\x05\x01\x60\0\x01\x7f\x02\x26\x01\x16wasi_snapshot_preview1\x0bsched_yield\0\0";
+
+static SMALL_IMAGE: LazyLock<Option<CompiledImage>> = LazyLock::new(|| compile(SMALL).ok());
+
+/// A file that is no kernel, or a damaged one, is refused. The corpus is the ends of a real one: no input
+/// is a whole one.
+pub fn kernel_file(data: &[u8]) {
+    assert!(KernelImage::from_bytes(data.to_vec()).is_err(), "a kernel of {} bytes was accepted", data.len());
+}
+
+/// What the cache gives for a module is what the compiler gives, whatever its entry holds.
+pub fn image_cache(data: &[u8]) {
+    let Ok(folder) = tempfile::tempdir() else { return };
+    let cache = ImageCache::new(Some(folder.path().to_owned()));
+    let Some(path) = cache.path(SMALL) else { return };
+    if std::fs::write(path, data).is_ok() {
+        let found = cache.image(SMALL).ok().map(|(image, _)| image);
+        assert!(found == *SMALL_IMAGE, "the cache gave another image");
+    }
+}
+
+/// A module compiles to an image whose code lies in it, or is refused with a message.
+pub fn module(data: &[u8]) {
+    match compile(data) {
+        Ok(image) => {
+            assert!(image.exec.start <= image.exec.end);
+            assert!(image.exec.end <= image.bytes.len() as u64);
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
+pub fn kernel_files() -> Vec<Vec<u8>> {
+    let Ok(kernel) = KernelImage::embedded() else { return Vec::new() };
+    let elf = kernel.elf();
+    let (start, end) = (elf.iter().take(2048), elf.iter().skip(elf.len().saturating_sub(2048)));
+    vec![
+        start.clone().copied().collect(),
+        end.clone().copied().collect(),
+        start.chain(end).copied().collect(),
+    ]
+}
+
+pub fn cache_entries() -> Vec<Vec<u8>> {
+    let entry = || {
+        let folder = tempfile::tempdir().ok()?;
+        let cache = ImageCache::new(Some(folder.path().to_owned()));
+        cache.image(SMALL).ok()?;
+        std::fs::read(cache.path(SMALL)?).ok()
+    };
+    entry().into_iter().collect()
+}
+
+pub fn modules() -> Vec<Vec<u8>> {
+    let containers = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../resources/containers");
+    let real = ["hello/hello.wasm", "kernels/kernels.wasm"].map(|name| std::fs::read(containers.join(name)));
+    let small = [SMALL.to_vec(), IMPORTING.to_vec()];
+    small.into_iter().chain(real.into_iter().flatten()).collect()
+}

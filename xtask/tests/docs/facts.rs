@@ -1,0 +1,91 @@
+//! Tables and lists of the documents, against the source.
+
+use crate::stage::Stage;
+use crate::{documents, read, repository};
+use std::collections::BTreeMap;
+
+/// `| 110 | ... |` rows of a table.
+fn rows(document: &str) -> BTreeMap<u8, String> {
+    let cells = document.lines().filter_map(|line| line.strip_prefix("| "));
+    let rows = cells.filter_map(|line| {
+        let (code, text) = line.split_once(" | ")?;
+        Some((code.trim().parse().ok()?, text.to_owned()))
+    });
+    rows.collect()
+}
+
+#[test]
+fn the_table_of_exit_codes_is_that_of_the_source() {
+    let source = read("abi/src/exit.rs");
+    let constants: BTreeMap<u8, String> = source
+        .lines()
+        .filter_map(|line| {
+            let (name, value) = line.strip_prefix("pub const ")?.split_once(": u8 = ")?;
+            Some((value.trim_end_matches(';').parse().ok()?, name.to_owned()))
+        })
+        .collect();
+    assert!(constants.len() >= 10, "the source is read rightly: {constants:?}");
+    assert_eq!(constants.get(&sentient_abi::exit::TRAPPED).map(String::as_str), Some("TRAPPED"));
+    let rows = rows(&read("docs/exit-codes.md"));
+    let documented: Vec<_> = rows.keys().collect();
+    assert_eq!(documented, constants.keys().collect::<Vec<_>>(), "codes in docs/exit-codes.md and in abi/src/exit.rs");
+    for (code, name) in constants {
+        let row = rows.get(&code).map_or("", String::as_str);
+        assert!(row.contains(&format!("`{name}`")), "the row of {code} names {name}: {row}");
+    }
+}
+
+#[test]
+fn every_option_is_in_the_users_guide() {
+    let stage = Stage::new();
+    let guide = read("docs/using.md");
+    for verb in ["run", "boot-files", "bench", "doctor", "version", "completions"] {
+        assert!(guide.contains(&format!("sentctl {verb}")), "docs/using.md has `sentctl {verb}`");
+        let help = stage.run(&format!("sentctl {verb} --help"));
+        let options = help.lines().filter_map(|line| {
+            let words = line.trim_start().split([' ', ',', '[']);
+            words.filter(|word| word.starts_with("--") && word.len() > 2).map(str::to_owned).next()
+        });
+        for option in options.filter(|option| option != "--help" && option != "--version") {
+            assert!(guide.contains(&format!("`{option}")), "docs/using.md explains {option} of {verb}");
+        }
+    }
+}
+
+#[test]
+fn every_figure_of_the_benchmark_is_in_the_users_guide() {
+    let refused = Stage::new().run("sentctl bench --only no-such-figure");
+    let (_, names) = refused.trim().split_once("choose from ").unwrap_or_default();
+    assert!(names.contains(", "), "the message lists the figures: {refused}");
+    let guide = read("docs/using.md");
+    for name in names.split(", ") {
+        assert!(guide.contains(&format!("`{name}`")), "docs/using.md explains {name}");
+    }
+}
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    for path in documents() {
+        let document = read(&path);
+        let folder = repository().join(&path);
+        let folder = folder.parent().map(std::path::Path::to_owned).unwrap_or_default();
+        for link in document.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let file = link.split('#').next().unwrap_or_default();
+            if !file.is_empty() && !file.contains("://") {
+                assert!(folder.join(file).exists(), "{path} links to {file}, which is not there");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_decision_is_in_the_index() {
+    let index = read("docs/decisions/README.md");
+    for path in documents() {
+        if let Some(name) = path.strip_prefix("docs/decisions/")
+            && name != "README.md"
+        {
+            assert!(index.contains(&format!("({name})")), "docs/decisions/README.md lists {name}");
+        }
+    }
+}

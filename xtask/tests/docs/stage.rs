@@ -1,0 +1,58 @@
+//! Where a document's commands run: a folder of their own, with the repository's resources, the built
+//! sentctl on the path, and a home that is empty.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// How the documents start a release build; here the one that is being tested stands for it.
+const CARGO_RUN: &str = "cargo run --release --";
+
+/// The folder and what is in it.
+pub struct Stage {
+    folder: tempfile::TempDir,
+    programs: PathBuf,
+}
+
+impl Stage {
+    /// An empty one.
+    pub fn new() -> Self {
+        let made = (|| {
+            let folder = tempfile::tempdir()?;
+            std::os::unix::fs::symlink(super::repository().join("resources"), folder.path().join("resources"))?;
+            std::fs::create_dir(folder.path().join(".home"))?;
+            Ok::<_, std::io::Error>(folder)
+        })();
+        assert!(made.is_ok(), "a folder for the commands can be made: {made:?}");
+        let Ok(folder) = made else { unreachable!() };
+        Self { folder, programs: programs() }
+    }
+
+    /// Runs a command as a shell does; gives what it prints, standard error included.
+    pub fn run(&self, command: &str) -> String {
+        let script = format!("exec 2>&1\n{}", command.replace(CARGO_RUN, "sentctl"));
+        let path = std::env::var("PATH").unwrap_or_default();
+        let output = Command::new("bash")
+            .args(["-c", &script])
+            .current_dir(self.folder.path())
+            .env("PATH", format!("{}:{path}", self.programs.display()))
+            .env("HOME", self.folder.path().join(".home"))
+            .env_remove("XDG_CACHE_HOME")
+            .env_remove("SENTCTL_LOG_LEVEL")
+            .stdin(Stdio::null())
+            .output();
+        assert!(output.is_ok(), "bash can be started: {output:?}");
+        output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
+    }
+}
+
+/// The folder that cargo has put sentctl in: this test lies in its `deps`.
+fn programs() -> PathBuf {
+    let own = std::env::current_exe().unwrap_or_default();
+    let folder = own.ancestors().nth(2).map_or_else(PathBuf::new, Path::to_owned);
+    assert!(
+        folder.join("sentctl").exists(),
+        "{} has no sentctl: run `cargo build` first, or all tests with `cargo xtask test`",
+        folder.display()
+    );
+    folder
+}
