@@ -4,7 +4,7 @@
 use crate::config::{BootProtocol, MachineConfig};
 use crate::error::MachineError;
 use crate::kvm::{cpuid, registers::Entry};
-use crate::memory::GuestMemory;
+use crate::memory::{self, GuestMemory};
 use linux_loader::loader::{Elf, KernelLoader};
 use sentient_abi::boot_module::{EntryKind, ModuleBuilder, TABLES_PREPARED};
 use sentient_abi::layout::{self, LayoutError, queues, ram_ranges};
@@ -101,6 +101,7 @@ pub fn prepare(config: &MachineConfig, memory: &GuestMemory, tsc_khz: u32) -> Re
     layout::plan(header, &ram_ranges(config.ram), module_base, module_len, &mut table).map_err(too_small)?;
     let code = builder.code_ranges();
     let (module_header, pieces) = builder.finish();
+    memory::populate(memory, module_base, module_len);
     write(memory, module_base, &module_header)?;
     for piece in &pieces {
         write(memory, module_base + piece.offset, piece.bytes)?;
@@ -123,6 +124,9 @@ pub fn prepare(config: &MachineConfig, memory: &GuestMemory, tsc_khz: u32) -> Re
 }
 
 fn load_kernel(config: &MachineConfig, memory: &GuestMemory) -> Result<(), MachineError> {
+    for segment in config.kernel.header().segments() {
+        memory::populate(memory, segment.base, segment.len);
+    }
     let mut file = Cursor::new(config.kernel.elf());
     Elf::load(&**memory, None, &mut file, None).map_err(|error| MachineError::Kernel(error.to_string()))?;
     Ok(())

@@ -28,7 +28,11 @@ fn the_table_of_exit_codes_is_that_of_the_source() {
     assert_eq!(constants.get(&sentient_abi::exit::TRAPPED).map(String::as_str), Some("TRAPPED"));
     let rows = rows(&read("docs/exit-codes.md"));
     let documented: Vec<_> = rows.keys().collect();
-    assert_eq!(documented, constants.keys().collect::<Vec<_>>(), "codes in docs/exit-codes.md and in abi/src/exit.rs");
+    assert_eq!(
+        documented,
+        constants.keys().collect::<Vec<_>>(),
+        "codes in docs/exit-codes.md and in abi/src/exit.rs"
+    );
     for (code, name) in constants {
         let row = rows.get(&code).map_or("", String::as_str);
         assert!(row.contains(&format!("`{name}`")), "the row of {code} names {name}: {row}");

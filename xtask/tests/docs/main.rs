@@ -45,7 +45,10 @@ fn holds(path: &str) {
             let same = transcript::matches(&command.output, &printed);
             (!same).then(|| {
                 let shown = command.output.join("\n");
-                format!("{path}:{}: $ {}\n--- shown\n{shown}\n--- printed\n{printed}", command.line, command.text)
+                format!(
+                    "{path}:{}: $ {}\n--- shown\n{shown}\n--- printed\n{printed}",
+                    command.line, command.text
+                )
             })
         })
         .collect();

@@ -1,5 +1,5 @@
-//! Where a document's commands run: a folder of their own, with the repository's resources, the built
-//! sentctl on the path, and a home that is empty.
+//! Where a document's commands run: a folder of their own, with the repository's resources and licence, the
+//! built sentctl on the path, and a home that is empty.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -18,7 +18,9 @@ impl Stage {
     pub fn new() -> Self {
         let made = (|| {
             let folder = tempfile::tempdir()?;
-            std::os::unix::fs::symlink(super::repository().join("resources"), folder.path().join("resources"))?;
+            for name in ["resources", "LICENSE"] {
+                std::os::unix::fs::symlink(super::repository().join(name), folder.path().join(name))?;
+            }
             std::fs::create_dir(folder.path().join(".home"))?;
             Ok::<_, std::io::Error>(folder)
         })();

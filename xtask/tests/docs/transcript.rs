@@ -1,6 +1,7 @@
 //! Console blocks: commands behind `$ `, and what they print.
 //!
-//! A command goes on while its lines end in a backslash. In the output `...` stands for any text within
+//! A command goes on while its lines end in a backslash or in `|`; the shell's `> ` in front of a further
+//! line is not part of it. In the output `...` stands for any text within
 //! a line, and for any number of lines where it is a line of its own.
 
 /// A command and the lines below it.
@@ -24,19 +25,24 @@ pub fn read(document: &str) -> Vec<Command> {
             inside = line == "```console";
             goes_on = false;
         } else if goes_on {
-            goes_on = line.ends_with('\\');
+            goes_on = is_open(line);
             if let Some(command) = commands.last_mut() {
                 command.text.push('\n');
-                command.text.push_str(line);
+                command.text.push_str(line.strip_prefix("> ").unwrap_or(line));
             }
         } else if let Some(text) = line.strip_prefix("$ ") {
-            goes_on = line.ends_with('\\');
+            goes_on = is_open(line);
             commands.push(Command { line: number + 1, text: text.to_owned(), output: Vec::new() });
         } else if let Some(command) = commands.last_mut() {
             command.output.push(line.to_owned());
         }
     }
     commands
+}
+
+/// Whether the command goes on in the next line.
+fn is_open(line: &str) -> bool {
+    line.ends_with('\\') || line.ends_with('|')
 }
 
 /// Whether `printed` is what `shown` says.
@@ -49,11 +55,11 @@ fn lines_match(shown: &[String], printed: &[&str]) -> bool {
     match shown.split_first() {
         None => printed.is_empty(),
         Some((line, rest)) if line.trim() == "..." => {
-            (0..=printed.len()).any(|skipped| lines_match(rest, printed.get(skipped..).unwrap_or(&[])))
+            (0..=printed.len()).any(|skipped| lines_match(rest, printed.get(skipped..).unwrap_or_default()))
         }
-        Some((line, rest)) => {
-            printed.split_first().is_some_and(|(first, more)| line_matches(line, first) && lines_match(rest, more))
-        }
+        Some((line, rest)) => printed
+            .split_first()
+            .is_some_and(|(first, more)| line_matches(line, first) && lines_match(rest, more)),
     }
 }
 
@@ -73,12 +79,12 @@ fn line_matches(shown: &str, printed: &str) -> bool {
 
 #[test]
 fn a_block_is_read_as_it_would_be_typed() {
-    let document = "text\n```console\n$ one \\\n    two\nout\n\n$ three\n```\n$ not a command\n```sh\n$ nor this\n```\n";
+    let document = "text\n```console\n$ zero |\n> one \\\n    two\nout\n\n$ three\n```\n$ not a command\n```sh\n$ nor this\n```\n";
     let commands = read(document);
     assert_eq!(commands.len(), 2, "{commands:?}");
-    assert_eq!(commands[0].text, "one \\\n    two");
+    assert_eq!(commands[0].text, "zero |\none \\\n    two");
     assert_eq!(commands[0].output, ["out", ""]);
-    assert_eq!((commands[1].line, commands[1].text.as_str()), (7, "three"));
+    assert_eq!((commands[1].line, commands[1].text.as_str()), (8, "three"));
 }
 
 #[test]
