@@ -110,13 +110,17 @@ pub fn flush() {
     sleep_until(|console| console.output.is_empty());
 }
 
-/// Lets the device wake the processor, for a sleep of the caller's. Gives whether something has come
-/// already, so that there is nothing to sleep for.
-pub fn prepare_sleep() -> bool {
-    match console().as_mut() {
-        Some(console) => console.prepare_sleep(),
-        None => false,
+/// Lets the device wake the processor, and takes what has come until now. Whoever is about to sleep calls
+/// this first, then looks whether there is still a reason to, then asks [`has_news`].
+pub fn prepare_sleep() {
+    if let Some(console) = console().as_mut() {
+        console.prepare_sleep();
     }
+}
+
+/// Whether something has come since [`prepare_sleep`], so that there is nothing to sleep for.
+pub fn has_news() -> bool {
+    console().as_ref().is_some_and(Console::has_news)
 }
 
 /// After a sleep.
@@ -128,34 +132,41 @@ pub fn end_sleep() {
 }
 
 impl Console {
-    fn prepare_sleep(&mut self) -> bool {
+    fn prepare_sleep(&mut self) {
         if !self.interrupts_enabled {
             // Late, because a container that never waits never needs it, and it costs.
             gate::enable_interrupt(self.gsi);
             self.interrupts_enabled = true;
         }
-        // What has come already is taken now: only what comes from here on is a reason not to sleep.
-        self.output.reclaim();
-        self.input.receive();
         self.output.want_interrupts(true);
         self.input.want_interrupts(true);
+        self.output.reclaim();
+        self.input.receive();
+    }
+
+    fn has_news(&self) -> bool {
         self.output.has_news() || self.input.has_news()
     }
 }
 
+/// Sleeps until the console is as wanted.
 fn sleep_until(done: impl Fn(&mut Console) -> bool) {
     loop {
         {
             let mut guard = console();
             let Some(console) = guard.as_mut() else { return };
             if done(console) {
-                console.output.want_interrupts(false);
-                return;
+                break;
             }
-            if console.prepare_sleep() {
+            console.prepare_sleep();
+            if done(console) {
+                break;
+            }
+            if console.has_news() {
                 continue;
             }
         }
         gate::idle();
     }
+    end_sleep();
 }

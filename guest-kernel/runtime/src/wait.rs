@@ -9,21 +9,25 @@ use sentient_wasi::Wait;
 
 /// Sleeps until `wait` is over.
 pub fn until(container: u32, wait: Wait) {
+    if is_over(container, wait) {
+        return;
+    }
     cpu_limit::pause();
-    while !is_over(container, wait) {
-        if !console::prepare_sleep() {
-            let left = wait.until_ns.map_or(u64::MAX, |deadline| deadline.saturating_sub(clock::monotonic_ns()));
-            if left == 0 {
-                break;
-            }
-            let soonest = left.min(heartbeat::due_in_ns());
-            if soonest < u64::MAX {
-                clock::arm_timer(soonest);
-            }
-            gate::idle();
-            heartbeat::beat_if_due();
+    loop {
+        console::prepare_sleep();
+        if is_over(container, wait) {
+            break;
         }
-        console::end_sleep();
+        if console::has_news() {
+            continue;
+        }
+        let left = wait.until_ns.map_or(u64::MAX, |deadline| deadline.saturating_sub(clock::monotonic_ns()));
+        let soonest = left.min(heartbeat::due_in_ns());
+        if soonest < u64::MAX {
+            clock::arm_timer(soonest);
+        }
+        gate::idle();
+        heartbeat::beat_if_due();
     }
     console::end_sleep();
     cpu_limit::resume();

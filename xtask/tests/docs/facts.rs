@@ -2,7 +2,7 @@
 
 use crate::stage::Stage;
 use crate::{documents, read, repository};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// `| 110 | ... |` rows of a table.
 fn rows(document: &str) -> BTreeMap<u8, String> {
@@ -46,11 +46,9 @@ fn every_option_is_in_the_users_guide() {
     for verb in ["run", "boot-files", "bench", "doctor", "version", "completions"] {
         assert!(guide.contains(&format!("sentctl {verb}")), "docs/using.md has `sentctl {verb}`");
         let help = stage.run(&format!("sentctl {verb} --help"));
-        let options = help.lines().filter_map(|line| {
-            let words = line.trim_start().split([' ', ',', '[']);
-            words.filter(|word| word.starts_with("--") && word.len() > 2).map(str::to_owned).next()
-        });
-        for option in options.filter(|option| option != "--help" && option != "--version") {
+        let words = help.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+        let options: BTreeSet<&str> = words.filter(|word| word.len() > 2 && word.starts_with("--")).collect();
+        for option in options.into_iter().filter(|option| *option != "--help") {
             assert!(guide.contains(&format!("`{option}")), "docs/using.md explains {option} of {verb}");
         }
     }

@@ -7,6 +7,11 @@ use std::process::{Command, Stdio};
 /// How the documents start a release build; here the one that is being tested stands for it.
 const CARGO_RUN: &str = "cargo run --release --";
 
+/// How long one command may take: far more than it does.
+const PATIENCE: &str = "60s";
+/// What coreutils' `timeout` ends with when that is over.
+const TIMED_OUT: i32 = 124;
+
 /// The folder and what is in it.
 pub struct Stage {
     folder: tempfile::TempDir,
@@ -33,8 +38,8 @@ impl Stage {
     pub fn run(&self, command: &str) -> String {
         let script = format!("exec 2>&1\n{}", command.replace(CARGO_RUN, "sentctl"));
         let path = std::env::var("PATH").unwrap_or_default();
-        let output = Command::new("bash")
-            .args(["-c", &script])
+        let output = Command::new("timeout")
+            .args(["--kill-after=5", PATIENCE, "bash", "-c", &script])
             .current_dir(self.folder.path())
             .env("PATH", format!("{}:{path}", self.programs.display()))
             .env("HOME", self.folder.path().join(".home"))
@@ -43,7 +48,12 @@ impl Stage {
             .stdin(Stdio::null())
             .output();
         assert!(output.is_ok(), "bash can be started: {output:?}");
-        output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
+        let Ok(output) = output else { unreachable!() };
+        let printed = String::from_utf8_lossy(&output.stdout);
+        if output.status.code() == Some(TIMED_OUT) {
+            return format!("{printed}\n(it did not end within {PATIENCE})");
+        }
+        printed.into_owned()
     }
 }
 
