@@ -27,7 +27,8 @@ fn main() {
     if let Err(found) = disassembly::forbid_simd(&nucleus) {
         panic!("the nucleus must not use SSE, AVX or x87 (ring 0 may be emulated without them): {found}");
     }
-    let mut kernel = merge::merge(&nucleus, &runtime).unwrap_or_else(|error| panic!("merging the kernel: {error}"));
+    let mut kernel =
+        merge::merge(&nucleus, &runtime).unwrap_or_else(|error| panic!("merging the kernel: {error}"));
     let digest = blake3::hash(&kernel);
     kernel.extend_from_slice(merge::DIGEST_MAGIC);
     kernel.extend_from_slice(digest.as_bytes());

@@ -26,18 +26,29 @@ fn fault(options: &[&str], args: &[&str]) -> Finished {
 /// The part of a message from the backtrace on.
 fn backtrace(finished: &Finished) -> String {
     let text = finished.err();
-    let start = text.find("backtrace").or_else(|| text.find(", at:")).unwrap_or_else(|| panic!("no backtrace in\n{text}"));
+    let start = text
+        .find("backtrace")
+        .or_else(|| text.find(", at:"))
+        .unwrap_or_else(|| panic!("no backtrace in\n{text}"));
     text[start..].to_owned()
 }
 
 #[test]
 fn every_kind_of_trap_is_named_with_the_functions_it_happened_in() {
     for (command, message, functions) in [
-        ("trap", "`unreachable` instruction", &["fault_trap", "level_three", "level_two", "level_one", "main"][..]),
+        (
+            "trap",
+            "`unreachable` instruction",
+            &["fault_trap", "level_three", "level_two", "level_one", "main"][..],
+        ),
         ("oob", "out of bounds memory access", &["fault_oob", "level_three", "level_two", "level_one"]),
         ("div0", "integer divide by zero", &["fault_div0", "level_three", "level_two", "level_one"]),
         ("null", "uninitialized element", &["level_three", "level_two", "level_one"]),
-        ("signature", "indirect call type mismatch", &["fault_signature", "level_three", "level_two", "level_one"]),
+        (
+            "signature",
+            "indirect call type mismatch",
+            &["fault_signature", "level_three", "level_two", "level_one"],
+        ),
         ("abort", "`unreachable` instruction", &["abort", "level_three", "level_two", "level_one"]),
     ] {
         let finished = fault(&[], &[command]);
@@ -45,7 +56,9 @@ fn every_kind_of_trap_is_named_with_the_functions_it_happened_in() {
         let functions_seen = backtrace(&finished);
         let mut rest = functions_seen.as_str();
         for function in functions {
-            let at = rest.find(function).unwrap_or_else(|| panic!("{function} is not where it should be:\n{finished}"));
+            let at = rest
+                .find(function)
+                .unwrap_or_else(|| panic!("{function} is not where it should be:\n{finished}"));
             rest = &rest[at..];
         }
     }
@@ -180,7 +193,11 @@ fn a_json_report_tells_ends_apart() {
         let finished = fault(options, args);
         let err = finished.err();
         let report: serde_json::Value = serde_json::from_str(err.lines().last().unwrap()).unwrap();
-        assert_eq!((report["ended"].as_str(), report["exit_code"].as_i64()), (Some(ended), Some(code)), "{finished}");
+        assert_eq!(
+            (report["ended"].as_str(), report["exit_code"].as_i64()),
+            (Some(ended), Some(code)),
+            "{finished}"
+        );
         assert_eq!(i64::from(finished.code()), code);
     }
 }

@@ -44,7 +44,10 @@ programs! {
 fn all_cases_hold(program: &str) {
     let wasm = program_file(program);
     let cases = cases::of(program);
-    assert!(!cases.is_empty(), "{program} has no cases: add files *.case to resources/containers/{program}/cases");
+    assert!(
+        !cases.is_empty(),
+        "{program} has no cases: add files *.case to resources/containers/{program}/cases"
+    );
     let mut failures = Vec::new();
     let mut ran = 0;
     for path in &cases {
@@ -58,7 +61,12 @@ fn all_cases_hold(program: &str) {
             failures.push(format!("=== {program}: {name}\n{wrong}"));
         }
     }
-    assert!(failures.is_empty(), "{} of {ran} cases of {program} fail:\n{}", failures.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} of {ran} cases of {program} fail:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
 }
 
 /// The program of a folder: named like it, or the only one there.
@@ -78,10 +86,15 @@ fn wasm_files(folder: &Path) -> Vec<std::path::PathBuf> {
 #[test]
 fn every_program_folder_has_a_test_and_every_test_a_folder() {
     let entries = fs::read_dir(containers()).unwrap().map(|entry| entry.unwrap().path());
-    let folders: BTreeSet<String> =
-        entries.filter(|path| path.is_dir()).map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect();
+    let folders: BTreeSet<String> = entries
+        .filter(|path| path.is_dir())
+        .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
+        .collect();
     let tested: BTreeSet<String> = TESTED.iter().map(ToString::to_string).collect();
-    assert_eq!(folders, tested, "left: folders of resources/containers; right: `programs!` in tests/programs.rs");
+    assert_eq!(
+        folders, tested,
+        "left: folders of resources/containers; right: `programs!` in tests/programs.rs"
+    );
 }
 
 #[test]
@@ -90,7 +103,11 @@ fn every_program_is_there_ready_to_run() {
         let found = wasm_files(&containers().join(program));
         assert!(!found.is_empty(), "{program} is not built: resources/containers/build.sh");
         for path in found {
-            assert!(fs::read(&path).unwrap().starts_with(b"\0asm\x01\0\0\0"), "{} is not WebAssembly", path.display());
+            assert!(
+                fs::read(&path).unwrap().starts_with(b"\0asm\x01\0\0\0"),
+                "{} is not WebAssembly",
+                path.display()
+            );
         }
     }
 }
@@ -99,5 +116,8 @@ fn every_program_is_there_ready_to_run() {
 fn cases_with_files_wait_for_a_way_to_give_a_program_files() {
     let help = machine::finish(machine::sentctl().args(["run", "--help"])).out();
     let options: Vec<&str> = help.lines().filter(|line| line.trim_start().starts_with("--dir")).collect();
-    assert!(options.is_empty(), "sentctl can hand folders to programs now ({options:?}): run the cases with `files` too");
+    assert!(
+        options.is_empty(),
+        "sentctl can hand folders to programs now ({options:?}): run the cases with `files` too"
+    );
 }

@@ -28,7 +28,8 @@ fn invoke(function: &str, numbers: &[&str]) -> Command {
 
 #[test]
 fn arguments_arrive_as_they_are_whatever_they_contain() {
-    let words: [&[u8]; 7] = [b"plain", b"", b"two words", b"--version", b"\xff\xfe", "Grüße 😀".as_bytes(), b"line\nline"];
+    let words: [&[u8]; 7] =
+        [b"plain", b"", b"two words", b"--version", b"\xff\xfe", "Grüße 😀".as_bytes(), b"line\nline"];
     let mut command = run("hello");
     command.arg("--").args(words.map(OsStr::from_bytes));
     let mut expected = b"Hello, SentientOS!\n".to_vec();
@@ -53,7 +54,8 @@ fn many_long_arguments_all_arrive() {
 fn environment_variables_are_set_by_value_and_passed_on_by_name() {
     finish(run("hello").args(["--env", "GREETING=Hi=there"])).assert(0, "Hi=there, SentientOS!\n");
     finish(run("hello").args(["--env", "GREETING"]).env("GREETING", "Ahoy")).assert(0, "Ahoy, SentientOS!\n");
-    finish(run("hello").args(["-e", "GREETING"]).env("GREETING", OsStr::from_bytes(b"\xff"))).assert(0, b"\xff, SentientOS!\n");
+    finish(run("hello").args(["-e", "GREETING"]).env("GREETING", OsStr::from_bytes(b"\xff")))
+        .assert(0, b"\xff, SentientOS!\n");
     finish(run("hello").env("GREETING", "not passed on")).assert(0, "Hello, SentientOS!\n");
 }
 
@@ -68,7 +70,8 @@ fn an_environment_variable_that_is_not_set_or_has_no_name_is_refused() {
 fn every_exit_code_becomes_sentctls() {
     for code in 0..=255u8 {
         let word = if code == 0 { Vec::new() } else { vec![code] };
-        let finished = finish(sentctl().arg("run").arg(module("exits")).arg("--").arg(OsStr::from_bytes(&word)));
+        let finished =
+            finish(sentctl().arg("run").arg(module("exits")).arg("--").arg(OsStr::from_bytes(&word)));
         assert_eq!(finished.code(), i32::from(code), "{finished}");
     }
 }
@@ -149,7 +152,10 @@ fn input_typed_while_the_program_runs_is_answered_at_once() {
 #[test]
 fn standard_error_is_not_standard_output() {
     let finished = finish(run("faults").args(["--", "stderr", "to standard error"]));
-    assert_eq!((finished.code(), finished.out().as_str(), finished.err().as_str()), (1, "", "to standard error\n"));
+    assert_eq!(
+        (finished.code(), finished.out().as_str(), finished.err().as_str()),
+        (1, "", "to standard error\n")
+    );
 }
 
 #[test]
@@ -165,7 +171,8 @@ fn a_program_knows_which_of_its_streams_are_terminals() {
     finish(command().stdin(terminal.stdio())).assert(0, "t--\n");
 
     let terminal = Terminal::open();
-    let mut child = command().stdin(terminal.stdio()).stdout(terminal.stdio()).stderr(terminal.stdio()).spawn().unwrap();
+    let mut child =
+        command().stdin(terminal.stdio()).stdout(terminal.stdio()).stderr(terminal.stdio()).spawn().unwrap();
     assert!(wait(&mut child).success());
     assert_eq!(terminal.shown(), "ttt\r\n");
 }
@@ -173,7 +180,8 @@ fn a_program_knows_which_of_its_streams_are_terminals() {
 #[test]
 fn a_line_typed_at_a_terminal_reaches_the_program_and_ctrl_d_ends_its_input() {
     let terminal = Terminal::open();
-    let child = run("cat").stdin(terminal.stdio()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let child =
+        run("cat").stdin(terminal.stdio()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     terminal.keyboard().write_all(b"typed\n\x04").unwrap();
     collect(child).assert(0, "typed\n");
 }
@@ -211,7 +219,12 @@ fn an_exported_function_is_called_with_numbers_and_its_result_printed() {
 
 #[test]
 fn repeated_calls_print_a_line_each_with_the_nanoseconds() {
-    let finished = finish(sentctl().args(["run", "--invoke", "fib", "--repeat", "3"]).arg(container("kernels")).args(["--", "20"]));
+    let finished = finish(
+        sentctl()
+            .args(["run", "--invoke", "fib", "--repeat", "3"])
+            .arg(container("kernels"))
+            .args(["--", "20"]),
+    );
     assert_eq!(finished.code(), 0, "{finished}");
     let out = finished.out();
     let lines: Vec<(&str, &str)> = out.lines().map(|line| line.split_once(' ').unwrap()).collect();

@@ -65,7 +65,8 @@ fn files_pass_as_pipes_do() {
     let len = 5 * MIB as u64 + 7;
     io::copy(&mut noise().take(len), &mut File::create(&from).unwrap()).unwrap();
     let mut command = run("cat");
-    let mut child = command.stdin(File::open(&from).unwrap()).stdout(File::create(&to).unwrap()).spawn().unwrap();
+    let mut child =
+        command.stdin(File::open(&from).unwrap()).stdout(File::create(&to).unwrap()).spawn().unwrap();
     assert!(wait(&mut child).success());
     assert_eq!(fs::read(&to).unwrap(), fs::read(&from).unwrap());
 }
@@ -231,11 +232,16 @@ fn descriptors_stay_blocking_for_whoever_shares_them() {
     let (reader, writer) = io::pipe().unwrap();
     let (source, mut feed) = io::pipe().unwrap();
     let mut command = run("cat");
-    let mut child = command.stdin(source.try_clone().unwrap()).stdout(writer.try_clone().unwrap()).spawn().unwrap();
+    let mut child =
+        command.stdin(source.try_clone().unwrap()).stdout(writer.try_clone().unwrap()).spawn().unwrap();
     drop(command);
     feed.write_all(b"x").unwrap();
-    eventually("the byte has come through", || (rustix::io::ioctl_fionread(&reader).unwrap() == 1).then_some(()));
-    for (name, flags) in [("input", rustix::fs::fcntl_getfl(&source)), ("output", rustix::fs::fcntl_getfl(&writer))] {
+    eventually("the byte has come through", || {
+        (rustix::io::ioctl_fionread(&reader).unwrap() == 1).then_some(())
+    });
+    for (name, flags) in
+        [("input", rustix::fs::fcntl_getfl(&source)), ("output", rustix::fs::fcntl_getfl(&writer))]
+    {
         assert!(!flags.unwrap().contains(rustix::fs::OFlags::NONBLOCK), "{name}");
     }
     drop(feed);

@@ -396,6 +396,7 @@ mod build {
 pub use build::{ContainerSpec, ModuleBuilder, Piece};
 
 #[cfg(all(test, feature = "alloc"))]
+#[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
     use super::*;
     use alloc::vec;

@@ -114,6 +114,9 @@ mod tests {
     #[test]
     fn a_code_too_big_for_a_process_is_not_taken_for_success() {
         assert_eq!(ContainerEnd::Exited(256).process_code(), 255);
-        assert_eq!(ContainerEnd::decode(ContainerEnd::Exited(u32::MAX).encode()), Some(ContainerEnd::Exited(CODE_MASK)));
+        assert_eq!(
+            ContainerEnd::decode(ContainerEnd::Exited(u32::MAX).encode()),
+            Some(ContainerEnd::Exited(CODE_MASK))
+        );
     }
 }

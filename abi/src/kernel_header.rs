@@ -115,6 +115,7 @@ const _: () = assert!(size_of::<Segment>() == 24);
 const _: () = assert!(size_of::<KernelHeader>() == SEGMENTS_AT + 24 * MAX_SEGMENTS);
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
     use super::*;
 

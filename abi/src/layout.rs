@@ -16,11 +16,11 @@
 //! 4 GiB            more memory for containers, on large machines
 //! ```
 
-use core::ops::Range;
 use crate::kernel_header::{KernelHeader, Segment};
 use crate::paging::{Mapper, PagingError, TableMemory, tables_needed};
 use crate::region::{RegionKind, RegionTable, access};
 use crate::{LARGE_PAGE_SIZE, PAGE_SIZE};
+use core::ops::Range;
 
 /// End of the memory in which a loader leaves its structures; above it a PC has its video memory.
 pub const LOADER_DATA_END: u64 = 0xa_0000;
@@ -153,13 +153,15 @@ pub fn plan(
     let stack = kernel_end.checked_add(PAGE_SIZE).ok_or(LayoutError::TooLittleRam)?;
     push(table, RegionKind::RuntimeStack, stack, RUNTIME_STACK_LEN, access::WRITE | access::USER)?;
 
-    let module_end = crate::page_align_up(module_base.saturating_add(module_len)).ok_or(LayoutError::TooLittleRam)?;
+    let module_end =
+        crate::page_align_up(module_base.saturating_add(module_len)).ok_or(LayoutError::TooLittleRam)?;
     let module_bytes = module_end.checked_sub(module_base).ok_or(LayoutError::TooLittleRam)?;
     let top = ram.iter().map(|range| range.base.saturating_add(range.len)).max().unwrap_or(0);
     // Below the heap everything is mapped by small pages, except the tables' own large ones; a handful
     // of ranges besides: the module and its code, device registers.
     let small = stack + RUNTIME_STACK_LEN + (4 << 20);
-    let pool = tables_needed(if top > HIGH_RAM { top } else { HIGH_RAM }, small + module_bytes, 40) * PAGE_SIZE;
+    let pool =
+        tables_needed(if top > HIGH_RAM { top } else { HIGH_RAM }, small + module_bytes, 40) * PAGE_SIZE;
     let tables = stack + RUNTIME_STACK_LEN;
     push(table, RegionKind::PageTables, tables, pool, access::WRITE)?;
 
@@ -198,7 +200,13 @@ const fn heap_len(free: u64) -> u64 {
     }
 }
 
-fn push(table: &mut RegionTable, kind: RegionKind, base: u64, len: u64, allowed: u32) -> Result<(), LayoutError> {
+fn push(
+    table: &mut RegionTable,
+    kind: RegionKind,
+    base: u64,
+    len: u64,
+    allowed: u32,
+) -> Result<(), LayoutError> {
     table.push(kind, base, len, allowed).ok_or(LayoutError::TooManyRegions)
 }
 
@@ -251,6 +259,7 @@ fn map_module<M: TableMemory>(
 }
 
 #[cfg(all(test, feature = "alloc"))]
+#[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
     extern crate std;
     use super::*;
@@ -320,7 +329,8 @@ mod tests {
             let base = boot_module_base(ram, len).unwrap();
             let mut table = RegionTable::new();
             plan(&header(), &ram_ranges(ram), base, len, &mut table).unwrap();
-            let mut ranges: Vec<_> = table.iter().map(|region| (region.base, region.end().unwrap())).collect();
+            let mut ranges: Vec<_> =
+                table.iter().map(|region| (region.base, region.end().unwrap())).collect();
             ranges.sort_unstable();
             for pair in ranges.windows(2) {
                 assert!(pair[0].1 <= pair[1].0, "{mib} MiB: {pair:x?} overlap");

@@ -82,7 +82,7 @@ impl<M: TableMemory> Mapper<M> {
     /// See [`PagingError`]; on an error part of the range may be mapped.
     pub fn map(&mut self, base: u64, len: u64, allowed: u32) -> Result<(), PagingError> {
         let end = base.checked_add(len).ok_or(PagingError::BadRange)?;
-        if base % PAGE_SIZE != 0 || len % PAGE_SIZE != 0 || end > 1 << 47 {
+        if !base.is_multiple_of(PAGE_SIZE) || !len.is_multiple_of(PAGE_SIZE) || end > 1 << 47 {
             return Err(PagingError::BadRange);
         }
         let leaf = leaf_bits(allowed)?;
@@ -90,7 +90,7 @@ impl<M: TableMemory> Mapper<M> {
         while at < end {
             let directory = self.directory(at)?;
             let slot = directory + index(at, 21) * 8;
-            if at % LARGE_PAGE_SIZE == 0 && end - at >= LARGE_PAGE_SIZE {
+            if at.is_multiple_of(LARGE_PAGE_SIZE) && end - at >= LARGE_PAGE_SIZE {
                 if self.memory.read(slot) & PRESENT != 0 {
                     return Err(PagingError::AlreadyMapped);
                 }
@@ -176,6 +176,7 @@ const fn leaf_bits(allowed: u32) -> Result<u64, PagingError> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
     extern crate std;
     use super::*;
@@ -189,7 +190,10 @@ mod tests {
             self.0.get(&gpa).copied().unwrap_or(0)
         }
         fn write(&mut self, gpa: u64, entry: u64) {
-            assert!(gpa >= POOL && gpa < POOL + 16 * PAGE_SIZE && gpa % 8 == 0, "write outside the pool: {gpa:#x}");
+            assert!(
+                (POOL..POOL + 16 * PAGE_SIZE).contains(&gpa) && gpa.is_multiple_of(8),
+                "write outside the pool: {gpa:#x}"
+            );
             self.0.insert(gpa, entry);
         }
     }

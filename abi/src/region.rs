@@ -137,7 +137,8 @@ pub struct Region {
 
 impl Region {
     /// A slot with nothing in it.
-    pub const FREE: Self = Self { name: [0; NAME_LEN], base: 0, len: 0, kind: 0, access: 0, owner: 0, reserved: 0 };
+    pub const FREE: Self =
+        Self { name: [0; NAME_LEN], base: 0, len: 0, kind: 0, access: 0, owner: 0, reserved: 0 };
 
     /// First address past the region; `None` if it wraps.
     #[must_use]
@@ -175,7 +176,15 @@ impl RegionTable {
     #[must_use]
     pub fn push(&mut self, kind: RegionKind, base: u64, len: u64, access: u32) -> Option<()> {
         let slot = self.regions.get_mut(self.count as usize)?;
-        *slot = Region { name: padded_name(kind.name()), base, len, kind: kind as u32, access, owner: 0, reserved: 0 };
+        *slot = Region {
+            name: padded_name(kind.name()),
+            base,
+            len,
+            kind: kind as u32,
+            access,
+            owner: 0,
+            reserved: 0,
+        };
         self.count += 1;
         Some(())
     }

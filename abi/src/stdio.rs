@@ -50,7 +50,8 @@ impl FrameHeader {
     #[must_use]
     pub fn encode(&self) -> [u8; HEADER_LEN] {
         let mut bytes = [0; HEADER_LEN];
-        for (at, value) in [self.kind as u32, self.container, self.len, self.argument].into_iter().enumerate() {
+        for (at, value) in [self.kind as u32, self.container, self.len, self.argument].into_iter().enumerate()
+        {
             // In bounds by construction: four words in sixteen bytes.
             let _ = write_u32(&mut bytes, at * 4, value);
         }
@@ -89,7 +90,8 @@ mod tests {
 
     #[test]
     fn an_unknown_kind_or_an_oversized_payload_is_refused() {
-        let mut bytes = FrameHeader { kind: FrameKind::Stdout, container: 0, len: MAX_PAYLOAD, argument: 0 }.encode();
+        let mut bytes =
+            FrameHeader { kind: FrameKind::Stdout, container: 0, len: MAX_PAYLOAD, argument: 0 }.encode();
         assert!(FrameHeader::decode(&bytes).is_some());
         bytes[8..12].copy_from_slice(&(MAX_PAYLOAD + 1).to_le_bytes());
         assert_eq!(FrameHeader::decode(&bytes), None);

@@ -31,14 +31,18 @@ pub fn read(memory: &impl PhysicalMemory, info: u64) -> Option<Handover> {
     let modules = memory.read_u64(info + 16)?;
     let mut handover = Handover::empty();
     if module_count > 0 {
-        handover.module = Some(RamRange { base: memory.read_u64(modules)?, len: memory.read_u64(modules.checked_add(8)?)? });
+        handover.module = Some(RamRange {
+            base: memory.read_u64(modules)?,
+            len: memory.read_u64(modules.checked_add(8)?)?,
+        });
     }
     if version >= 1 {
         let map = memory.read_u64(info + 40)?;
         let entries = memory.read_u32(info + 48)?.min(MAX_ENTRIES);
         for index in 0..entries {
             let entry = map.checked_add(u64::from(index) * MEMMAP_LEN)?;
-            let range = RamRange { base: memory.read_u64(entry)?, len: memory.read_u64(entry.checked_add(8)?)? };
+            let range =
+                RamRange { base: memory.read_u64(entry)?, len: memory.read_u64(entry.checked_add(8)?)? };
             if memory.read_u32(entry.checked_add(16)?)? == MEMMAP_RAM {
                 handover.push_ram(range);
             }

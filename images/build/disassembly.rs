@@ -26,7 +26,9 @@ pub fn forbid_simd(elf: &[u8]) -> Result<(), String> {
     let end = base + code.len() as u64;
     for (index, (start, bits)) in starts.iter().enumerate() {
         let stop = starts.get(index + 1).map_or(end, |(next, _)| *next);
-        let piece = code.get((start - base) as usize..(stop - base) as usize).ok_or("its symbols lie outside its text")?;
+        let piece = code
+            .get((start - base) as usize..(stop - base) as usize)
+            .ok_or("its symbols lie outside its text")?;
         if let Some(found) = first_simd(piece, *start, *bits) {
             let function = file
                 .symbols()
@@ -49,10 +51,14 @@ fn first_simd(code: &[u8], ip: u64, bits: u32) -> Option<Instruction> {
 fn is_simd(feature: CpuidFeature) -> bool {
     let name = format!("{feature:?}");
     let exact = ["FPU", "FPU287", "FPU387", "MMX", "FXSR", "F16C", "FMA", "FMA4", "XOP", "D3NOW"];
-    exact.contains(&name.as_str()) || name.starts_with("SSE") || name.starts_with("SSSE") || name.starts_with("AVX")
+    exact.contains(&name.as_str())
+        || name.starts_with("SSE")
+        || name.starts_with("SSSE")
+        || name.starts_with("AVX")
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
     use super::*;
 

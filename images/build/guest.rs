@@ -40,7 +40,8 @@ pub fn build(package: &Path, target: &Path, program: Program) -> Vec<u8> {
         &format!("-Wl,-T,{}", script.display()),
     ]
     .map(|argument| format!("-Clink-arg={argument}"));
-    let mut flags = vec![features.to_owned(), "-Crelocation-model=static".into(), "-Ccode-model=small".into()];
+    let mut flags =
+        vec![features.to_owned(), "-Crelocation-model=static".into(), "-Ccode-model=small".into()];
     flags.extend(link);
     // The same image from any folder: no path of this machine in panic messages.
     let root = package.ancestors().nth(2).unwrap_or(package);
@@ -57,7 +58,14 @@ pub fn build(package: &Path, target: &Path, program: Program) -> Vec<u8> {
         .arg(target)
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
     // What the outer cargo sets for the host's crates is not for the guest's.
-    for name in ["RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CARGO_TARGET_DIR", "CARGO_BUILD_TARGET", "CARGO_INCREMENTAL"] {
+    for name in [
+        "RUSTFLAGS",
+        "RUSTC_WRAPPER",
+        "RUSTC_WORKSPACE_WRAPPER",
+        "CARGO_TARGET_DIR",
+        "CARGO_BUILD_TARGET",
+        "CARGO_INCREMENTAL",
+    ] {
         command.env_remove(name);
     }
     let profile_overrides = std::env::vars_os()

@@ -28,8 +28,12 @@ struct Load {
 pub fn merge(nucleus: &[u8], runtime: &[u8]) -> Result<Vec<u8>, String> {
     let nucleus_loads = loads(nucleus)?;
     let runtime_loads = loads(runtime)?;
-    let nucleus_kinds =
-        [RegionKind::NucleusConstants, RegionKind::NucleusText, RegionKind::NucleusData, RegionKind::RegionTable];
+    let nucleus_kinds = [
+        RegionKind::NucleusConstants,
+        RegionKind::NucleusText,
+        RegionKind::NucleusData,
+        RegionKind::RegionTable,
+    ];
     let runtime_kinds = [RegionKind::RuntimeText, RegionKind::RuntimeConstants, RegionKind::RuntimeData];
     if nucleus_loads.len() != nucleus_kinds.len() || runtime_loads.len() != runtime_kinds.len() {
         return Err(format!(
@@ -57,7 +61,10 @@ pub fn merge(nucleus: &[u8], runtime: &[u8]) -> Result<Vec<u8>, String> {
         pvh_entry: symbol(nucleus, "pvh_start")?,
         segments,
     };
-    let first = all.first_mut().filter(|load| load.address == NUCLEUS_BASE).ok_or("the nucleus does not start with its header")?;
+    let first = all
+        .first_mut()
+        .filter(|load| load.address == NUCLEUS_BASE)
+        .ok_or("the nucleus does not start with its header")?;
     header.write(&mut first.data).ok_or("no room for the kernel header")?;
     write(&all, &header, note(nucleus)?)
 }
@@ -91,7 +98,12 @@ fn loads(file: &[u8]) -> Result<Vec<Load>, String> {
         if address % PAGE_SIZE != 0 {
             return Err(format!("the segment at {address:#x} does not start on a page"));
         }
-        found.push(Load { address, data: data.to_vec(), memory_len: program.p_memsz(endian), flags: program.p_flags(endian) });
+        found.push(Load {
+            address,
+            data: data.to_vec(),
+            memory_len: program.p_memsz(endian),
+            flags: program.p_flags(endian),
+        });
     }
     Ok(found)
 }
@@ -101,7 +113,10 @@ fn note(file: &[u8]) -> Result<(u64, u64), String> {
     let header = Elf::parse(file).map_err(|error| error.to_string())?;
     let endian = header.endian().map_err(|error| error.to_string())?;
     let programs = header.program_headers(endian, file).map_err(|error| error.to_string())?;
-    let note = programs.iter().find(|program| program.p_type(endian) == elf::PT_NOTE).ok_or("the nucleus has no PVH note")?;
+    let note = programs
+        .iter()
+        .find(|program| program.p_type(endian) == elf::PT_NOTE)
+        .ok_or("the nucleus has no PVH note")?;
     Ok((note.p_vaddr(endian), note.p_memsz(endian)))
 }
 
@@ -116,7 +131,8 @@ fn write(loads: &[Load], header: &KernelHeader, note: (u64, u64)) -> Result<Vec<
     let mut writer = Writer::new(Endianness::Little, true, &mut bytes);
     writer.reserve_file_header();
     writer.reserve_program_headers(loads.len() as u32 + 1);
-    let offsets: Vec<usize> = loads.iter().map(|load| writer.reserve(load.data.len(), PAGE_SIZE as usize)).collect();
+    let offsets: Vec<usize> =
+        loads.iter().map(|load| writer.reserve(load.data.len(), PAGE_SIZE as usize)).collect();
     let out = OutHeader {
         os_abi: elf::ELFOSABI_NONE,
         abi_version: 0,

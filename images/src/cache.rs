@@ -85,7 +85,8 @@ fn read(path: &Path) -> io::Result<CompiledImage> {
         return Err(io::Error::other("it is not a file that only its owner, this user, can write"));
     }
     let bytes = fs::read(path)?;
-    parse(&bytes).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "its digest does not match its contents"))
+    parse(&bytes)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "its digest does not match its contents"))
 }
 
 fn our_uid() -> u32 {

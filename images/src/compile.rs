@@ -10,7 +10,9 @@ use wasmtime::{Config, Engine, Module};
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
     /// It does not start like WebAssembly.
-    #[error("not a WebAssembly module: it starts with {start}; compile the program for wasm32-wasi (WASI preview 1)")]
+    #[error(
+        "not a WebAssembly module: it starts with {start}; compile the program for wasm32-wasi (WASI preview 1)"
+    )]
     NotWasm {
         /// Its first bytes, for people.
         start: String,
@@ -22,7 +24,9 @@ pub enum CompileError {
     #[error("not a valid WebAssembly module for this machine: {0}")]
     Invalid(String),
     /// It imports what the guest does not have.
-    #[error("it imports `{name}` from `{module}`, which the guest does not provide; it has WASI preview 1 (wasi_snapshot_preview1)")]
+    #[error(
+        "it imports `{name}` from `{module}`, which the guest does not provide; it has WASI preview 1 (wasi_snapshot_preview1)"
+    )]
     Import {
         /// The module it imports from.
         module: String,
@@ -109,7 +113,9 @@ pub fn compile(wasm: &[u8]) -> Result<CompiledImage, CompileError> {
     }
     let memory_minimum = module
         .exports()
-        .filter_map(|export| export.ty().memory().map(|memory| memory.minimum().saturating_mul(memory.page_size())))
+        .filter_map(|export| {
+            export.ty().memory().map(|memory| memory.minimum().saturating_mul(memory.page_size()))
+        })
         .max()
         .unwrap_or(0);
     let bytes = module.serialize().map_err(|error| CompileError::Compiler(format!("{error:#}")))?;
@@ -127,7 +133,8 @@ fn is_preview1(name: &str) -> bool {
 /// Where the code lies in an image: its `.text` section, checked to be alone on its pages.
 fn executable_range(image: &[u8]) -> Result<Range<u64>, CompileError> {
     let bad = |what: &str| CompileError::Compiler(format!("the image it made {what}"));
-    let file = ElfFile64::<Endianness>::parse(image).map_err(|error| bad(&format!("is no ELF file: {error}")))?;
+    let file =
+        ElfFile64::<Endianness>::parse(image).map_err(|error| bad(&format!("is no ELF file: {error}")))?;
     debug_assert!(file.elf_header().is_class_64());
     let Some(text) = file.section_by_name(".text") else { return Ok(0..0) };
     let Some((offset, len)) = text.file_range() else { return Ok(0..0) };
@@ -135,7 +142,10 @@ fn executable_range(image: &[u8]) -> Result<Range<u64>, CompileError> {
         return Err(bad("has its code across a page boundary"));
     }
     let end = offset + len.next_multiple_of(PAGE_SIZE);
-    let shares = file.sections().filter(|section| section.index() != text.index()).filter_map(|section| section.file_range());
+    let shares = file
+        .sections()
+        .filter(|section| section.index() != text.index())
+        .filter_map(|section| section.file_range());
     for (other, other_len) in shares {
         if other_len > 0 && other < end && other + other_len > offset {
             return Err(bad("has data on the pages of its code"));
@@ -200,7 +210,10 @@ mod tests {
         // (module (import "env" "launch" (func)))
         let wasm = b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x02\x0e\x01\x03env\x06launch\0\0";
         let refused = compile(wasm).unwrap_err();
-        assert!(matches!(&refused, CompileError::Import { module, name } if module == "env" && name == "launch"), "{refused}");
+        assert!(
+            matches!(&refused, CompileError::Import { module, name } if module == "env" && name == "launch"),
+            "{refused}"
+        );
     }
 
     #[test]

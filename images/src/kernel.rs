@@ -26,7 +26,9 @@ pub enum KernelError {
         len: usize,
     },
     /// Its digest is not that of its contents.
-    #[error("the kernel image is damaged: its contents hash to {found}, its digest says {expected}; build or fetch it again")]
+    #[error(
+        "the kernel image is damaged: its contents hash to {found}, its digest says {expected}; build or fetch it again"
+    )]
     Damaged {
         /// BLAKE3 of the contents, hexadecimal.
         found: String,
@@ -37,7 +39,9 @@ pub enum KernelError {
     #[error("the kernel image has no kernel header where one must be: not a SentientOS kernel")]
     NoHeader,
     /// It was built for another version of the interface between VMM and guest.
-    #[error("the kernel image speaks ABI version {found}, this VMM speaks {ABI_VERSION}: use the kernel that came with it")]
+    #[error(
+        "the kernel image speaks ABI version {found}, this VMM speaks {ABI_VERSION}: use the kernel that came with it"
+    )]
     Version {
         /// The kernel's ABI version.
         found: u32,
@@ -91,6 +95,15 @@ impl KernelImage {
         &self.elf
     }
 
+    /// The ELF file, if it is the one embedded in this program.
+    #[must_use]
+    pub fn embedded_elf(&self) -> Option<&'static [u8]> {
+        match self.elf {
+            Cow::Borrowed(elf) => Some(elf),
+            Cow::Owned(_) => None,
+        }
+    }
+
     /// The kernel header.
     #[must_use]
     pub fn header(&self) -> &KernelHeader {
@@ -120,7 +133,10 @@ mod tests {
             let mut bad = EMBEDDED.to_vec();
             bad[position] ^= 0x10;
             let refused = KernelImage::from_bytes(bad).unwrap_err();
-            assert!(matches!(refused, KernelError::Damaged { .. } | KernelError::NoDigest { .. }), "{refused}");
+            assert!(
+                matches!(refused, KernelError::Damaged { .. } | KernelError::NoDigest { .. }),
+                "{refused}"
+            );
         }
     }
 

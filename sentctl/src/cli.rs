@@ -7,7 +7,14 @@ use std::time::Duration;
 
 /// Runs WebAssembly programs inside SentientOS, a guest of its own under KVM.
 #[derive(Debug, Parser)]
-#[command(name = "sentctl", version, about, max_term_width = 100, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    name = "sentctl",
+    version,
+    about,
+    max_term_width = 100,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
 #[command(after_help = "Examples:
   sentctl run resources/containers/hello/hello.wasm
   echo '{\"a\":[1,2]}' | sentctl run resources/containers/jsonq/jsonq.wasm -- '.a[1]'
@@ -61,14 +68,17 @@ impl From<LogLevel> for tracing::Level {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run a WebAssembly program in a fresh machine.
-    #[command(visible_alias = "tso-run", after_help = "Examples:
+    #[command(
+        visible_alias = "tso-run",
+        after_help = "Examples:
   sentctl run hello.wasm
   sentctl run --env GREETING=Hi hello.wasm -- Ada
   sentctl run --memory 16M --cpu-time 2s --timeout 10s jsonq.wasm -- '.name' < data.json
   sentctl run --invoke fib kernels.wasm -- 30
 
 The program's standard input, output and error are those of sentctl, and its exit code becomes
-sentctl's. With --json, a report of the run goes to standard error as one line.")]
+sentctl's. With --json, a report of the run goes to standard error as one line."
+    )]
     Run(RunArgs),
 
     /// Write the kernel and a boot module with a program, for QEMU or another loader.

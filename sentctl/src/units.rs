@@ -16,7 +16,8 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
         "G" | "GB" | "GIB" => 30,
         _ => return Err(format!("`{unit}` is no unit of memory: use K, M or G, as in 64M")),
     };
-    let number: u64 = digits.parse().map_err(|_| format!("`{digits}` is no whole number: use for example 64M"))?;
+    let number: u64 =
+        digits.parse().map_err(|_| format!("`{digits}` is no whole number: use for example 64M"))?;
     number.checked_mul(1 << shift).ok_or_else(|| format!("`{text}` is more than 64 bits of bytes"))
 }
 
@@ -35,7 +36,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         _ => return Err(format!("`{unit}` is no unit of time: use ms, s, m or h, as in 500ms")),
     };
     let number: f64 = digits.parse().map_err(|_| format!("`{digits}` is no number: use for example 1.5s"))?;
-    let time = Duration::try_from_secs_f64(number * seconds).map_err(|_| format!("`{text}` is no possible time"))?;
+    let time =
+        Duration::try_from_secs_f64(number * seconds).map_err(|_| format!("`{text}` is no possible time"))?;
     if time.is_zero() {
         return Err("a time limit of zero would allow nothing; leave it out for no limit".into());
     }

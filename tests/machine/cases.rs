@@ -57,7 +57,8 @@ struct Call {
 pub fn of(container: &str) -> Vec<PathBuf> {
     let folder = containers().join(container).join("cases");
     let listed = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    let mut files: Vec<_> = listed.map(|entry| entry.unwrap().path()).filter(|path| has_extension(path, "case")).collect();
+    let mut files: Vec<_> =
+        listed.map(|entry| entry.unwrap().path()).filter(|path| has_extension(path, "case")).collect();
     files.sort();
     files
 }
@@ -113,7 +114,10 @@ impl Case {
             expect(finished.stdout == text.as_bytes(), format!("standard output:\n{text}"));
         }
         if let Some(file) = &self.stdout_file {
-            expect(finished.stdout == fs::read(folder.join(file)).unwrap(), format!("standard output as in {file}"));
+            expect(
+                finished.stdout == fs::read(folder.join(file)).unwrap(),
+                format!("standard output as in {file}"),
+            );
         }
         if let Some(part) = &self.stdout_contains {
             expect(finished.out().contains(part), format!("in standard output: {part}"));

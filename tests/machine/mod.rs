@@ -34,7 +34,9 @@ pub fn require_kvm() {
         opened.map(drop).map_err(|error| error.to_string())
     });
     if let Err(error) = usable {
-        panic!("this test runs a machine and needs /dev/kvm, which cannot be opened: {error}. `sentctl doctor` tells more");
+        panic!(
+            "this test runs a machine and needs /dev/kvm, which cannot be opened: {error}. `sentctl doctor` tells more"
+        );
     }
 }
 
@@ -57,7 +59,11 @@ pub fn shell<W: AsRef<OsStr>>(script: &str, words: impl IntoIterator<Item = W>) 
 
 fn clean(command: &mut Command) {
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache");
-    command.env("XDG_CACHE_HOME", cache).env_remove("SENTCTL_LOG_LEVEL").env("LC_ALL", "C.UTF-8").stdin(Stdio::null());
+    command
+        .env("XDG_CACHE_HOME", cache)
+        .env_remove("SENTCTL_LOG_LEVEL")
+        .env("LC_ALL", "C.UTF-8")
+        .stdin(Stdio::null());
 }
 
 /// The root of the repository.
@@ -111,7 +117,8 @@ impl Finished {
 
     /// Its standard error's only line, as an object.
     pub fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.stderr).unwrap_or_else(|error| panic!("no JSON on standard error: {error}\n{self}"))
+        serde_json::from_slice(&self.stderr)
+            .unwrap_or_else(|error| panic!("no JSON on standard error: {error}\n{self}"))
     }
 
     /// Fails unless it ended with `code`, wrote `stdout` and nothing on standard error.
@@ -140,7 +147,13 @@ impl Finished {
 impl fmt::Display for Finished {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let excerpt = |bytes: &[u8]| String::from_utf8_lossy(bytes.get(..4000).unwrap_or(bytes)).into_owned();
-        write!(f, "{}\n-- standard output --\n{}\n-- standard error --\n{}", self.status, excerpt(&self.stdout), excerpt(&self.stderr))
+        write!(
+            f,
+            "{}\n-- standard output --\n{}\n-- standard error --\n{}",
+            self.status,
+            excerpt(&self.stdout),
+            excerpt(&self.stderr)
+        )
     }
 }
 
@@ -153,7 +166,8 @@ pub fn finish(command: &mut Command) -> Finished {
 /// Runs a command to its end with `input` on a pipe as its standard input.
 #[track_caller]
 pub fn finish_with(command: &mut Command, input: &[u8]) -> Finished {
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut pipe = child.stdin.take().unwrap();
     thread::scope(|scope| {
         // A program need not read its input: then the pipe breaks.

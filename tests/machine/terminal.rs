@@ -38,7 +38,10 @@ impl Terminal {
     /// The modes: whether it echoes, whether it collects lines, and so on.
     pub fn modes(&self) -> String {
         let modes: Termios = tcgetattr(&self.inner).unwrap();
-        format!("{:?} {:?} {:?} {:?}", modes.input_modes, modes.output_modes, modes.control_modes, modes.local_modes)
+        format!(
+            "{:?} {:?} {:?} {:?}",
+            modes.input_modes, modes.output_modes, modes.control_modes, modes.local_modes
+        )
     }
 
     /// Everything shown, once no process has the inner end any more.

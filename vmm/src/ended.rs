@@ -73,7 +73,9 @@ impl PanicReport {
         use sentient_abi::bytes::{read_u32, read_u64};
         use std::mem::offset_of;
         let word = |at: usize| read_u64(record, at).unwrap_or(0);
-        let len = usize::try_from(word(offset_of!(PanicRecord, message_len))).unwrap_or(MESSAGE_LEN).min(MESSAGE_LEN);
+        let len = usize::try_from(word(offset_of!(PanicRecord, message_len)))
+            .unwrap_or(MESSAGE_LEN)
+            .min(MESSAGE_LEN);
         let start = offset_of!(PanicRecord, message);
         let message = String::from_utf8_lossy(record.get(start..start + len).unwrap_or(&[]));
         let printable = message.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c });
@@ -137,19 +139,30 @@ impl fmt::Display for Ended {
         match self {
             Self::Container(ContainerEnd::Exited(code)) => write!(f, "the container exited with {code}"),
             Self::Container(ContainerEnd::Trapped) => f.write_str("the container trapped"),
-            Self::Container(ContainerEnd::CpuLimit) => f.write_str("the container reached its CPU time limit"),
+            Self::Container(ContainerEnd::CpuLimit) => {
+                f.write_str("the container reached its CPU time limit")
+            }
             Self::Container(ContainerEnd::Unstartable) => f.write_str("the container could not be started"),
-            Self::Container(ContainerEnd::BadBootModule) => f.write_str("the guest found nothing to run in its boot module"),
+            Self::Container(ContainerEnd::BadBootModule) => {
+                f.write_str("the guest found nothing to run in its boot module")
+            }
             Self::Panic(report) => write!(f, "the guest kernel panicked: {report}"),
             Self::Halt { rip } => {
-                write!(f, "the guest halted for good, with interrupts off, at {rip:#x}, without saying how its container ended")
+                write!(
+                    f,
+                    "the guest halted for good, with interrupts off, at {rip:#x}, without saying how its container ended"
+                )
             }
-            Self::TripleFault { rip } => write!(f, "the guest triple-faulted at {rip:#x}: an exception that it could not handle"),
+            Self::TripleFault { rip } => {
+                write!(f, "the guest triple-faulted at {rip:#x}: an exception that it could not handle")
+            }
             Self::KvmInternal { suberror, rip } => {
                 let what = if *suberror == 1 { "could not emulate an instruction" } else { "failed" };
                 write!(f, "KVM {what} at {rip:#x} (internal error, suberror {suberror})")
             }
-            Self::UnexpectedExit(what) => write!(f, "KVM left the guest in a way this VMM does not know: {what}"),
+            Self::UnexpectedExit(what) => {
+                write!(f, "KVM left the guest in a way this VMM does not know: {what}")
+            }
             Self::DeviceViolation(what) => write!(f, "the guest misused a device: {what}"),
             Self::Timeout => f.write_str("the time was up (--timeout)"),
             Self::Interrupted => f.write_str("interrupted"),

@@ -23,7 +23,9 @@ pub enum MachineError {
         source: io::Error,
     },
     /// The kernel, the module and the container's memory do not fit into RAM.
-    #[error("the machine's {ram} bytes of RAM are too few ({error:?}): {needed} bytes are needed for the kernel, the image and the container's memory; give it more with --machine-memory")]
+    #[error(
+        "the machine's {ram} bytes of RAM are too few ({error:?}): {needed} bytes are needed for the kernel, the image and the container's memory; give it more with --machine-memory"
+    )]
     Layout {
         /// RAM of the machine.
         ram: u64,

@@ -95,7 +95,8 @@ pub fn prepare(config: &MachineConfig, memory: &GuestMemory, tsc_khz: u32) -> Re
         needed: module_len + config.container.spec.memory_limit + layout::MIN_RAM,
         error,
     };
-    let module_base = layout::boot_module_base(config.ram, module_len).ok_or_else(|| too_small(LayoutError::TooLittleRam))?;
+    let module_base = layout::boot_module_base(config.ram, module_len)
+        .ok_or_else(|| too_small(LayoutError::TooLittleRam))?;
 
     let mut table = RegionTable::new();
     layout::plan(header, &ram_ranges(config.ram), module_base, module_len, &mut table).map_err(too_small)?;
@@ -129,13 +130,17 @@ fn load_kernel(config: &MachineConfig, memory: &GuestMemory) -> Result<(), Machi
     }
     let mut file = Cursor::new(config.kernel.elf());
     Elf::load(&**memory, None, &mut file, None).map_err(|error| MachineError::Kernel(error.to_string()))?;
+    if let Some(elf) = config.kernel.embedded_elf() {
+        memory::forget_embedded(elf);
+    }
     Ok(())
 }
 
 fn machine_info(config: &MachineConfig, tsc_khz: u32) -> Result<MachineInfo, MachineError> {
     let mut seed = [0; 32];
-    rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty())
-        .map_err(|error| MachineError::Io { what: "reading random bytes for the guest", source: error.into() })?;
+    rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty()).map_err(|error| {
+        MachineError::Io { what: "reading random bytes for the guest", source: error.into() }
+    })?;
     let mut devices = [None; MAX_DEVICES];
     for (position, (slot, (kind, gsi))) in devices.iter_mut().zip(DEVICES).enumerate() {
         *slot = Some(Device { kind, gsi, base: device_base(position as u64), adopted: true });
@@ -211,7 +216,12 @@ fn encode_table(table: &RegionTable) -> Vec<u8> {
     bytes
 }
 
-fn write_boot_params(ram: u64, module_base: u64, module_len: u64, memory: &GuestMemory) -> Result<(), MachineError> {
+fn write_boot_params(
+    ram: u64,
+    module_base: u64,
+    module_len: u64,
+    memory: &GuestMemory,
+) -> Result<(), MachineError> {
     let word = |offset: u64, value: u64| write(memory, BOOT_PARAMS + offset, &(value as u32).to_le_bytes());
     word(linux64::HEADER, linux64::HEADER_MAGIC.into())?;
     word(linux64::RAMDISK_IMAGE, module_base)?;
@@ -229,7 +239,12 @@ fn write_boot_params(ram: u64, module_base: u64, module_len: u64, memory: &Guest
     write(memory, BOOT_PARAMS + linux64::E820_ENTRIES, &[count])
 }
 
-fn write_start_info(ram: u64, module_base: u64, module_len: u64, memory: &GuestMemory) -> Result<(), MachineError> {
+fn write_start_info(
+    ram: u64,
+    module_base: u64,
+    module_len: u64,
+    memory: &GuestMemory,
+) -> Result<(), MachineError> {
     let modules = START_INFO + pvh::START_INFO_LEN;
     let map = modules + pvh::MODULE_LEN;
     write(memory, modules, &module_base.to_le_bytes())?;
@@ -251,7 +266,7 @@ fn write_start_info(ram: u64, module_base: u64, module_len: u64, memory: &GuestM
 }
 
 fn write(memory: &GuestMemory, gpa: u64, bytes: &[u8]) -> Result<(), MachineError> {
-    memory
-        .write_slice(bytes, GuestAddress(gpa))
-        .map_err(|error| MachineError::Kernel(format!("{} bytes at {gpa:#x} are outside of RAM: {error}", bytes.len())))
+    memory.write_slice(bytes, GuestAddress(gpa)).map_err(|error| {
+        MachineError::Kernel(format!("{} bytes at {gpa:#x} are outside of RAM: {error}", bytes.len()))
+    })
 }

@@ -44,7 +44,9 @@ pub fn facts() -> HostFacts {
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let field = |name: &str| {
         let line = cpuinfo.lines().find(|line| line.starts_with(name));
-        line.and_then(|line| line.split_once(':')).map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
+        line.and_then(|line| line.split_once(':'))
+            .map(|(_, value)| value.trim().to_owned())
+            .unwrap_or_default()
     };
     let flags = field("flags");
     let virtualised = flags.split_ascii_whitespace().any(|flag| flag == "vmx" || flag == "svm");
@@ -81,5 +83,9 @@ pub fn residency() -> Residency {
         let line = status.lines().find_map(|line| line.strip_prefix(name));
         line.and_then(|line| line.split_ascii_whitespace().next()?.parse().ok()).unwrap_or(0)
     };
-    Residency { anonymous_kib: field("RssAnon:"), file_kib: field("RssFile:"), shared_kib: field("RssShmem:") }
+    Residency {
+        anonymous_kib: field("RssAnon:"),
+        file_kib: field("RssFile:"),
+        shared_kib: field("RssShmem:"),
+    }
 }

@@ -18,10 +18,14 @@ pub const DEVICE: &str = "/dev/kvm";
 #[derive(Debug, thiserror::Error)]
 pub enum KvmError {
     /// There is no `/dev/kvm`.
-    #[error("there is no {DEVICE}: this host has no KVM. Load the module (`modprobe kvm_intel` or `kvm_amd`), turn virtualisation on in the firmware, or, in a virtual machine, turn nested virtualisation on; `sentctl doctor` tells more")]
+    #[error(
+        "there is no {DEVICE}: this host has no KVM. Load the module (`modprobe kvm_intel` or `kvm_amd`), turn virtualisation on in the firmware, or, in a virtual machine, turn nested virtualisation on; `sentctl doctor` tells more"
+    )]
     Absent,
     /// It cannot be opened.
-    #[error("{DEVICE} may not be opened by this user: add it to the group that owns it (`sudo usermod -aG kvm $USER`, then log in again); `sentctl doctor` tells more")]
+    #[error(
+        "{DEVICE} may not be opened by this user: add it to the group that owns it (`sudo usermod -aG kvm $USER`, then log in again); `sentctl doctor` tells more"
+    )]
     Forbidden,
     /// It cannot be opened for another reason.
     #[error("{DEVICE} cannot be opened: {0}")]

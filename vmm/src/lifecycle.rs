@@ -68,7 +68,8 @@ mod tests {
         ];
         for from in [Built, Running, Paused, Halted] {
             for step in [Step::Start, Step::Pause, Step::Resume, Step::Halt] {
-                let expected = legal.iter().find(|(state, by, _)| (*state, *by) == (from, step)).map(|(_, _, to)| *to);
+                let expected =
+                    legal.iter().find(|(state, by, _)| (*state, *by) == (from, step)).map(|(_, _, to)| *to);
                 assert_eq!(from.after(step).ok(), expected, "{from:?} {step:?}");
             }
         }

@@ -154,7 +154,8 @@ impl Machine {
     /// [`MachineError`] if the host cannot go on. Whatever the guest does is not an error but the
     /// report's [`Ended`].
     pub fn run(self) -> Result<Report, MachineError> {
-        let Self { vcpu, vm, memory, state, prepared, console, rng, events, stdin, timeout, mut stages } = self;
+        let Self { vcpu, vm, memory, state, prepared, console, rng, events, stdin, timeout, mut stages } =
+            self;
         let state = state.after(Step::Start).map_err(|error| MachineError::Io {
             what: "starting the machine",
             source: io::Error::other(error),
@@ -162,11 +163,22 @@ impl Machine {
         lock(&console).start();
         lock(&rng).start();
         let doorbell = |position: u64, queue: u32| vm.doorbell(device_base(position) + QUEUE_NOTIFY, queue);
-        let doorbells = event_loop::Doorbells { receive: doorbell(0, 0)?, transmit: doorbell(0, 1)?, rng: doorbell(1, 0)? };
+        let doorbells = event_loop::Doorbells {
+            receive: doorbell(0, 0)?,
+            transmit: doorbell(0, 1)?,
+            rng: doorbell(1, 0)?,
+        };
         let bus = new_bus(&vm, &console, &rng, &events)?;
-        let mut event_loop = EventLoop::new(Arc::clone(&console), rng, doorbells, Arc::clone(&events), stdin, timeout)?;
+        let mut event_loop =
+            EventLoop::new(Arc::clone(&console), rng, doorbells, Arc::clone(&events), stdin, timeout)?;
         stages.entered = Some(Instant::now());
-        let parts = Parts { vcpu, bus, events: Arc::clone(&events), memory: Arc::clone(&memory), panic_record: prepared.panic_record };
+        let parts = Parts {
+            vcpu,
+            bus,
+            events: Arc::clone(&events),
+            memory: Arc::clone(&memory),
+            panic_record: prepared.panic_record,
+        };
         let thread = VcpuThread::start(parts).map_err(MachineError::io("starting the vCPU's thread"))?;
         let decided = event_loop.run(&thread);
         let left = thread.stop().map_err(|error| match error {

@@ -20,7 +20,7 @@ pub type GuestMemory = Arc<GuestMemoryMmap>;
 /// # Errors
 /// [`MachineError::RamSize`] for an impossible size, [`MachineError::Memory`] if the host refuses.
 pub fn allocate(ram: u64) -> Result<GuestMemory, MachineError> {
-    if !(MIN_RAM..=MAX_RAM).contains(&ram) || ram % (1 << 20) != 0 {
+    if !(MIN_RAM..=MAX_RAM).contains(&ram) || !ram.is_multiple_of(1 << 20) {
         return Err(MachineError::RamSize(ram));
     }
     let failed = |source: io::Error| MachineError::Memory { bytes: ram, source };
@@ -49,10 +49,22 @@ pub fn populate(memory: &GuestMemory, base: u64, len: u64) {
     let lead = start.addr() % PAGE_SIZE as usize;
     // SAFETY: the range is a part of our own mapping, rounded down to its page; populating writable pages
     // changes no contents.
-    let populated = unsafe { madvise(start.wrapping_sub(lead).cast(), len + lead, Advice::LinuxPopulateWrite) };
+    let populated =
+        unsafe { madvise(start.wrapping_sub(lead).cast(), len + lead, Advice::LinuxPopulateWrite) };
     if let Err(error) = populated {
         tracing::debug!(%error, "guest memory is populated page by page");
     }
+}
+
+/// Lets the host have the pages of an embedded file back: the guest has its copy. They come back from the
+/// program's file if they are read again.
+pub fn forget_embedded(bytes: &'static [u8]) {
+    let lead = bytes.as_ptr().addr().next_multiple_of(PAGE_SIZE as usize) - bytes.as_ptr().addr();
+    let Some(whole) = bytes.get(lead..) else { return };
+    let len = whole.len() & !(PAGE_SIZE as usize - 1);
+    // SAFETY: whole pages of a constant, which lies in a private mapping of the program's file that nobody
+    // has written to: the next read finds the same bytes.
+    let _ = unsafe { madvise(whole.as_ptr().cast_mut().cast(), len, Advice::LinuxDontNeed) };
 }
 
 #[cfg(test)]

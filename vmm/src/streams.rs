@@ -81,7 +81,9 @@ impl Input {
     pub fn read(&mut self, buffer: &mut [u8]) -> Option<usize> {
         match self.file.read(buffer) {
             Ok(len) => Some(len),
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => None,
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                None
+            }
             Err(error) => {
                 tracing::warn!(%error, "reading standard input; the container sees its end");
                 Some(0)
@@ -215,7 +217,12 @@ impl HostStreams {
 }
 
 impl StreamSink for HostStreams {
-    fn write<B: BitmapSlice>(&mut self, _container: u32, stream: Stream, bytes: &[VolatileSlice<'_, B>]) -> Written {
+    fn write<B: BitmapSlice>(
+        &mut self,
+        _container: u32,
+        stream: Stream,
+        bytes: &[VolatileSlice<'_, B>],
+    ) -> Written {
         let Some(first) = bytes.first() else { return Written::Accepted(0) };
         match stream {
             Stream::Stdout => {

@@ -23,7 +23,8 @@ pub const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// Cranelift's names of the processor features images are compiled for: x86-64-v2.
 ///
 /// Stated, not detected: else the features of the machine that compiles leak into the image.
-pub const CPU_FLAGS: [&str; 6] = ["has_cmpxchg16b", "has_sse3", "has_ssse3", "has_sse41", "has_sse42", "has_popcnt"];
+pub const CPU_FLAGS: [&str; 6] =
+    ["has_cmpxchg16b", "has_sse3", "has_ssse3", "has_sse41", "has_sse42", "has_popcnt"];
 
 /// Applies the settings that compiler and runtime share.
 pub fn configure(config: &mut Config) {

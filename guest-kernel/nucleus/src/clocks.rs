@@ -63,7 +63,8 @@ fn read_clock() -> u64 {
         value(4)
     } else {
         // Twelve-hour clock: bit 7 is "afternoon".
-        let binary = if format & 4 != 0 { raw_hour & 0x7f } else { ((raw_hour & 0x70) >> 4) * 10 + (raw_hour & 15) };
+        let binary =
+            if format & 4 != 0 { raw_hour & 0x7f } else { ((raw_hour & 0x70) >> 4) * 10 + (raw_hour & 15) };
         binary % 12 + if raw_hour & 0x80 != 0 { 12 } else { 0 }
     };
     pack_time(value(9), value(8), value(7), hour, value(2), value(0))

@@ -1,7 +1,9 @@
 //! Segments, the task state, and the first instructions of 64-bit code.
 
 use core::arch::{asm, global_asm};
-use sentient_abi::gate::selector::{NUCLEUS_CODE, NUCLEUS_DATA, RUNTIME_CODE, RUNTIME_DATA, SLOTS, TASK_STATE};
+use sentient_abi::gate::selector::{
+    NUCLEUS_CODE, NUCLEUS_DATA, RUNTIME_CODE, RUNTIME_DATA, SLOTS, TASK_STATE,
+};
 
 /// Bytes of the nucleus' stack.
 const STACK_LEN: usize = 16 << 10;
@@ -52,8 +54,11 @@ struct Stacks {
     machine_check: [u8; FAULT_STACK_LEN],
 }
 
-static mut FAULT_STACKS: Stacks =
-    Stacks { nmi: [0; FAULT_STACK_LEN], double_fault: [0; FAULT_STACK_LEN], machine_check: [0; FAULT_STACK_LEN] };
+static mut FAULT_STACKS: Stacks = Stacks {
+    nmi: [0; FAULT_STACK_LEN],
+    double_fault: [0; FAULT_STACK_LEN],
+    machine_check: [0; FAULT_STACK_LEN],
+};
 
 unsafe extern "C" {
     static nucleus_stack_top: u8;

@@ -68,7 +68,9 @@ pub fn build(handover: &Handover, module_range: RamRange) {
     clear_pool(table);
     // Our own VMM by another protocol: the devices are there all the same.
     let devices = if end::under_sentinel() { MAX_DEVICES as u64 } else { 0 };
-    let Ok(root) = layout::build_page_tables(table, module.code_ranges(), devices, Identity) else { end::refuse(Reason::Memory, 1) };
+    let Ok(root) = layout::build_page_tables(table, module.code_ranges(), devices, Identity) else {
+        end::refuse(Reason::Memory, 1)
+    };
     // SAFETY: the tables map the nucleus' text, data and stack to themselves, so the next instruction and
     // every pointer stay valid. NXE must be on before an entry with that bit is used; WP makes
     // read-only pages read-only for ring 0 too. SSE is turned on for ring 3.

@@ -28,7 +28,11 @@ const fn descriptor(vector: u64) -> Descriptor {
     };
     // Present, 64-bit interrupt gate: interrupts go off (principle 5). Ring 3 may use the gate's alone.
     let kind = if vector == GATE_VECTOR as u64 { 0xee00 } else { 0x8e00 };
-    let low = (handler & 0xffff) | (NUCLEUS_CODE as u64) << 16 | stack << 32 | kind << 32 | (handler >> 16 & 0xffff) << 48;
+    let low = (handler & 0xffff)
+        | (NUCLEUS_CODE as u64) << 16
+        | stack << 32
+        | kind << 32
+        | (handler >> 16 & 0xffff) << 48;
     [low, handler >> 32]
 }
 

@@ -19,7 +19,10 @@ pub fn start(machine: &Machine) {
             TSC_HZ.store(info.tsc_hz, Ordering::Relaxed);
             TIMER_HZ.store(info.lapic_timer_hz, Ordering::Relaxed);
             let since = ticks_to_ns(time_stamp().saturating_sub(info.wall_clock_tsc));
-            WALL_OFFSET_NS.store(info.wall_clock_ns.saturating_add(since).saturating_sub(monotonic_ns()), Ordering::Relaxed);
+            WALL_OFFSET_NS.store(
+                info.wall_clock_ns.saturating_add(since).saturating_sub(monotonic_ns()),
+                Ordering::Relaxed,
+            );
         }
         _ => {
             let rates = gate::measure_clocks();

@@ -31,7 +31,12 @@ pub fn run_first(machine: &mut Machine) -> ContainerEnd {
     let found = match machine.module() {
         Ok(_) => machine.entry(EntryKind::Container, 0),
         // The nucleus has checked it; it cannot have changed.
-        Err(ModuleError::NotABootModule | ModuleError::Version(_) | ModuleError::Truncated | ModuleError::BadEntry) => None,
+        Err(
+            ModuleError::NotABootModule
+            | ModuleError::Version(_)
+            | ModuleError::Truncated
+            | ModuleError::BadEntry,
+        ) => None,
     };
     let Some(config) = found.and_then(|(_, bytes)| ContainerConfig::parse(bytes)) else {
         gate::serial(b"sentient: the boot module has no container to run\r\n");
@@ -80,7 +85,11 @@ impl<'a> Container<'a> {
         let mut linker = Linker::new(&engine);
         for import in module.imports() {
             if !preview1::define(&mut linker, import.module(), import.name())? {
-                wasmtime::bail!("it imports `{}` from `{}`, which there is not", import.name(), import.module());
+                wasmtime::bail!(
+                    "it imports `{}` from `{}`, which there is not",
+                    import.name(),
+                    import.module()
+                );
             }
         }
         let limit = usize::try_from(config.memory_limit).unwrap_or(usize::MAX);
@@ -156,7 +165,9 @@ fn tell_frames(index: u32, module: &Module) {
     let text = module.text().as_ptr() as u64;
     for (depth, address) in cpu_limit::frames().enumerate() {
         let offset = address.wrapping_sub(text) as usize;
-        let found = module.functions().find(|function| (function.offset..function.offset + function.len).contains(&offset));
+        let found = module
+            .functions()
+            .find(|function| (function.offset..function.offset + function.len).contains(&offset));
         if let Some(function) = found {
             let name = function.name.as_deref().unwrap_or("<unknown>");
             tell(index, format_args!("  {depth}: {name} (+{:#x})", offset - function.offset));

@@ -120,12 +120,14 @@ fn note_frames(rip: u64, mut frame_pointer: u64) {
     let mut address = rip;
     for slot in &FRAMES {
         slot.store(address, Relaxed);
-        let on_stack = (STACK_START.load(Relaxed)..STACK_END.load(Relaxed).saturating_sub(16)).contains(&(frame_pointer as usize));
+        let on_stack = (STACK_START.load(Relaxed)..STACK_END.load(Relaxed).saturating_sub(16))
+            .contains(&(frame_pointer as usize));
         if !on_stack || frame_pointer % 8 != 0 {
             return;
         }
         // SAFETY: checked to lie in the container's region, which is mapped.
-        let (caller, back) = unsafe { (*(frame_pointer as *const u64), *((frame_pointer + 8) as *const u64)) };
+        let (caller, back) =
+            unsafe { (*(frame_pointer as *const u64), *((frame_pointer + 8) as *const u64)) };
         // Stacks grow down: a caller's frame lies above.
         if !in_code(back) || caller <= frame_pointer {
             return;

@@ -11,7 +11,12 @@ use wasmtime::{Instance, Store, Val, ValType};
 
 /// Calls the function `args[0]` `args[1]` times with the rest, and prints a line for each call: its
 /// results, and the nanoseconds it took.
-pub async fn invoke(store: &mut Store<State>, instance: &Instance, container: u32, args: &[&[u8]]) -> wasmtime::Result<()> {
+pub async fn invoke(
+    store: &mut Store<State>,
+    instance: &Instance,
+    container: u32,
+    args: &[&[u8]],
+) -> wasmtime::Result<()> {
     let mut texts = args.iter().map(|arg| core::str::from_utf8(arg));
     let (Some(Ok(name)), Some(Ok(count))) = (texts.next(), texts.next()) else {
         wasmtime::bail!("the boot module names no function to call");
@@ -27,7 +32,11 @@ pub async fn invoke(store: &mut Store<State>, instance: &Instance, container: u3
     let mut parameters = Vec::new();
     for ty in ty.params() {
         let Some(Ok(text)) = texts.next() else {
-            wasmtime::bail!("`{name}` takes {} numbers, {} are given", ty_count(&function.ty(&*store)), parameters.len());
+            wasmtime::bail!(
+                "`{name}` takes {} numbers, {} are given",
+                ty_count(&function.ty(&*store)),
+                parameters.len()
+            );
         };
         parameters.push(parse(&ty, text)?);
     }

@@ -21,7 +21,12 @@ impl Machine {
     /// # Safety
     /// `module` and `len` must be a readable range that never changes, `regions` a region table that
     /// nobody else in ring 3 uses.
-    pub unsafe fn adopt(module: *const u8, len: u64, regions: *mut RegionTable, under_sentinel: bool) -> Self {
+    pub unsafe fn adopt(
+        module: *const u8,
+        len: u64,
+        regions: *mut RegionTable,
+        under_sentinel: bool,
+    ) -> Self {
         // SAFETY: the caller's contract.
         let bytes = unsafe { core::slice::from_raw_parts(module, len as usize) };
         let module = BootModule::parse(bytes);
@@ -57,7 +62,9 @@ impl Machine {
     pub fn assign(&mut self, owner: u32, len: u64) -> Option<Region> {
         // SAFETY: `adopt`'s contract, and `self` is borrowed mutably: no other reference.
         let table = unsafe { self.regions.as_mut() };
-        let index = table.iter().position(|region| region.kind == RegionKind::Unassigned as u32 && region.len >= len)?;
+        let index = table
+            .iter()
+            .position(|region| region.kind == RegionKind::Unassigned as u32 && region.len >= len)?;
         let free = *table.regions.get(index)?;
         let base = free.end()? - len;
         table.push(RegionKind::Container, base, len, free.access)?;

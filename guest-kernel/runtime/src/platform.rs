@@ -6,7 +6,8 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 use wasmtime::CustomCodeMemory;
 
 /// wasmtime's two words of thread-local storage; there is one thread.
-static SLOTS: [AtomicPtr<u8>; 2] = [AtomicPtr::new(core::ptr::null_mut()), AtomicPtr::new(core::ptr::null_mut())];
+static SLOTS: [AtomicPtr<u8>; 2] =
+    [AtomicPtr::new(core::ptr::null_mut()), AtomicPtr::new(core::ptr::null_mut())];
 
 /// Reads a word of thread-local storage.
 #[unsafe(no_mangle)]

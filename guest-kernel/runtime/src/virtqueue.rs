@@ -94,7 +94,8 @@ impl VirtQueue {
             return None;
         }
         fence(Ordering::Acquire);
-        let entry = (self.page + queues::DEVICE_AREA + 4 + 8 * u64::from(self.next_used % SIZE)) as *const u32;
+        let entry =
+            (self.page + queues::DEVICE_AREA + 4 + 8 * u64::from(self.next_used % SIZE)) as *const u32;
         // SAFETY: within the device area, 8 bytes an entry.
         let (id, len) = unsafe { (entry.read_volatile(), entry.add(1).read_volatile()) };
         self.next_used = self.next_used.wrapping_add(1);

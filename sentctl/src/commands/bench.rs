@@ -47,7 +47,10 @@ const FIGURES: [(&str, Bar, Measurement); 6] = [
 pub fn run(args: &BenchArgs, json: bool) -> Result<ExitCode, CommandError> {
     if let Some(unknown) = args.only.iter().find(|name| !FIGURES.iter().any(|(known, ..)| known == name)) {
         let names: Vec<&str> = FIGURES.iter().map(|(name, ..)| *name).collect();
-        return Err(CommandError::Usage(format!("there is no figure `{unknown}`: choose from {}", names.join(", "))));
+        return Err(CommandError::Usage(format!(
+            "there is no figure `{unknown}`: choose from {}",
+            names.join(", ")
+        )));
     }
     let wanted = |name: &str| args.only.is_empty() || args.only.iter().any(|only| only == name);
     let mut figures = Vec::new();
@@ -124,7 +127,9 @@ fn as_json(figures: &[Figure]) -> Value {
 
 fn print_table(figures: &[Figure]) {
     let machine = machine();
-    let text = |name: &str| machine.get(name).map(|value| value.to_string().trim_matches('"').to_owned()).unwrap_or_default();
+    let text = |name: &str| {
+        machine.get(name).map(|value| value.to_string().trim_matches('"').to_owned()).unwrap_or_default()
+    };
     println!(
         "{}, {} cores, Linux {}, {} KVM, load {}",
         text("processor"),

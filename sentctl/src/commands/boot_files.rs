@@ -28,8 +28,10 @@ pub fn write(args: &BootFilesArgs, json: bool) -> Result<ExitCode, CommandError>
         save(path, bytes).map_err(|source| CommandError::Write { path: path.clone(), source })?;
     }
     if json {
-        let list: Vec<_> =
-            files.iter().map(|(path, bytes)| serde_json::json!({ "path": path, "bytes": bytes.len() })).collect();
+        let list: Vec<_> = files
+            .iter()
+            .map(|(path, bytes)| serde_json::json!({ "path": path, "bytes": bytes.len() }))
+            .collect();
         println!("{}", serde_json::json!({ "files": list }));
     } else {
         for (path, bytes) in &files {

@@ -39,7 +39,14 @@ pub fn run(json: bool) -> Result<ExitCode, CommandError> {
                 println!("     {:<16} -> {way_out}", "");
             }
         }
-        println!("{}", if all_good { "this host can run SentientOS machines" } else { "this host cannot run SentientOS machines yet" });
+        println!(
+            "{}",
+            if all_good {
+                "this host can run SentientOS machines"
+            } else {
+                "this host cannot run SentientOS machines yet"
+            }
+        );
     }
     Ok(if all_good { ExitCode::SUCCESS } else { ExitCode::from(sentient_abi::exit::SENTCTL_ERROR) })
 }
@@ -62,12 +69,17 @@ fn checks() -> Vec<Check> {
             "software KVM: the processor shows neither VMX nor SVM; programs run at full speed, booting takes longer",
         ),
     });
-    let missing: Vec<&str> = facts.capabilities.iter().filter(|(_, there)| !there).map(|(name, _)| *name).collect();
+    let missing: Vec<&str> =
+        facts.capabilities.iter().filter(|(_, there)| !there).map(|(name, _)| *name).collect();
     if facts.kvm.is_ok() {
         checks.push(if missing.is_empty() {
             Check::good("kvm extensions", format!("all {} there", facts.capabilities.len()))
         } else {
-            Check::bad("kvm extensions", format!("missing: {}", missing.join(", ")), "update the host's kernel")
+            Check::bad(
+                "kvm extensions",
+                format!("missing: {}", missing.join(", ")),
+                "update the host's kernel",
+            )
         });
     }
     checks.push(if facts.x86_64_v2 {
@@ -91,9 +103,11 @@ fn memory() -> Check {
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
     let available: Option<u64> = line.and_then(|line| line.split_ascii_whitespace().next()?.parse().ok());
     match available {
-        Some(kib) if kib < NEEDED_KIB => {
-            Check::bad("memory", format!("{} MiB available", kib >> 10), "close something: a machine takes 128 MiB by default")
-        }
+        Some(kib) if kib < NEEDED_KIB => Check::bad(
+            "memory",
+            format!("{} MiB available", kib >> 10),
+            "close something: a machine takes 128 MiB by default",
+        ),
         Some(kib) => Check::good("memory", format!("{} MiB available", kib >> 10)),
         None => Check::good("memory", "unknown: /proc/meminfo does not say"),
     }
@@ -103,9 +117,11 @@ fn descriptors() -> Check {
     use rustix::process::{Resource, getrlimit};
     const NEEDED: u64 = 64;
     match getrlimit(Resource::Nofile).current {
-        Some(limit) if limit < NEEDED => {
-            Check::bad("open files", format!("at most {limit}"), format!("raise the limit: ulimit -n {}", NEEDED * 16))
-        }
+        Some(limit) if limit < NEEDED => Check::bad(
+            "open files",
+            format!("at most {limit}"),
+            format!("raise the limit: ulimit -n {}", NEEDED * 16),
+        ),
         Some(limit) => Check::good("open files", format!("at most {limit}")),
         None => Check::good("open files", "without limit"),
     }
@@ -114,6 +130,10 @@ fn descriptors() -> Check {
 fn cache() -> Check {
     match paths::image_cache() {
         Some(folder) => Check::good("image cache", folder.display().to_string()),
-        None => Check::bad("image cache", "no folder: programs are compiled on every run", "set HOME or XDG_CACHE_HOME to an absolute path"),
+        None => Check::bad(
+            "image cache",
+            "no folder: programs are compiled on every run",
+            "set HOME or XDG_CACHE_HOME to an absolute path",
+        ),
     }
 }

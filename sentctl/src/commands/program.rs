@@ -4,8 +4,8 @@ use crate::cli::ProgramArgs;
 use crate::errors::CommandError;
 use crate::paths;
 use sentient_abi::boot_module::{ContainerSpec, container_flags};
-use sentient_images::cache::Origin;
 use sentient_images::ImageCache;
+use sentient_images::cache::Origin;
 use sentient_vmm::ContainerRun;
 use std::os::unix::ffi::OsStrExt;
 
@@ -14,7 +14,8 @@ use std::os::unix::ffi::OsStrExt;
 /// # Errors
 /// [`CommandError`] if there is no such file, or it cannot run.
 pub fn prepare(args: &ProgramArgs) -> Result<(ContainerRun, Origin), CommandError> {
-    let wasm = std::fs::read(&args.program).map_err(|source| CommandError::Read { path: args.program.clone(), source })?;
+    let wasm = std::fs::read(&args.program)
+        .map_err(|source| CommandError::Read { path: args.program.clone(), source })?;
     let cache = ImageCache::new(if args.no_cache { None } else { paths::image_cache() });
     let failed = |source| CommandError::Program { program: args.program.clone(), source };
     let (image, origin) = cache.image(&wasm).map_err(failed)?;
@@ -48,7 +49,8 @@ fn environment(wanted: &[String]) -> Result<Vec<Vec<u8>>, CommandError> {
             Some(("", _)) => return Err(bad(entry, "a variable has a name: write NAME=VALUE")),
             Some(_) => variables.push(entry.as_bytes().to_vec()),
             None => {
-                let value = std::env::var_os(entry).ok_or_else(|| bad(entry, "it is not set here: write NAME=VALUE"))?;
+                let value = std::env::var_os(entry)
+                    .ok_or_else(|| bad(entry, "it is not set here: write NAME=VALUE"))?;
                 let mut variable = entry.as_bytes().to_vec();
                 variable.push(b'=');
                 variable.extend_from_slice(value.as_bytes());

@@ -26,13 +26,16 @@ pub fn run(args: &RunArgs, json: bool, started: Instant) -> Result<ExitCode, Com
     let kernel = match &args.kernel {
         None => KernelImage::embedded()?,
         Some(path) => {
-            let bytes = std::fs::read(path).map_err(|source| CommandError::Read { path: path.clone(), source })?;
+            let bytes =
+                std::fs::read(path).map_err(|source| CommandError::Read { path: path.clone(), source })?;
             KernelImage::from_bytes(bytes)?
         }
     };
     let streams = Streams::of_process().map_err(CommandError::io("duplicating the standard streams"))?;
     container.spec.flags |= terminal_flags(&streams);
-    let ram = args.machine_memory.unwrap_or_else(|| default_ram(args.program.memory, container.image.bytes.len() as u64));
+    let ram = args
+        .machine_memory
+        .unwrap_or_else(|| default_ram(args.program.memory, container.image.bytes.len() as u64));
     let config = MachineConfig {
         ram,
         kernel,

@@ -2,8 +2,8 @@
 
 use crate::errors::CommandError;
 use sentient_abi::ABI_VERSION;
-use sentient_images::kernel::EMBEDDED_DIGEST;
 use sentient_images::KernelImage;
+use sentient_images::kernel::EMBEDDED_DIGEST;
 use std::process::ExitCode;
 
 /// The version of wasmtime in compiler and guest.
@@ -24,7 +24,11 @@ pub fn run(json: bool) -> Result<ExitCode, CommandError> {
     } else {
         println!("sentctl   {version}");
         println!("ABI       {ABI_VERSION}");
-        println!("kernel    {} ({} KiB)", EMBEDDED_DIGEST.get(..16).unwrap_or(EMBEDDED_DIGEST), kernel.elf().len() / 1024);
+        println!(
+            "kernel    {} ({} KiB)",
+            EMBEDDED_DIGEST.get(..16).unwrap_or(EMBEDDED_DIGEST),
+            kernel.elf().len() / 1024
+        );
         println!("wasmtime  {WASMTIME}");
     }
     Ok(ExitCode::SUCCESS)

@@ -13,7 +13,8 @@ const X2APIC: u32 = 1 << 21;
 /// # Errors
 /// [`KvmError::Call`].
 pub fn set(kvm: &Kvm, vcpu: &VcpuFd) -> Result<(), KvmError> {
-    let mut table = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).map_err(KvmError::call("KVM_GET_SUPPORTED_CPUID"))?;
+    let mut table =
+        kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).map_err(KvmError::call("KVM_GET_SUPPORTED_CPUID"))?;
     for entry in table.as_mut_slice().iter_mut().filter(|entry| entry.function == 1) {
         entry.ecx |= X2APIC;
     }

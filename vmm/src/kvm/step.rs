@@ -13,7 +13,11 @@ const MOST_STEPS: u64 = 20_000_000;
 ///
 /// # Errors
 /// [`KvmError::Call`] if KVM has no single-stepping, or the guest ends before `done`.
-pub fn count_ring0(vcpu: &mut VcpuFd, ports: &mut impl Ports, done: impl Fn() -> bool) -> Result<u64, KvmError> {
+pub fn count_ring0(
+    vcpu: &mut VcpuFd,
+    ports: &mut impl Ports,
+    done: impl Fn() -> bool,
+) -> Result<u64, KvmError> {
     let control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP;
     let debug = kvm_guest_debug { control, ..Default::default() };
     vcpu.set_guest_debug(&debug).map_err(KvmError::call("KVM_SET_GUEST_DEBUG"))?;

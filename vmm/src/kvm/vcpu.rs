@@ -66,7 +66,9 @@ pub fn run(vcpu: &mut VcpuFd, ports: &mut impl Ports) -> Result<Left, KvmError> 
             }
             Ok(VcpuExit::Intr) => return Ok(Left::Kicked),
             Ok(VcpuExit::Shutdown) => return Ok(Left::Shutdown),
-            Ok(VcpuExit::SystemEvent(KVM_SYSTEM_EVENT_RESET | KVM_SYSTEM_EVENT_SHUTDOWN, _)) => return Ok(Left::Shutdown),
+            Ok(VcpuExit::SystemEvent(KVM_SYSTEM_EVENT_RESET | KVM_SYSTEM_EVENT_SHUTDOWN, _)) => {
+                return Ok(Left::Shutdown);
+            }
             Ok(VcpuExit::InternalError) => return Ok(Left::InternalError(internal_suberror(vcpu))),
             Ok(VcpuExit::FailEntry(reason, _)) => return Ok(Left::EntryFailed(reason)),
             Ok(other) => return Ok(Left::Unknown(format!("{other:?}"))),
@@ -109,7 +111,10 @@ pub fn prepare_kicks() -> io::Result<()> {
     extern "C" fn nothing(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
     static ONCE: Once = Once::new();
     let mut result = Ok(());
-    ONCE.call_once(|| result = register_signal_handler(kick_signal(), nothing).map_err(|error| io::Error::from_raw_os_error(error.errno())));
+    ONCE.call_once(|| {
+        result = register_signal_handler(kick_signal(), nothing)
+            .map_err(|error| io::Error::from_raw_os_error(error.errno()))
+    });
     result
 }
 

@@ -50,7 +50,8 @@ impl Vm {
     /// # Errors
     /// [`KvmError::Call`].
     pub fn interrupt(&self, gsi: u32) -> Result<IrqFd, KvmError> {
-        let event = EventFd::new(EFD_NONBLOCK).map_err(|source| KvmError::Call { call: "eventfd", source })?;
+        let event =
+            EventFd::new(EFD_NONBLOCK).map_err(|source| KvmError::Call { call: "eventfd", source })?;
         self.fd.register_irqfd(&event, gsi).map_err(KvmError::call("KVM_IRQFD"))?;
         Ok(IrqFd(event))
     }
@@ -60,7 +61,8 @@ impl Vm {
     /// # Errors
     /// [`KvmError::Call`].
     pub fn doorbell(&self, address: u64, value: u32) -> Result<EventFd, KvmError> {
-        let event = EventFd::new(EFD_NONBLOCK).map_err(|source| KvmError::Call { call: "eventfd", source })?;
+        let event =
+            EventFd::new(EFD_NONBLOCK).map_err(|source| KvmError::Call { call: "eventfd", source })?;
         let at = IoEventAddress::Mmio(address);
         self.fd.register_ioevent(&event, &at, value).map_err(KvmError::call("KVM_IOEVENTFD"))?;
         Ok(event)

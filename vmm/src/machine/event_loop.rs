@@ -5,7 +5,9 @@ use super::vcpu_thread::VcpuThread;
 use crate::ended::Ended;
 use crate::error::MachineError;
 use crate::streams::Input;
-use event_manager::{EventManager, EventOps, EventSet, Events as Readiness, MutEventSubscriber, SubscriberOps};
+use event_manager::{
+    EventManager, EventOps, EventSet, Events as Readiness, MutEventSubscriber, SubscriberOps,
+};
 use sentient_devices::virtio::console::{RECEIVE_QUEUE, TRANSMIT_QUEUE};
 use sentient_devices::virtio::device::{DeviceError, Progress};
 use sentient_devices::virtio::rng::REQUEST_QUEUE;
@@ -272,7 +274,8 @@ impl MutEventSubscriber for Work {
             (&self.doorbells.rng, RNG),
             (&self.events.descriptor, NEWS),
         ];
-        let watches = sources.map(|(source, data)| Readiness::with_data_raw(source.as_raw_fd(), data, EventSet::IN));
+        let watches =
+            sources.map(|(source, data)| Readiness::with_data_raw(source.as_raw_fd(), data, EventSet::IN));
         for watch in watches {
             let done = ops.add(watch);
             self.note(done);

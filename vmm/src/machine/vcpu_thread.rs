@@ -96,7 +96,9 @@ impl Parts {
                 Left::Device => self.ended(),
                 Left::Shutdown => Ended::TripleFault { rip },
                 Left::InternalError(suberror) => Ended::KvmInternal { suberror, rip },
-                Left::EntryFailed(reason) => Ended::UnexpectedExit(format!("entry failed with reason {reason:#x}")),
+                Left::EntryFailed(reason) => {
+                    Ended::UnexpectedExit(format!("entry failed with reason {reason:#x}"))
+                }
                 Left::Unknown(what) => Ended::UnexpectedExit(what),
             }));
         }

@@ -100,7 +100,8 @@ impl Input {
         while done < buffer.len() && self.payload > 0 {
             let Some(filled) = self.filled.front_mut() else { break };
             let Some(rest) = buffer.get_mut(done..) else { break };
-            let len = (filled.end - filled.at).min(self.payload).min(u32::try_from(rest.len()).unwrap_or(u32::MAX));
+            let len =
+                (filled.end - filled.at).min(self.payload).min(u32::try_from(rest.len()).unwrap_or(u32::MAX));
             let from = self.base + u64::from(filled.id) * u64::from(BUFFER_LEN) + u64::from(filled.at);
             // SAFETY: a filled buffer is ours until it is offered again; `len` is within it and `rest`.
             unsafe { core::ptr::copy_nonoverlapping(from as *const u8, rest.as_mut_ptr(), len as usize) }

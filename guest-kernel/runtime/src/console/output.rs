@@ -115,7 +115,11 @@ impl Output {
         // frames than ids, and they come back in order.
         unsafe {
             core::ptr::copy_nonoverlapping(header.as_ptr(), at as *mut u8, HEADER_LEN);
-            core::ptr::copy_nonoverlapping(payload.as_ptr(), (at + HEADER_LEN as u64) as *mut u8, payload.len());
+            core::ptr::copy_nonoverlapping(
+                payload.as_ptr(),
+                (at + HEADER_LEN as u64) as *mut u8,
+                payload.len(),
+            );
             self.queue.offer(self.next_id, at, total as u32, false);
         }
         self.next_id = (self.next_id + 1) % SIZE;

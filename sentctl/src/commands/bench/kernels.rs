@@ -43,7 +43,9 @@ pub fn ratio(repeats: u32) -> Result<(Series, Map<String, Value>), CommandError>
             let (checked, times) = in_guest(&path, name, *argument, calls)?;
             let (expected, own) = native.call(name, *argument, calls)?;
             if checked != expected {
-                return Err(CommandError::Bench(format!("{name}({argument}) is {checked} in the guest, {expected} natively")));
+                return Err(CommandError::Bench(format!(
+                    "{name}({argument}) is {checked} in the guest, {expected} natively"
+                )));
             }
             ratios.push(Series::new(own.clone()).median() / Series::new(times.clone()).median());
             guest.extend(times);
@@ -60,12 +62,23 @@ pub fn ratio(repeats: u32) -> Result<(Series, Map<String, Value>), CommandError>
     Ok((Series::new(round_means), details))
 }
 
-fn in_guest(path: &std::path::Path, name: &str, argument: i32, calls: u32) -> Result<(i64, Vec<f64>), CommandError> {
+fn in_guest(
+    path: &std::path::Path,
+    name: &str,
+    argument: i32,
+    calls: u32,
+) -> Result<(i64, Vec<f64>), CommandError> {
     let mut command = run_command(path)?;
     command.args(["--invoke", name, "--repeat", &calls.to_string(), "--", &argument.to_string()]);
-    let output = command.stderr(Stdio::piped()).output().map_err(CommandError::io("starting this program"))?;
+    let output =
+        command.stderr(Stdio::piped()).output().map_err(CommandError::io("starting this program"))?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let bad = || CommandError::Bench(format!("{name} failed in the guest: {}", String::from_utf8_lossy(&output.stderr)));
+    let bad = || {
+        CommandError::Bench(format!(
+            "{name} failed in the guest: {}",
+            String::from_utf8_lossy(&output.stderr)
+        ))
+    };
     let mut result = None;
     let mut times = Vec::new();
     for line in text.lines() {
@@ -96,7 +109,8 @@ impl Native {
     }
 
     fn call(&mut self, name: &str, argument: i32, calls: u32) -> Result<(i64, Vec<f64>), CommandError> {
-        let failed = |error: wasmtime::Error| CommandError::Bench(format!("{name} failed natively: {error:#}"));
+        let failed =
+            |error: wasmtime::Error| CommandError::Bench(format!("{name} failed natively: {error:#}"));
         let function: TypedFunc<i32, i64> =
             self.instance.get_typed_func(&mut self.store, name).map_err(failed)?;
         let mut result = 0;

@@ -30,7 +30,8 @@ pub struct Programs {
 impl Programs {
     pub fn new() -> Result<Self, CommandError> {
         let folder = std::env::temp_dir().join(format!("sentctl-bench-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).map_err(|source| CommandError::Write { path: folder.clone(), source })?;
+        std::fs::create_dir_all(&folder)
+            .map_err(|source| CommandError::Write { path: folder.clone(), source })?;
         Ok(Self { folder })
     }
 
@@ -59,7 +60,8 @@ pub fn run_command(wasm: &Path) -> Result<Command, CommandError> {
 pub fn report_of(stderr: &[u8]) -> Result<Value, CommandError> {
     let text = String::from_utf8_lossy(stderr);
     let line = text.lines().last().unwrap_or("");
-    let report: Value = serde_json::from_str(line).map_err(|_| CommandError::Bench(format!("a run failed: {text}")))?;
+    let report: Value =
+        serde_json::from_str(line).map_err(|_| CommandError::Bench(format!("a run failed: {text}")))?;
     match report.get("ended").and_then(Value::as_str) {
         Some("exited") => Ok(report),
         _ => Err(CommandError::Bench(format!("a run did not end well: {line}"))),
@@ -93,7 +95,8 @@ fn hello_reports(repeats: u32) -> Result<Vec<Value>, CommandError> {
 /// Milliseconds from the start of the process to the container's first byte of output.
 pub fn cold_first_byte(repeats: u32) -> Result<(Series, Map<String, Value>), CommandError> {
     let reports = hello_reports(repeats)?;
-    let series = |name: &str| Series::new(reports.iter().map(|report| number(report, &["stages_ms", name])).collect());
+    let series =
+        |name: &str| Series::new(reports.iter().map(|report| number(report, &["stages_ms", name])).collect());
     let mut details = Map::new();
     for stage in ["machine_started", "vm_created", "guest_entry", "ready", "first_byte", "ended"] {
         details.insert(format!("{stage}_ms"), json!(series(stage).median()));
@@ -123,7 +126,8 @@ pub fn stdout_throughput(repeats: u32) -> Result<(Series, Map<String, Value>), C
         let mut command = run_command(&spout)?;
         command.args(["--", &SPOUT_MIB.to_string()]).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().map_err(CommandError::io("starting this program"))?;
-        let mut stdout = child.stdout.take().ok_or_else(|| CommandError::Bench("a run has no output".into()))?;
+        let mut stdout =
+            child.stdout.take().ok_or_else(|| CommandError::Bench("a run has no output".into()))?;
         let mut buffer = vec![0; 1 << 16];
         let mut total = 0u64;
         let mut start = None;
@@ -158,7 +162,11 @@ pub fn boot_instructions(_: u32) -> Result<(Series, Map<String, Value>), Command
         let null = || File::options().read(true).write(true).open("/dev/null");
         let open = CommandError::io("opening /dev/null");
         let streams = (|| {
-            Ok(Streams { stdin: Input::new(null()?)?, stdout: Output::new(null()?)?, stderr: Output::new(null()?)? })
+            Ok(Streams {
+                stdin: Input::new(null()?)?,
+                stdout: Output::new(null()?)?,
+                stderr: Output::new(null()?)?,
+            })
         })()
         .map_err(open)?;
         Ok(Machine::new(&config(image.clone(), protocol)?, streams)?.count_boot_instructions()?)
