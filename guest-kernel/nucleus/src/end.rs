@@ -134,7 +134,7 @@ fn record_message(record: &mut PanicRecord, message: &[u8]) {
 fn finish(reason: Reason, fill: impl FnOnce(&mut PanicRecord)) -> ! {
     // SAFETY: one processor with interrupts off, and this function does not return: nobody else holds a
     // reference. A fault in here finds its own stack and writes the record anew.
-    let record = unsafe { &mut *(&raw mut PANIC_RECORD) };
+    let record = unsafe { &mut *core::ptr::addr_of_mut!(PANIC_RECORD) };
     fill(record);
     record.reason = reason as u32;
     if under_sentinel() {

@@ -122,7 +122,7 @@ fn note_frames(rip: u64, mut frame_pointer: u64) {
         slot.store(address, Relaxed);
         let on_stack = (STACK_START.load(Relaxed)..STACK_END.load(Relaxed).saturating_sub(16))
             .contains(&(frame_pointer as usize));
-        if !on_stack || frame_pointer % 8 != 0 {
+        if !on_stack || !frame_pointer.is_multiple_of(8) {
             return;
         }
         // SAFETY: checked to lie in the container's region, which is mapped.
