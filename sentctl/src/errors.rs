@@ -17,6 +17,14 @@ pub enum CommandError {
         /// Why.
         source: io::Error,
     },
+    /// The kernel the user named cannot be read. Not a [`Read`](Self::Read): 127 is for the program.
+    #[error("cannot read the kernel {}: {source}", path.display())]
+    ReadKernel {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A file cannot be written.
     #[error("cannot write {}: {source}", path.display())]
     Write {
@@ -75,7 +83,7 @@ impl CommandError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => "not-found",
-            Self::Read { .. } => "read",
+            Self::Read { .. } | Self::ReadKernel { .. } => "read",
             Self::Write { .. } => "write",
             Self::Exists(_) => "exists",
             Self::Program { source, .. } => match source {

@@ -100,6 +100,12 @@ pub fn prepare(config: &MachineConfig, memory: &GuestMemory, tsc_khz: u32) -> Re
 
     let mut table = RegionTable::new();
     layout::plan(header, &ram_ranges(config.ram), module_base, module_len, &mut table).map_err(too_small)?;
+    // The guest would find out, too; here there is a message that names the way out.
+    let largest =
+        table.iter().filter(|region| region.kind == RegionKind::Unassigned as u32).map(|region| region.len);
+    if largest.max().unwrap_or(0) < config.container.spec.memory_limit {
+        return Err(too_small(LayoutError::TooLittleRam));
+    }
     let code = builder.code_ranges();
     let (module_header, pieces) = builder.finish();
     memory::populate(memory, module_base, module_len);

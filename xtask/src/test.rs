@@ -9,8 +9,9 @@ use crate::step::{self, Failure, Steps};
 pub const STEPS: [&str; 7] =
     ["format", "licences", "containers", "lints", "guest-lints", "examples", "tests"];
 
-/// The workspaces of the guest's two programs.
-const GUEST: [&str; 2] = ["guest-kernel/nucleus/Cargo.toml", "guest-kernel/runtime/Cargo.toml"];
+/// The workspaces of the guest's two programs, with what to call them.
+const GUEST: [(&str, &str); 2] =
+    [("nucleus", "guest-kernel/nucleus/Cargo.toml"), ("runtime", "guest-kernel/runtime/Cargo.toml")];
 
 /// What nextest's last line holds.
 const SUMMARY: &str = "Summary [";
@@ -25,8 +26,11 @@ pub fn run(args: &TestArgs) -> Result<(), Failure> {
     let mut steps = Steps::default();
     if wanted("format") {
         steps.run("format", &mut step::cargo(&["fmt", "--all", "--check"]));
-        for manifest in GUEST {
-            steps.run("format", &mut step::cargo(&["fmt", "--manifest-path", manifest, "--check"]));
+        for (name, manifest) in GUEST {
+            steps.run(
+                &format!("format of the {name}"),
+                &mut step::cargo(&["fmt", "--manifest-path", manifest, "--check"]),
+            );
         }
     }
     if wanted("licences") {
@@ -63,24 +67,24 @@ fn licences(steps: &mut Steps) {
         Ok(deny) => deny,
         Err(failure) => return steps.note("licences", &failure),
     };
-    for manifest in ["Cargo.toml"].iter().chain(&GUEST) {
+    for (name, manifest) in [("host's part", "Cargo.toml")].into_iter().chain(GUEST) {
         let mut check = step::command(&deny.to_string_lossy(), &["--manifest-path", manifest, "--locked"]);
         check.args(["--log-level", "error", "--config"]).arg(root::join("deny.toml"));
         // Not `advisories`: their database comes over the network.
-        steps.run("licences", check.args(["check", "licenses", "bans", "sources"]));
+        steps.run(&format!("licences of the {name}"), check.args(["check", "licenses", "bans", "sources"]));
     }
 }
 
 /// The guest's lints: cargo runs none when the build script of images/ builds it.
 fn guest_lints(steps: &mut Steps) {
-    for manifest in GUEST {
+    for (name, manifest) in GUEST {
         let mut clippy = step::cargo(&["clippy", "--release", "--locked", "--manifest-path", manifest]);
         // An explicit target keeps the flags off build scripts. The flags are those without which the
         // guest does not pass the compiler's checks; images/build/guest.rs has all of them.
         clippy
             .args(["--target", "x86_64-unknown-linux-gnu", "--target-dir"])
             .arg(root::target().join("guest-lints"));
-        steps.run("guest-lints", clippy.args(["--", "-D", "warnings"]));
+        steps.run(&format!("lints of the {name}"), clippy.args(["--", "-D", "warnings"]));
     }
 }
 

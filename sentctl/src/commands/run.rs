@@ -26,8 +26,8 @@ pub fn run(args: &RunArgs, json: bool, started: Instant) -> Result<ExitCode, Com
     let kernel = match &args.kernel {
         None => KernelImage::embedded()?,
         Some(path) => {
-            let bytes =
-                std::fs::read(path).map_err(|source| CommandError::Read { path: path.clone(), source })?;
+            let bytes = std::fs::read(path)
+                .map_err(|source| CommandError::ReadKernel { path: path.clone(), source })?;
             KernelImage::from_bytes(bytes)?
         }
     };
