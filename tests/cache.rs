@@ -119,6 +119,9 @@ fn another_programs_image_under_this_programs_name_is_not_run() {
     finish(sentctl_in(other.path()).arg("run").arg(container("counter")).args(["--", "--count", "1"]))
         .assert(0, "1\n");
     fs::copy(the_entry(other.path()), the_entry(home.path())).unwrap();
+    let mut command = sentctl_in(home.path());
+    finish(command.args(["run", "--timeout", "5s"]).arg(container("hello"))).assert(0, HELLO);
+    fs::copy(the_entry(other.path()), the_entry(home.path())).unwrap();
     assert_rebuilt(home.path(), "the image of another module");
 }
 

@@ -6,6 +6,7 @@ use crate::error::MachineError;
 use crate::kvm::{cpuid, registers::Entry};
 use crate::memory::{self, GuestMemory};
 use linux_loader::loader::{Elf, KernelLoader};
+use sentient_abi::PAGE_SIZE;
 use sentient_abi::boot_module::{EntryKind, ModuleBuilder, TABLES_PREPARED};
 use sentient_abi::layout::{self, LayoutError, queues, ram_ranges};
 use sentient_abi::machine_info::{Device, DeviceKind, MAX_DEVICES, MachineInfo};
@@ -68,13 +69,12 @@ impl Prepared {
     }
 }
 
-/// Writes all of it. `tsc_khz` is the rate of the guest's time-stamp counter.
+/// Writes all of it but the kernel. `tsc_khz` is the rate of the guest's time-stamp counter.
 ///
 /// # Errors
 /// [`MachineError`] if it does not fit or the kernel cannot be loaded.
 pub fn prepare(config: &MachineConfig, memory: &GuestMemory, tsc_khz: u32) -> Result<Prepared, MachineError> {
     let header = config.kernel.header();
-    load_kernel(config, memory)?;
 
     let info = machine_info(config, tsc_khz)?.encode();
     let mut spec = config.container.spec.clone();
@@ -130,7 +130,11 @@ pub fn prepare(config: &MachineConfig, memory: &GuestMemory, tsc_khz: u32) -> Re
     Ok(Prepared { entry, panic_record: header.panic_record, device_buffers })
 }
 
-fn load_kernel(config: &MachineConfig, memory: &GuestMemory) -> Result<(), MachineError> {
+/// Loads the kernel: the one part that needs nothing of KVM, so that it can go on beside the rest.
+///
+/// # Errors
+/// [`MachineError::Kernel`] if it is no ELF file that fits.
+pub fn load_kernel(config: &MachineConfig, memory: &GuestMemory) -> Result<(), MachineError> {
     for segment in config.kernel.header().segments() {
         memory::populate(memory, segment.base, segment.len);
     }
@@ -164,6 +168,9 @@ fn machine_info(config: &MachineConfig, tsc_khz: u32) -> Result<MachineInfo, Mac
         devices,
     })
 }
+
+/// Entries of a page table.
+const ENTRIES: usize = PAGE_SIZE as usize / size_of::<u64>();
 
 /// Page tables in a copy of the pool, written to guest memory in one piece.
 struct Pool {
@@ -201,8 +208,15 @@ fn build_page_tables(
     let len = usize::try_from(region.len / 8).map_err(|_| LayoutError::TooLittleRam)?;
     let mut pool = Pool { base: region.base, entries: vec![0; len], used: 0 };
     let root = layout::build_page_tables(table, code, DEVICES.len() as u64, &mut pool)?;
-    let bytes: Vec<u8> = pool.entries.iter().take(pool.used).flat_map(|entry| entry.to_le_bytes()).collect();
-    memory.write_slice(&bytes, GuestAddress(region.base)).map_err(|_| LayoutError::TooLittleRam)?;
+    // Only the tables in use: the rest of the pool is zero, as guest memory is.
+    for (number, table) in pool.entries.chunks(ENTRIES).take(pool.used.div_ceil(ENTRIES)).enumerate() {
+        let mut bytes = [0; PAGE_SIZE as usize];
+        for (to, entry) in bytes.chunks_exact_mut(size_of::<u64>()).zip(table) {
+            to.copy_from_slice(&entry.to_le_bytes());
+        }
+        let at = region.base + number as u64 * PAGE_SIZE;
+        memory.write_slice(&bytes, GuestAddress(at)).map_err(|_| LayoutError::TooLittleRam)?;
+    }
     Ok(root)
 }
 

@@ -105,10 +105,13 @@ impl Machine {
         let started = Instant::now();
         let kvm = kvm::open()?;
         let memory = memory::allocate(config.ram)?;
-        let vm = Vm::new(&kvm, Arc::clone(&memory))?;
-        let vcpu = vm.create_vcpu()?;
-        cpuid::set(&kvm, &vcpu)?;
-        let tsc_khz = vcpu.get_tsc_khz().map_err(kvm::KvmError::call("KVM_GET_TSC_KHZ"))?;
+        let (vm, vcpu, tsc_khz) = std::thread::scope(|scope| {
+            // Loading the kernel takes about as long as KVM takes to make its objects.
+            let loading = scope.spawn(|| handover::load_kernel(config, &memory));
+            let made = make_vcpu(&kvm, &memory);
+            loading.join().map_err(|_| MachineError::Thread("loading the kernel"))??;
+            made
+        })?;
         let prepared = handover::prepare(config, &memory, tsc_khz)?;
         registers::set(&vcpu, prepared.entry)?;
 
@@ -211,6 +214,15 @@ impl Machine {
         let events = Arc::clone(&self.events);
         Ok(kvm::step::count_ring0(&mut self.vcpu, &mut bus, || events.ready_at().is_some())?)
     }
+}
+
+/// The virtual machine, its vCPU, and the rate of the vCPU's time-stamp counter in kHz.
+fn make_vcpu(kvm: &kvm_ioctls::Kvm, memory: &GuestMemory) -> Result<(Vm, VcpuFd, u32), MachineError> {
+    let vm = Vm::new(kvm, Arc::clone(memory))?;
+    let vcpu = vm.create_vcpu()?;
+    cpuid::set(kvm, &vcpu)?;
+    let tsc_khz = vcpu.get_tsc_khz().map_err(kvm::KvmError::call("KVM_GET_TSC_KHZ"))?;
+    Ok((vm, vcpu, tsc_khz))
 }
 
 fn new_bus(

@@ -10,10 +10,11 @@ use sentient_images::KernelImage;
 use sentient_images::cache::Origin;
 use sentient_vmm::machine::{Report, StopHandle};
 use sentient_vmm::streams::Streams;
-use sentient_vmm::{Ended, Machine, MachineConfig};
+use sentient_vmm::{Ended, Machine, MachineConfig, MachineError};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -22,15 +23,13 @@ const KERNEL_SHARE: u64 = 64 << 20;
 
 /// Runs the program and exits as it does.
 pub fn run(args: &RunArgs, json: bool, started: Instant) -> Result<ExitCode, CommandError> {
-    let (mut container, origin) = program::prepare(&args.program)?;
-    let kernel = match &args.kernel {
-        None => KernelImage::embedded()?,
-        Some(path) => {
-            let bytes = std::fs::read(path)
-                .map_err(|source| CommandError::ReadKernel { path: path.clone(), source })?;
-            KernelImage::from_bytes(bytes)?
-        }
+    // The kernel's digest and the program's are computed side by side.
+    let checking = {
+        let path = args.kernel.clone();
+        std::thread::spawn(move || load_kernel(path))
     };
+    let (mut container, origin) = program::prepare(&args.program)?;
+    let kernel = checking.join().map_err(|_| MachineError::Thread("checking the kernel"))??;
     let streams = Streams::of_process().map_err(CommandError::io("duplicating the standard streams"))?;
     container.spec.flags |= terminal_flags(&streams);
     let ram = args
@@ -49,6 +48,13 @@ pub fn run(args: &RunArgs, json: bool, started: Instant) -> Result<ExitCode, Com
     let report = machine.run()?;
     tell(&report, json, started, origin);
     Ok(ExitCode::from(report.ended.process_code()))
+}
+
+/// The built-in kernel, or the one the user names.
+fn load_kernel(path: Option<PathBuf>) -> Result<KernelImage, CommandError> {
+    let Some(path) = path else { return Ok(KernelImage::embedded()?) };
+    let bytes = std::fs::read(&path).map_err(|source| CommandError::Read { path, source })?;
+    Ok(KernelImage::from_bytes(bytes)?)
 }
 
 fn default_ram(memory: u64, image: u64) -> u64 {
