@@ -53,7 +53,7 @@ pub fn run(args: &RunArgs, json: bool, started: Instant) -> Result<ExitCode, Com
 /// The built-in kernel, or the one the user names.
 fn load_kernel(path: Option<PathBuf>) -> Result<KernelImage, CommandError> {
     let Some(path) = path else { return Ok(KernelImage::embedded()?) };
-    let bytes = std::fs::read(&path).map_err(|source| CommandError::Read { path, source })?;
+    let bytes = std::fs::read(&path).map_err(|source| CommandError::ReadKernel { path, source })?;
     Ok(KernelImage::from_bytes(bytes)?)
 }
 

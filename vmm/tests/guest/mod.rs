@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its part of this")]
 
+use rustix::fs::{MemfdFlags, memfd_create};
 use sentient_abi::boot_module::ContainerSpec;
 use sentient_abi::kernel_header::{KernelHeader, MAGIC, MAX_SEGMENTS, Segment};
 use sentient_abi::region::{RegionKind, access};
@@ -11,6 +12,7 @@ use sentient_vmm::streams::{Input, Output, Streams};
 use sentient_vmm::{BootProtocol, ContainerRun, Ended, Machine, MachineConfig, MachineError};
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::io::{Read, Seek};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -150,12 +152,25 @@ pub fn belongings() -> (usize, usize) {
 
 /// Runs a guest to its end, and checks that nothing of the machine is left.
 pub fn run(config: &MachineConfig) -> Ended {
-    run_with(config, null_streams)
+    let _alone = alone();
+    run_alone(config, null_streams)
 }
 
-/// [`run`] with other streams, which are part of the machine once it is built.
-pub fn run_with(config: &MachineConfig, streams: impl FnOnce() -> Streams) -> Ended {
+/// [`run`], and what was written to standard output.
+pub fn run_and_read(config: &MachineConfig) -> (Ended, Vec<u8>) {
     let _alone = alone();
+    let mut file = File::from(memfd_create("stdout", MemfdFlags::CLOEXEC).unwrap());
+    let ended = run_alone(config, || {
+        let stdout = Output::new(file.try_clone().unwrap()).unwrap();
+        Streams { stdout, ..null_streams() }
+    });
+    let mut bytes = Vec::new();
+    file.rewind().unwrap();
+    file.read_to_end(&mut bytes).unwrap();
+    (ended, bytes)
+}
+
+fn run_alone(config: &MachineConfig, streams: impl FnOnce() -> Streams) -> Ended {
     let before = belongings();
     let ended = match Machine::new(config, streams()) {
         Ok(machine) => machine.run().expect("the host goes on").ended,
