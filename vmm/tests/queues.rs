@@ -107,6 +107,15 @@ fn transmit(descriptors: &[Descriptor], heads: &[u16]) -> Vec<u8> {
     offer(queues::CONSOLE_TRANSMIT, descriptors, heads, index, (0, 1))
 }
 
+/// Code that waits until the device has given back the first buffer of a queue.
+fn wait_for_used(queue: u64) -> Vec<u8> {
+    let mut code = vec![0x48, 0xbb];
+    code.extend_from_slice(&(queue_page(queue) + queues::DEVICE_AREA + 2).to_le_bytes());
+    // cmp word ptr [rbx], 1; jne to the comparison
+    code.extend_from_slice(&[0x66, 0x83, 0x3b, 1, 0x75, 0xfa]);
+    code
+}
+
 /// A guest of this code that then does `last`, with `data` where [`DATA`] is.
 fn guest(mut code: Vec<u8>, last: &[u8], data: &[u8]) -> MachineConfig {
     code.extend_from_slice(last);
@@ -178,11 +187,26 @@ fn descriptors_that_lead_nowhere_end_the_machine() {
     let nowhere = Descriptor { address: 0xdead_0000_0000, ..data(16) };
     let across_the_end = Descriptor { address: (64 << 20) - 8, ..data(16) };
     let wraps_around = Descriptor { address: u64::MAX - 7, ..data(16) };
-    let device_writes = Descriptor { flags: WRITE, ..data(16) };
     let itself = Descriptor { flags: NEXT, next: 0, ..data(16) };
     let no_such_next = Descriptor { flags: NEXT, next: 1000, ..data(16) };
-    for descriptor in [nowhere, across_the_end, wraps_around, device_writes, itself, no_such_next] {
-        assert_violation(&guest(transmit(&[descriptor], &[0]), &LOOP, &[0; 16]), "");
+    for (descriptor, part) in [
+        (nowhere, "16 bytes at 0xdead00000000, outside of memory"),
+        (across_the_end, "outside of memory"),
+        (wraps_around, "outside of memory"),
+        (itself, "does not end"),
+        (no_such_next, "does not end"),
+    ] {
+        assert_violation(&guest(transmit(&[descriptor], &[0]), &LOOP, &[0; 16]), part);
+    }
+}
+
+#[test]
+fn a_buffer_for_the_other_direction_is_given_back_unused() {
+    let to_console = transmit(&[Descriptor { flags: WRITE, ..data(16) }], &[0]);
+    let to_rng = offer(queues::RNG, &[data(64)], &[0], 1, (1, 0));
+    for (queue, mut code) in [(queues::CONSOLE_TRANSMIT, to_console), (queues::RNG, to_rng)] {
+        code.extend(wait_for_used(queue));
+        assert_eq!(run(&guest(code, &exit(6), &[0; 64])), Ended::Container(ContainerEnd::Exited(6)));
     }
 }
 
@@ -197,13 +221,14 @@ fn rings_that_claim_the_impossible_end_the_machine() {
 }
 
 #[test]
-fn random_numbers_are_written_nowhere_but_where_they_may_be() {
+fn random_numbers_come_into_memory_and_nowhere_else() {
     let for_device = Descriptor { flags: WRITE, ..data(64) };
     let ask = |descriptor| offer(queues::RNG, &[descriptor], &[0], 1, (1, 0));
-    assert_eq!(run(&guest(ask(for_device), &exit(1), &[])), Ended::Container(ContainerEnd::Exited(1)));
-    // A buffer that is only to be read; one outside of RAM.
-    assert_violation(&guest(ask(data(64)), &LOOP, &[]), "");
-    assert_violation(&guest(ask(Descriptor { address: 1 << 40, ..for_device }), &LOOP, &[]), "");
+    let mut code = ask(for_device);
+    code.extend(wait_for_used(queues::RNG));
+    assert_eq!(run(&guest(code, &exit(1), &[])), Ended::Container(ContainerEnd::Exited(1)));
+    let outside = Descriptor { address: 1 << 40, ..for_device };
+    assert_violation(&guest(ask(outside), &LOOP, &[]), "outside of memory");
 }
 
 /// Numbers that look random and are the same every time.

@@ -12,8 +12,13 @@ use core::ptr::NonNull;
 use sentient_abi::boot_module::{ContainerConfig, Entry, EntryKind, ModuleError, container_flags};
 use sentient_abi::exit::ContainerEnd;
 use sentient_abi::machine_info::cpu;
-use sentient_wasi::{Builder, Wasi};
+use sentient_abi::region::RegionKind;
+use sentient_wasi::{Builder, Limits, Wasi};
 use wasmtime::{Config, Engine, Instance, Linker, Memory, Module, Store, StoreLimits, StoreLimitsBuilder};
+
+/// Most elements of a table, and most tables: they live on the runtime's heap, outside the memory limit.
+const MAX_TABLE_ELEMENTS: usize = 100_000;
+const MAX_TABLES: usize = 8;
 
 /// A container's state: what its host functions see.
 pub struct State {
@@ -94,10 +99,14 @@ impl<'a> Container<'a> {
         }
         let limit = usize::try_from(config.memory_limit).unwrap_or(usize::MAX);
         let state = State {
-            wasi: wasi(&config)?,
+            wasi: wasi(machine, &config)?,
             streams: Streams { container: index, flags: config.flags },
             memory: None,
-            limits: StoreLimitsBuilder::new().memory_size(limit).build(),
+            limits: StoreLimitsBuilder::new()
+                .memory_size(limit)
+                .table_elements(MAX_TABLE_ELEMENTS)
+                .tables(MAX_TABLES)
+                .build(),
         };
         let mut store = Store::new(&engine, state);
         store.limiter(|state| &mut state.limits);
@@ -175,8 +184,12 @@ fn tell_frames(index: u32, module: &Module) {
     }
 }
 
-fn wasi(config: &ContainerConfig<'_>) -> wasmtime::Result<Wasi> {
-    let mut builder = Builder::new().args(config.args().map(<[u8]>::to_vec)).time_ns(clock::wall_ns());
+fn wasi(machine: &Machine, config: &ContainerConfig<'_>) -> wasmtime::Result<Wasi> {
+    // Files live on the runtime's heap, which must not run out because of them.
+    let heap = machine.region(RegionKind::Heap).map_or(0, |region| region.len);
+    let limits = Limits { file_bytes: heap / 2, ..Limits::default() };
+    let mut builder =
+        Builder::new().args(config.args().map(<[u8]>::to_vec)).time_ns(clock::wall_ns()).limits(limits);
     for variable in config.env() {
         let split = variable.iter().position(|byte| *byte == b'=').unwrap_or(variable.len());
         let (name, value) = variable.split_at(split);

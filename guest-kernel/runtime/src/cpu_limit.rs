@@ -156,7 +156,9 @@ pub fn guarded<F: FnOnce() -> T, T>(body: F) -> Option<T> {
     // SAFETY: `enter` calls `run` with the one argument it takes. If it is left by `leave`, `body`'s
     // frames are not unwound: what they own stays allocated for ever, as if they still waited.
     unsafe { enter(JUMP.as_ptr(), run::<F, T> as *const () as u64, (&raw mut call).cast()) };
+    // Over, one way or the other: the timer has nothing more to limit.
     JUMP.store(0, Relaxed);
+    LIMIT_NS.store(0, Relaxed);
     if call.result.is_none() {
         crate::platform::wasmtime_tls_set(0, thread_state);
     }
