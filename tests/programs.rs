@@ -42,7 +42,7 @@ programs! {
 }
 
 fn all_cases_hold(program: &str) {
-    let wasm = program_file(program);
+    let wasm = container(program);
     let cases = cases::of(program);
     assert!(
         !cases.is_empty(),
@@ -67,15 +67,6 @@ fn all_cases_hold(program: &str) {
         failures.len(),
         failures.join("\n")
     );
-}
-
-/// The program of a folder: named like it, or the only one there.
-fn program_file(program: &str) -> std::path::PathBuf {
-    let found = wasm_files(&containers().join(program));
-    match found.as_slice() {
-        [only] => only.clone(),
-        _ => container(program),
-    }
 }
 
 fn wasm_files(folder: &Path) -> Vec<std::path::PathBuf> {

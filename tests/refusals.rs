@@ -131,7 +131,7 @@ fn arguments_beyond_what_the_guest_takes_are_refused_with_the_limit() {
 
 #[test]
 fn arguments_too_long_for_a_small_machine_do_not_crash_its_kernel() {
-    let word = "x".repeat(100_000);
+    let word = "x".repeat(130_000);
     let options = ["run", "--memory", "1M", "--machine-memory", "24M"];
     let finished = finish(sentctl().args(options).arg(container("hello")).arg("--").args(vec![&word; 15]));
     finished.assert_fails(126, &["arguments or environment"]);

@@ -11,6 +11,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::process::{Command, Stdio};
+use std::thread;
 
 /// `sentctl run` with an example container.
 fn run(name: &str) -> Command {
@@ -264,4 +265,15 @@ fn a_kernel_from_a_file_runs_programs_like_the_built_in_one() {
     assert_eq!(written.code(), 0, "{written}");
     let kernel = folder.path().join("kernel.elf");
     finish(run("hello").arg("--kernel").arg(kernel)).assert(0, "Hello, SentientOS!\n");
+}
+
+#[test]
+fn many_machines_at_once_all_come_to_their_end() {
+    let path = container("wordfreq");
+    let one = || finish_with(sentctl().arg("run").arg(&path), b"to be or not to be").out();
+    let expected = "      2 be\n      2 to\n      1 not\n      1 or\n";
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..6).map(|_| scope.spawn(|| (0..40).all(|_| one() == expected))).collect();
+        assert!(workers.into_iter().all(|worker| worker.join().unwrap()), "a run had another output");
+    });
 }

@@ -78,7 +78,9 @@ pub fn containers() -> PathBuf {
 
 /// An example container's program.
 pub fn container(name: &str) -> PathBuf {
-    let path = containers().join(name).join(format!("{name}.wasm"));
+    // The folder and the program have the same name, but for one.
+    let program = if name == "fs" { "fscheck" } else { name };
+    let path = containers().join(name).join(format!("{program}.wasm"));
     assert!(path.is_file(), "there is no {}: build it with resources/containers/build.sh", path.display());
     path
 }
