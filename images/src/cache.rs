@@ -13,7 +13,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-const MAGIC: &[u8; 8] = b"SENTIMG1";
+const MAGIC: &[u8; 8] = b"SENTIMG2";
 /// Magic, digest, then three 64-bit numbers: the code's start and end, and the memory minimum.
 const HEADER_LEN: usize = 8 + 32 + 24;
 
@@ -47,8 +47,9 @@ impl ImageCache {
     /// [`CompileError`] if the module cannot be compiled. Trouble with the cache is logged, not an error.
     pub fn image(&self, wasm: &[u8]) -> Result<(CompiledImage, Origin), CompileError> {
         let Some(folder) = &self.folder else { return Ok((compile(wasm)?, Origin::Compiled)) };
-        let path = folder.join(format!("{}.cwasm", key(wasm)));
-        let origin = match read(&path) {
+        let key = key(wasm);
+        let path = folder.join(format!("{key}.cwasm"));
+        let origin = match read(&path, &key) {
             Ok(image) => return Ok((image, Origin::Cached)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Origin::Compiled,
             Err(error) => {
@@ -57,7 +58,7 @@ impl ImageCache {
             }
         };
         let image = compile(wasm)?;
-        if let Err(error) = store(folder, &path, &image) {
+        if let Err(error) = store(folder, &path, &key, &image) {
             tracing::warn!(path = %path.display(), %error, "the compiled image could not be cached");
         }
         Ok((image, origin))
@@ -78,25 +79,26 @@ fn key(wasm: &[u8]) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn read(path: &Path) -> io::Result<CompiledImage> {
+fn read(path: &Path, key: &str) -> io::Result<CompiledImage> {
     let metadata = fs::symlink_metadata(path)?;
     let ours = our_uid() == metadata.uid() && metadata.is_file() && metadata.mode() & 0o022 == 0;
     if !ours {
         return Err(io::Error::other("it is not a file that only its owner, this user, can write"));
     }
     let bytes = fs::read(path)?;
-    parse(&bytes)
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "its digest does not match its contents"))
+    parse(&bytes, key).ok_or_else(|| {
+        io::Error::new(io::ErrorKind::InvalidData, "its digest does not match its contents and name")
+    })
 }
 
 fn our_uid() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-fn parse(bytes: &[u8]) -> Option<CompiledImage> {
+fn parse(bytes: &[u8], key: &str) -> Option<CompiledImage> {
     let rest = bytes.strip_prefix(MAGIC)?;
     let (digest, contents) = rest.split_at_checked(32)?;
-    if blake3::hash(contents).as_bytes() != digest {
+    if digest_of(key, contents).as_bytes() != digest {
         return None;
     }
     let number = |at: usize| Some(u64::from_le_bytes(contents.get(at..at + 8)?.try_into().ok()?));
@@ -104,7 +106,7 @@ fn parse(bytes: &[u8]) -> Option<CompiledImage> {
     Some(CompiledImage { bytes: contents.get(24..)?.to_vec(), exec: start..end, memory_minimum })
 }
 
-fn encode(image: &CompiledImage) -> Vec<u8> {
+fn encode(key: &str, image: &CompiledImage) -> Vec<u8> {
     let mut contents = Vec::with_capacity(24 + image.bytes.len());
     for number in [image.exec.start, image.exec.end, image.memory_minimum] {
         contents.extend_from_slice(&number.to_le_bytes());
@@ -112,17 +114,24 @@ fn encode(image: &CompiledImage) -> Vec<u8> {
     contents.extend_from_slice(&image.bytes);
     let mut bytes = Vec::with_capacity(HEADER_LEN + image.bytes.len());
     bytes.extend_from_slice(MAGIC);
-    bytes.extend_from_slice(blake3::hash(&contents).as_bytes());
+    bytes.extend_from_slice(digest_of(key, &contents).as_bytes());
     bytes.extend_from_slice(&contents);
     bytes
 }
 
+/// The digest covers the key too: an entry is only good under its own name.
+fn digest_of(key: &str, contents: &[u8]) -> blake3::Hash {
+    let mut hash = blake3::Hasher::new();
+    hash.update(key.as_bytes()).update(contents);
+    hash.finalize()
+}
+
 /// Written beside, then renamed: a reader finds the old entry, or the new one whole. Not synced: a lost
 /// entry is compiled again, a torn one does not match its digest.
-fn store(folder: &Path, path: &Path, image: &CompiledImage) -> io::Result<()> {
+fn store(folder: &Path, path: &Path, key: &str, image: &CompiledImage) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(&encode(image))?;
+    file.write_all(&encode(key, image))?;
     file.persist(path).map_err(|error| error.error)?;
     Ok(())
 }

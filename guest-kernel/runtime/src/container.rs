@@ -20,6 +20,9 @@ use wasmtime::{Config, Engine, Instance, Linker, Memory, Module, Store, StoreLim
 const MAX_TABLE_ELEMENTS: usize = 100_000;
 const MAX_TABLES: usize = 8;
 
+/// Arguments and environment may take one part in this many of the heap; they are copied more than once.
+const ARGUMENTS_SHARE: u64 = 8;
+
 /// A container's state: what its host functions see.
 pub struct State {
     /// The WASI layer.
@@ -188,6 +191,12 @@ fn wasi(machine: &Machine, config: &ContainerConfig<'_>) -> wasmtime::Result<Was
     // Files live on the runtime's heap, which must not run out because of them.
     let heap = machine.region(RegionKind::Heap).map_or(0, |region| region.len);
     let limits = Limits { file_bytes: heap / 2, ..Limits::default() };
+    let words: u64 = config.args().chain(config.env()).map(|word| word.len() as u64).sum();
+    if words > heap / ARGUMENTS_SHARE {
+        wasmtime::bail!(
+            "its arguments or environment, {words} bytes, are too long for this machine: raise --machine-memory"
+        );
+    }
     let mut builder =
         Builder::new().args(config.args().map(<[u8]>::to_vec)).time_ns(clock::wall_ns()).limits(limits);
     for variable in config.env() {

@@ -10,7 +10,7 @@ use sentient_abi::stdio::FrameKind;
 use wasmtime::{Instance, Store, Val, ValType};
 
 /// Calls the function `args[0]` `args[1]` times with the rest, and prints a line for each call: its
-/// results, and the nanoseconds it took.
+/// results, and the nanoseconds it took. With a count of 0 it is called once, and not timed.
 pub async fn invoke(
     store: &mut Store<State>,
     instance: &Instance,
@@ -29,35 +29,33 @@ pub async fn invoke(
         wasmtime::bail!("it exports no function `{name}`");
     };
     let ty = function.ty(&*store);
-    let mut parameters = Vec::new();
-    for ty in ty.params() {
-        let Some(Ok(text)) = texts.next() else {
-            wasmtime::bail!(
-                "`{name}` takes {} numbers, {} are given",
-                ty_count(&function.ty(&*store)),
-                parameters.len()
-            );
-        };
-        parameters.push(parse(&ty, text)?);
+    let numbers =
+        texts.collect::<Result<Vec<&str>, _>>().map_err(|_| wasmtime::format_err!("a number is no text"))?;
+    if numbers.len() != ty.params().len() {
+        wasmtime::bail!("`{name}` takes {} numbers, {} are given", ty.params().len(), numbers.len());
     }
+    let parameters = ty
+        .params()
+        .zip(numbers)
+        .map(|(ty, text)| parse(&ty, text))
+        .collect::<wasmtime::Result<Vec<Val>>>()?;
     let mut results = alloc::vec![Val::I32(0); ty.results().len()];
-    for _ in 0..count {
+    for _ in 0..count.max(1) {
         let start = clock::time_stamp();
         function.call_async(&mut *store, &parameters, &mut results).await?;
         let elapsed = clock::ticks_to_ns(clock::time_stamp() - start);
         let mut line = String::new();
-        for result in &results {
+        for (index, result) in results.iter().enumerate() {
+            let _ = write!(line, "{}", if index > 0 { " " } else { "" });
             write_value(&mut line, result);
-            line.push(' ');
         }
-        let _ = writeln!(line, "{elapsed}");
+        if count > 0 {
+            let _ = write!(line, " {elapsed}");
+        }
+        line.push('\n');
         console::write_all(FrameKind::Stdout, container, line.as_bytes());
     }
     Ok(())
-}
-
-fn ty_count(ty: &wasmtime::FuncType) -> usize {
-    ty.params().len()
 }
 
 fn parse(ty: &ValType, text: &str) -> wasmtime::Result<Val> {
