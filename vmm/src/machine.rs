@@ -17,7 +17,7 @@ use crate::kvm::vm::{IrqFd, Vm};
 use crate::kvm::{self, cpuid, registers};
 use crate::lifecycle::{State, Step};
 use crate::memory::{self, GuestMemory};
-use crate::streams::{HostStreams, Input, Streams};
+use crate::streams::{HostStreams, Input, SerialOutput, Streams};
 use event_loop::EventLoop;
 use kvm_ioctls::VcpuFd;
 use sentient_abi::layout::queues;
@@ -92,6 +92,7 @@ pub struct Machine {
     rng: Arc<Mutex<RngDevice>>,
     events: Arc<Events>,
     stdin: Input,
+    serial_output: SerialOutput,
     timeout: Option<Duration>,
     stages: Stages,
 }
@@ -117,6 +118,8 @@ impl Machine {
 
         let events = Arc::new(Events::new().map_err(MachineError::io("making an event descriptor"))?);
         let Streams { stdin, stdout, stderr } = streams;
+        let serial_output =
+            SerialOutput::beside(&stderr).map_err(MachineError::io("duplicating standard error"))?;
         let mux = StdioMux::new(HostStreams::new(stdout, stderr), 1);
         let interrupt = |gsi| vm.interrupt(gsi).map(Arc::new);
         let console_interrupt: Arc<IrqFd> = interrupt(handover::CONSOLE_GSI)?;
@@ -140,6 +143,7 @@ impl Machine {
             rng: Arc::new(Mutex::new(rng)),
             events,
             stdin,
+            serial_output,
             timeout: config.timeout,
             stages,
         })
@@ -157,8 +161,20 @@ impl Machine {
     /// [`MachineError`] if the host cannot go on. Whatever the guest does is not an error but the
     /// report's [`Ended`].
     pub fn run(self) -> Result<Report, MachineError> {
-        let Self { vcpu, vm, memory, state, prepared, console, rng, events, stdin, timeout, mut stages } =
-            self;
+        let Self {
+            vcpu,
+            vm,
+            memory,
+            state,
+            prepared,
+            console,
+            rng,
+            events,
+            stdin,
+            serial_output,
+            timeout,
+            mut stages,
+        } = self;
         let state = state.after(Step::Start).map_err(|error| MachineError::Io {
             what: "starting the machine",
             source: io::Error::other(error),
@@ -171,7 +187,7 @@ impl Machine {
             transmit: doorbell(0, 1)?,
             rng: doorbell(1, 0)?,
         };
-        let bus = new_bus(&vm, &console, &rng, &events)?;
+        let bus = new_bus(&vm, &console, &rng, &events, serial_output)?;
         let mut event_loop =
             EventLoop::new(Arc::clone(&console), rng, doorbells, Arc::clone(&events), stdin, timeout)?;
         stages.entered = Some(Instant::now());
@@ -210,7 +226,7 @@ impl Machine {
     /// # Errors
     /// [`MachineError::Kvm`] if KVM cannot single-step here.
     pub fn count_boot_instructions(mut self) -> Result<u64, MachineError> {
-        let mut bus = new_bus(&self.vm, &self.console, &self.rng, &self.events)?;
+        let mut bus = new_bus(&self.vm, &self.console, &self.rng, &self.events, self.serial_output)?;
         let events = Arc::clone(&self.events);
         Ok(kvm::step::count_ring0(&mut self.vcpu, &mut bus, || events.ready_at().is_some())?)
     }
@@ -230,11 +246,12 @@ fn new_bus(
     console: &Arc<Mutex<Console>>,
     rng: &Arc<Mutex<RngDevice>>,
     events: &Arc<Events>,
+    serial_output: SerialOutput,
 ) -> Result<Bus, MachineError> {
     let serial_interrupt = Arc::new(vm.interrupt(handover::SERIAL_GSI)?);
     Ok(Bus {
         sentinel: Sentinel::new(),
-        serial: Serial::new(serial_interrupt, Box::new(io::stderr())),
+        serial: Serial::new(serial_interrupt, Box::new(serial_output)),
         console: Arc::clone(console),
         rng: Arc::clone(rng),
         events: Arc::clone(events),

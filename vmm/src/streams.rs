@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, fstat};
 use sentient_devices::virtio::stdio_mux::{Stream, StreamSink, Written};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Instant;
 use vm_memory::bitmap::BitmapSlice;
@@ -163,6 +163,38 @@ impl Output {
                 Written::Closed
             }
         }
+    }
+}
+
+/// The guest's serial port: text for people, on standard error. What could control a terminal is replaced,
+/// since the guest's kernel is not trusted with one.
+#[derive(Debug)]
+pub struct SerialOutput(File);
+
+impl SerialOutput {
+    /// Writes where `output` does.
+    ///
+    /// # Errors
+    /// The error of duplicating the descriptor.
+    pub fn beside(output: &Output) -> io::Result<Self> {
+        Ok(Self(output.file.try_clone()?))
+    }
+}
+
+impl Write for SerialOutput {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let printable = |byte: &u8| matches!(byte, b'\n' | b'\t' | b' '..=b'~');
+        let text: Vec<u8> = bytes
+            .iter()
+            .filter(|byte| **byte != b'\r')
+            .map(|byte| if printable(byte) { *byte } else { b'?' })
+            .collect();
+        self.0.write_all(&text)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }
 
