@@ -43,6 +43,9 @@ pub const IO_APIC: u64 = 0xfec0_0000;
 /// The local APIC's registers, where there is no x2APIC.
 pub const LOCAL_APIC: u64 = 0xfee0_0000;
 
+/// End of the addresses that page tables of four levels map in the lower half.
+const HIGHEST: u64 = 1 << 47;
+
 /// Least RAM of a machine, in bytes.
 pub const MIN_RAM: u64 = 24 << 20;
 /// Most RAM of a machine, in bytes.
@@ -149,14 +152,18 @@ pub fn plan(
         let end = base.checked_add(*len).ok_or(LayoutError::TooLittleRam)?;
         kernel_end = if end > kernel_end { end } else { kernel_end };
     }
-    // The guard page stays out of every region: it is never mapped.
-    let stack = kernel_end.checked_add(PAGE_SIZE).ok_or(LayoutError::TooLittleRam)?;
-    push(table, RegionKind::RuntimeStack, stack, RUNTIME_STACK_LEN, access::WRITE | access::USER)?;
-
+    let top = ram.iter().map(|range| range.base.saturating_add(range.len)).max().unwrap_or(0);
     let module_end =
         crate::page_align_up(module_base.saturating_add(module_len)).ok_or(LayoutError::TooLittleRam)?;
+    // From here on every address lies below this bound, and no sum of a few of them can wrap.
+    if kernel_end > low_end || top > HIGHEST || module_end > HIGHEST {
+        return Err(LayoutError::TooLittleRam);
+    }
+    // The guard page stays out of every region: it is never mapped.
+    let stack = kernel_end + PAGE_SIZE;
+    push(table, RegionKind::RuntimeStack, stack, RUNTIME_STACK_LEN, access::WRITE | access::USER)?;
+
     let module_bytes = module_end.checked_sub(module_base).ok_or(LayoutError::TooLittleRam)?;
-    let top = ram.iter().map(|range| range.base.saturating_add(range.len)).max().unwrap_or(0);
     // Below the heap everything is mapped by small pages, except the tables' own large ones; a handful
     // of ranges besides: the module and its code, device registers.
     let small = stack + RUNTIME_STACK_LEN + (4 << 20);
