@@ -5,12 +5,8 @@ use crate::machine::shared::{Console, Events, RngDevice, lock};
 use sentient_abi::PAGE_SIZE;
 use sentient_abi::sentinel;
 use sentient_devices::sentinel::{Sentinel, Signal};
-use sentient_devices::serial::Serial;
+use sentient_devices::serial::{COM1_BASE, COM1_LEN, Serial};
 use std::sync::{Arc, Mutex};
-
-/// COM1.
-const SERIAL: u16 = 0x3f8;
-const SERIAL_LEN: u16 = 8;
 
 /// The devices as the vCPU thread reaches them.
 pub struct Bus {
@@ -30,8 +26,8 @@ impl Ports for Bus {
     fn read_port(&mut self, port: u16, data: &mut [u8]) {
         if within(port, sentinel::BASE, sentinel::LEN) {
             self.sentinel.read(port, data);
-        } else if within(port, SERIAL, SERIAL_LEN) {
-            self.serial.read((port - SERIAL) as u8, data);
+        } else if within(port, COM1_BASE, COM1_LEN) {
+            self.serial.read((port - COM1_BASE) as u8, data);
         } else {
             // Nobody there: the bus floats high.
             data.fill(0xff);
@@ -45,8 +41,8 @@ impl Ports for Bus {
                 None => return Flow::Continue,
             }
         }
-        if within(port, SERIAL, SERIAL_LEN)
-            && let Err(error) = self.serial.write((port - SERIAL) as u8, data)
+        if within(port, COM1_BASE, COM1_LEN)
+            && let Err(error) = self.serial.write((port - COM1_BASE) as u8, data)
         {
             tracing::warn!(%error, "serial output");
         }

@@ -29,8 +29,6 @@ const START_INFO: u64 = 0x6000;
 pub const CONSOLE_GSI: u32 = 16;
 /// See [`CONSOLE_GSI`].
 pub const RNG_GSI: u32 = 17;
-/// Pin of the serial port, as on a PC.
-pub const SERIAL_GSI: u32 = 4;
 
 /// Virtio devices of a machine, in the order of their register pages.
 pub const DEVICES: [(DeviceKind, u32); 2] = [(DeviceKind::Console, CONSOLE_GSI), (DeviceKind::Rng, RNG_GSI)];

@@ -23,8 +23,9 @@ use kvm_ioctls::VcpuFd;
 use sentient_abi::layout::queues;
 use sentient_devices::Lifecycle;
 use sentient_devices::sentinel::Sentinel;
-use sentient_devices::serial::Serial;
+use sentient_devices::serial::{COM1_IRQ, Serial};
 use sentient_devices::virtio::console::Console as ConsoleModel;
+use sentient_devices::virtio::mmio::registers::NOTIFY_OFFSET;
 use sentient_devices::virtio::rng::Rng;
 use sentient_devices::virtio::stdio_mux::StdioMux;
 use shared::{Console, Events, HostEntropy, RngDevice, lock};
@@ -32,9 +33,6 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use vcpu_thread::{Parts, VcpuThread};
-
-/// Offset of QueueNotify in a virtio-mmio device's registers (virtio 4.2.2).
-const QUEUE_NOTIFY: u64 = 0x50;
 
 /// Features the VMM and the guest agree on for devices that are set up without a handshake.
 const ADOPTED_FEATURES: u64 = 1 << 32;
@@ -181,7 +179,7 @@ impl Machine {
         })?;
         lock(&console).start();
         lock(&rng).start();
-        let doorbell = |position: u64, queue: u32| vm.doorbell(device_base(position) + QUEUE_NOTIFY, queue);
+        let doorbell = |position: u64, queue: u32| vm.doorbell(device_base(position) + NOTIFY_OFFSET, queue);
         let doorbells = event_loop::Doorbells {
             receive: doorbell(0, 0)?,
             transmit: doorbell(0, 1)?,
@@ -205,7 +203,7 @@ impl Machine {
             None => MachineError::Thread("vcpu0"),
         })?;
         // The guest has sent all its output before it says that it ended; take what is left of it.
-        let drained = event_loop.drain();
+        event_loop.drain();
         let _ = state.after(Step::Halt);
         lock(&console).halt();
         stages.ready = events.ready_at();
@@ -213,7 +211,6 @@ impl Machine {
         stages.ended = Some(Instant::now());
         let residency = host::residency();
         drop(memory);
-        drained?;
         let ended = match (decided?, left) {
             (Some(ended), _) | (None, Some(ended)) => ended,
             (None, None) => Ended::UnexpectedExit("the vCPU's thread ended without a reason".into()),
@@ -248,7 +245,7 @@ fn new_bus(
     events: &Arc<Events>,
     serial_output: SerialOutput,
 ) -> Result<Bus, MachineError> {
-    let serial_interrupt = Arc::new(vm.interrupt(handover::SERIAL_GSI)?);
+    let serial_interrupt = Arc::new(vm.interrupt(COM1_IRQ)?);
     Ok(Bus {
         sentinel: Sentinel::new(),
         serial: Serial::new(serial_interrupt, Box::new(serial_output)),
