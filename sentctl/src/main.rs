@@ -56,13 +56,19 @@ fn report(error: &CommandError, json: bool) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Logging costs nothing until it is asked for.
+/// Logging costs nothing until it is asked for. The level is ours; of the libraries only warnings are shown.
 fn start_logging(cli: &Cli) {
     use std::io::IsTerminal;
-    let Some(level) = cli.log_level else { return };
-    tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::from(level))
+    use tracing_subscriber::filter::Targets;
+    use tracing_subscriber::layer::SubscriberExt;
+    use tracing_subscriber::util::SubscriberInitExt;
+    let Some(level) = cli.log_level.map(tracing::Level::from) else { return };
+    let shown = Targets::new()
+        .with_default(level.min(tracing::Level::WARN))
+        .with_target("sentctl", level)
+        .with_target("sentient", level);
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
+        .with_ansi(std::io::stderr().is_terminal());
+    tracing_subscriber::registry().with(lines).with(shown).init();
 }

@@ -13,6 +13,6 @@ use std::process::Command;
 pub fn run(args: &BenchArgs) -> Result<(), Failure> {
     needs::kvm()?;
     step::must(&mut step::cargo(&["build", "--release", "--package", "sentctl", "--locked"]))?;
-    let program = root::target().join("release/sentctl");
+    let program = root::release_program();
     step::must(Command::new(program).arg("bench").args(&args.args).current_dir(root::folder()))
 }

@@ -20,3 +20,9 @@ pub fn join(path: &str) -> PathBuf {
 pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| join("target"), PathBuf::from)
 }
+
+/// The program as built for a release: `.cargo/config.toml` names the target.
+#[must_use]
+pub fn release_program() -> PathBuf {
+    target().join("x86_64-unknown-linux-gnu/release/sentctl")
+}

@@ -48,7 +48,7 @@ impl Tally {
 pub fn run(args: &StormArgs) -> Result<(), Failure> {
     needs::kvm()?;
     step::must(&mut step::cargo(&["build", "--release", "--package", "sentctl", "--locked"]))?;
-    let program = root::target().join("release/sentctl");
+    let program = root::release_program();
     let cache =
         tempfile::tempdir().map_err(|error| Failure::Other(format!("cannot make a folder: {error}")))?;
     let (tally, next) = (Tally::default(), AtomicU64::new(0));

@@ -1,0 +1,148 @@
+//! Building a boot module, on the host.
+
+use super::{ABI_VERSION, ENTRY_LEN, EntryKind, HEADER_LEN, MAGIC, MAX_ENTRIES, PAGE_SIZE};
+use crate::bytes::{write_u32, write_u64};
+use alloc::vec::Vec;
+
+/// A container's configuration, to be encoded.
+#[derive(Clone, Debug, Default)]
+pub struct ContainerSpec {
+    /// Number of its image.
+    pub image: u32,
+    /// Bits of [`container_flags`](super::container_flags).
+    pub flags: u32,
+    /// Most linear memory, in bytes.
+    pub memory_limit: u64,
+    /// Most CPU time, in nanoseconds; 0 for no limit.
+    pub cpu_limit_ns: u64,
+    /// The arguments, the program's name first.
+    pub args: Vec<Vec<u8>>,
+    /// The environment: `NAME=value`.
+    pub env: Vec<Vec<u8>>,
+}
+
+impl ContainerSpec {
+    /// The configuration as bytes, readable by [`ContainerConfig::parse`](super::ContainerConfig::parse).
+    /// `None` for more strings, or longer ones, than 32 bits can count.
+    #[must_use]
+    pub fn encode(&self) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        bytes.extend_from_slice(&self.image.to_le_bytes());
+        bytes.extend_from_slice(&self.flags.to_le_bytes());
+        bytes.extend_from_slice(&self.memory_limit.to_le_bytes());
+        bytes.extend_from_slice(&self.cpu_limit_ns.to_le_bytes());
+        bytes.extend_from_slice(&u32::try_from(self.args.len()).ok()?.to_le_bytes());
+        bytes.extend_from_slice(&u32::try_from(self.env.len()).ok()?.to_le_bytes());
+        for string in self.args.iter().chain(&self.env) {
+            bytes.extend_from_slice(&u32::try_from(string.len()).ok()?.to_le_bytes());
+            bytes.extend_from_slice(string);
+        }
+        Some(bytes)
+    }
+}
+
+/// One piece of a module's bytes: where it goes and what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece<'a> {
+    /// Offset from the start of the module.
+    pub offset: u64,
+    /// The bytes.
+    pub bytes: &'a [u8],
+}
+
+/// Lays a module out: small entries behind the header, images on pages of their own.
+///
+/// The module is never built as one buffer: an image may be large, and the VMM writes the pieces
+/// straight into guest memory.
+#[derive(Debug)]
+pub struct ModuleBuilder<'a> {
+    header: Vec<u8>,
+    count: u32,
+    end: u64,
+    pieces: Vec<Piece<'a>>,
+    code: Vec<core::ops::Range<u64>>,
+}
+
+impl<'a> ModuleBuilder<'a> {
+    /// An empty module with the header's `flags`.
+    #[must_use]
+    pub fn new(flags: u32) -> Self {
+        let mut header = alloc::vec![0; HEADER_LEN + MAX_ENTRIES * ENTRY_LEN];
+        let _ = write_u64(&mut header, 0, MAGIC);
+        let _ = write_u32(&mut header, 8, ABI_VERSION);
+        let _ = write_u32(&mut header, 12, flags);
+        Self { end: header.len() as u64, header, count: 0, pieces: Vec::new(), code: Vec::new() }
+    }
+
+    /// Adds an entry of bytes; `None` if the module is full.
+    #[must_use]
+    pub fn push(&mut self, kind: EntryKind, index: u32, bytes: &'a [u8]) -> Option<()> {
+        let offset = self.end.checked_next_multiple_of(8)?;
+        self.push_at(kind, index, bytes, offset, 0..0)
+    }
+
+    /// Adds a compiled image on pages of its own, with its code at `exec` (relative to the image,
+    /// page-aligned); `None` if the module is full.
+    #[must_use]
+    pub fn push_image(&mut self, index: u32, bytes: &'a [u8], exec: core::ops::Range<u64>) -> Option<()> {
+        let offset = self.end.checked_next_multiple_of(PAGE_SIZE)?;
+        self.push_at(EntryKind::Image, index, bytes, offset, exec)
+    }
+
+    fn push_at(
+        &mut self,
+        kind: EntryKind,
+        index: u32,
+        bytes: &'a [u8],
+        offset: u64,
+        exec: core::ops::Range<u64>,
+    ) -> Option<()> {
+        let len = u64::try_from(bytes.len()).ok()?;
+        let end = offset.checked_add(len)?;
+        if self.count as usize >= MAX_ENTRIES {
+            return None;
+        }
+        let at = HEADER_LEN + self.count as usize * ENTRY_LEN;
+        write_u32(&mut self.header, at, kind as u32)?;
+        write_u32(&mut self.header, at + 4, index)?;
+        write_u64(&mut self.header, at + 8, offset)?;
+        write_u64(&mut self.header, at + 16, len)?;
+        if !exec.is_empty() {
+            write_u64(&mut self.header, at + 24, offset.checked_add(exec.start)?)?;
+            write_u64(&mut self.header, at + 32, exec.end - exec.start)?;
+            let end = offset.checked_add(exec.end)?.checked_next_multiple_of(PAGE_SIZE)?;
+            self.code.push(offset + exec.start..end);
+        } else if kind == EntryKind::Image {
+            write_u64(&mut self.header, at + 24, offset)?;
+        }
+        self.count += 1;
+        self.end = end;
+        self.pieces.push(Piece { offset, bytes });
+        Some(())
+    }
+
+    /// Where the code of the images so far lies, as offsets from the start of the module.
+    pub fn code_ranges(&self) -> impl Iterator<Item = core::ops::Range<u64>> + use<> {
+        self.code.clone().into_iter()
+    }
+
+    /// Bytes of the module so far.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.end
+    }
+
+    /// Whether nothing was added.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The finished header, and the pieces that go behind it.
+    #[must_use]
+    pub fn finish(mut self) -> (Vec<u8>, Vec<Piece<'a>>) {
+        let _ = write_u64(&mut self.header, 16, self.end);
+        let _ = write_u32(&mut self.header, 24, self.count);
+        (self.header, self.pieces)
+    }
+}
