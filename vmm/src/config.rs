@@ -34,6 +34,8 @@ pub struct MachineConfig {
     pub protocol: BootProtocol,
     /// What it runs.
     pub container: ContainerRun,
+    /// Whether it can be snapshot: KVM then notes which pages the guest writes.
+    pub snapshots: bool,
     /// How often the guest is to say that it is alive; `None` for never, which costs it nothing.
     pub heartbeat: Option<Duration>,
     /// How long it may take in all; `None` for as long as it likes.

@@ -54,6 +54,9 @@ pub enum MachineError {
     /// A thread of the machine has panicked; a bug.
     #[error("the thread {0} ended by a panic; please report this")]
     Thread(&'static str),
+    /// A saved state cannot be taken on.
+    #[error("{0}")]
+    State(String),
 }
 
 impl MachineError {

@@ -5,6 +5,7 @@
 
 pub mod cpuid;
 pub mod registers;
+pub mod state;
 pub mod step;
 pub mod vcpu;
 pub mod vm;

@@ -7,6 +7,7 @@
 //! * [`memory`]: guest RAM, backed by a memfd;
 //! * [`handover`]: the kernel, the boot module, region table and page tables, written into RAM;
 //! * [`bus`]: which device answers a port or an address;
+//! * [`snapshots`]: copying a running machine, and putting it back;
 //! * [`streams`]: the process' standard streams as containers' streams;
 //! * [`lifecycle`]: the machine's states and the legal steps between them;
 //! * [`machine`]: the threads and the event loop that tie them together.
@@ -29,6 +30,7 @@ pub mod kvm;
 pub mod lifecycle;
 pub mod machine;
 pub mod memory;
+pub mod snapshots;
 pub mod streams;
 
 pub use config::{BootProtocol, ContainerRun, MachineConfig};

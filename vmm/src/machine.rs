@@ -5,7 +5,8 @@
 
 mod event_loop;
 pub mod shared;
-mod vcpu_thread;
+pub mod state;
+pub mod vcpu_thread;
 
 use crate::bus::Bus;
 use crate::config::MachineConfig;
@@ -13,7 +14,7 @@ use crate::ended::Ended;
 use crate::error::MachineError;
 use crate::handover::{self, Prepared, device_base};
 use crate::host::{self, Residency};
-use crate::kvm::vm::{IrqFd, Vm};
+use crate::kvm::vm::{DirtyLog, IrqFd, Vm};
 use crate::kvm::{self, cpuid, registers};
 use crate::lifecycle::{State, Step};
 use crate::memory::{self, GuestMemory};
@@ -32,6 +33,7 @@ use shared::{Console, Events, HostEntropy, RngDevice, lock};
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+pub use vcpu_thread::{Door, NotRunning, Stopped};
 use vcpu_thread::{Parts, VcpuThread};
 
 /// Features the VMM and the guest agree on for devices that are set up without a handshake.
@@ -82,7 +84,7 @@ impl StopHandle {
 pub struct Machine {
     // Fields drop in this order: the vCPU before the virtual machine, that before its memory.
     vcpu: VcpuFd,
-    vm: Vm,
+    vm: Arc<Vm>,
     memory: GuestMemory,
     state: State,
     prepared: Prepared,
@@ -107,7 +109,7 @@ impl Machine {
         let (vm, vcpu, tsc_khz) = std::thread::scope(|scope| {
             // Loading the kernel takes about as long as KVM takes to make its objects.
             let loading = scope.spawn(|| handover::load_kernel(config, &memory));
-            let made = make_vcpu(&kvm, &memory);
+            let made = make_vcpu(&kvm, &memory, config.snapshots);
             loading.join().map_err(|_| MachineError::Thread("loading the kernel"))??;
             made
         })?;
@@ -133,7 +135,7 @@ impl Machine {
         let stages = Stages { started, created, entered: None, ready: None, first_byte: None, ended: None };
         Ok(Self {
             vcpu,
-            vm,
+            vm: Arc::new(vm),
             memory,
             state: State::Built,
             prepared,
@@ -159,6 +161,14 @@ impl Machine {
     /// [`MachineError`] if the host cannot go on. Whatever the guest does is not an error but the
     /// report's [`Ended`].
     pub fn run(self) -> Result<Report, MachineError> {
+        self.start()?.wait()
+    }
+
+    /// Starts it: the guest runs from here on, its devices once somebody [waits](Running::wait).
+    ///
+    /// # Errors
+    /// [`MachineError`] if KVM or the host refuses.
+    pub fn start(self) -> Result<Running, MachineError> {
         let Self {
             vcpu,
             vm,
@@ -186,17 +196,58 @@ impl Machine {
             rng: doorbell(1, 0)?,
         };
         let bus = new_bus(&vm, &console, &rng, &events, serial_output)?;
-        let mut event_loop =
+        let event_loop =
             EventLoop::new(Arc::clone(&console), rng, doorbells, Arc::clone(&events), stdin, timeout)?;
         stages.entered = Some(Instant::now());
         let parts = Parts {
             vcpu,
+            vm,
             bus,
             events: Arc::clone(&events),
             memory: Arc::clone(&memory),
             panic_record: prepared.panic_record,
         };
         let thread = VcpuThread::start(parts).map_err(MachineError::io("starting the vCPU's thread"))?;
+        Ok(Running { thread, event_loop, state, console, events, memory, stages })
+    }
+
+    /// Counts the instructions the guest executes in ring 0 from its entry until it is ready, instead of
+    /// running it.
+    ///
+    /// # Errors
+    /// [`MachineError::Kvm`] if KVM cannot single-step here.
+    pub fn count_boot_instructions(mut self) -> Result<u64, MachineError> {
+        let mut bus = new_bus(&self.vm, &self.console, &self.rng, &self.events, self.serial_output)?;
+        let events = Arc::clone(&self.events);
+        Ok(kvm::step::count_ring0(&mut self.vcpu, &mut bus, || events.ready_at().is_some())?)
+    }
+}
+
+/// A machine whose guest runs.
+pub struct Running {
+    // Fields drop in this order: the thread with vCPU and virtual machine before the memory.
+    thread: VcpuThread,
+    event_loop: EventLoop,
+    state: State,
+    console: Arc<Mutex<Console>>,
+    events: Arc<Events>,
+    memory: GuestMemory,
+    stages: Stages,
+}
+
+impl Running {
+    /// The way to the guest's state while it stands still.
+    #[must_use]
+    pub fn door(&self) -> Arc<Door> {
+        self.thread.door()
+    }
+
+    /// Works for its devices until it ends.
+    ///
+    /// # Errors
+    /// [`MachineError`] if the host cannot go on.
+    pub fn wait(self) -> Result<Report, MachineError> {
+        let Self { thread, mut event_loop, state, console, events, memory, mut stages } = self;
         let decided = event_loop.run(&thread);
         let left = thread.stop().map_err(|error| match error {
             Some(error) => MachineError::Kvm(error),
@@ -217,21 +268,16 @@ impl Machine {
         };
         Ok(Report { ended, stages, heartbeats: events.heartbeats(), residency })
     }
-    /// Counts the instructions the guest executes in ring 0 from its entry until it is ready, instead of
-    /// running it.
-    ///
-    /// # Errors
-    /// [`MachineError::Kvm`] if KVM cannot single-step here.
-    pub fn count_boot_instructions(mut self) -> Result<u64, MachineError> {
-        let mut bus = new_bus(&self.vm, &self.console, &self.rng, &self.events, self.serial_output)?;
-        let events = Arc::clone(&self.events);
-        Ok(kvm::step::count_ring0(&mut self.vcpu, &mut bus, || events.ready_at().is_some())?)
-    }
 }
 
 /// The virtual machine, its vCPU, and the rate of the vCPU's time-stamp counter in kHz.
-fn make_vcpu(kvm: &kvm_ioctls::Kvm, memory: &GuestMemory) -> Result<(Vm, VcpuFd, u32), MachineError> {
-    let vm = Vm::new(kvm, Arc::clone(memory))?;
+fn make_vcpu(
+    kvm: &kvm_ioctls::Kvm,
+    memory: &GuestMemory,
+    snapshots: bool,
+) -> Result<(Vm, VcpuFd, u32), MachineError> {
+    let log = if snapshots { DirtyLog::On } else { DirtyLog::Off };
+    let vm = Vm::new(kvm, Arc::clone(memory), log)?;
     let vcpu = vm.create_vcpu()?;
     cpuid::set(kvm, &vcpu)?;
     let tsc_khz = vcpu.get_tsc_khz().map_err(kvm::KvmError::call("KVM_GET_TSC_KHZ"))?;

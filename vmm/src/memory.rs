@@ -10,10 +10,14 @@ use sentient_abi::layout::{MAX_RAM, MIN_RAM, RamRange, ram_ranges};
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
+use vm_memory::bitmap::AtomicBitmap;
 use vm_memory::{FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestRegionMmap};
 
-/// Guest memory as devices and loader see it.
-pub type GuestMemory = Arc<GuestMemoryMmap>;
+/// Guest memory as devices and loader see it. It notes which pages they write: KVM's log only knows the
+/// guest's own writes.
+pub type GuestMemory = Arc<GuestMemoryMmap<AtomicBitmap>>;
+/// One piece of it.
+pub type RamRegion = GuestRegionMmap<AtomicBitmap>;
 
 /// RAM of `ram` bytes, all zero.
 ///
@@ -32,7 +36,7 @@ pub fn allocate(ram: u64) -> Result<GuestMemory, MachineError> {
     for RamRange { base, len } in ram_ranges(ram).into_iter().filter(|range| range.len > 0) {
         let backing = FileOffset::from_arc(Arc::clone(&file), offset);
         let size = usize::try_from(len).map_err(|error| failed(io::Error::other(error)))?;
-        let region = GuestRegionMmap::from_range(GuestAddress(base), size, Some(backing));
+        let region = RamRegion::from_range(GuestAddress(base), size, Some(backing));
         regions.push(region.map_err(|error| failed(io::Error::other(error)))?);
         offset += len;
     }

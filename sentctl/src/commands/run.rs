@@ -40,6 +40,7 @@ pub fn run(args: &RunArgs, json: bool, started: Instant) -> Result<ExitCode, Com
         kernel,
         protocol: args.boot_protocol.into(),
         container,
+        snapshots: false,
         heartbeat: args.heartbeat,
         timeout: args.timeout,
     };

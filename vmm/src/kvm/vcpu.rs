@@ -3,10 +3,18 @@
 #![expect(unsafe_code, reason = "a signal handler and KVM's shared run structure")]
 
 use super::KvmError;
-use kvm_bindings::{KVM_MP_STATE_HALTED, KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN};
+use kvm_bindings::{
+    KVM_MP_STATE_HALTED, KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN, kvm_run, kvm_xsave,
+};
 use kvm_ioctls::{VcpuExit, VcpuFd};
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::process::{Pid, getpid};
+use rustix::thread::gettid;
 use std::io;
-use std::sync::Once;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Once, OnceLock};
 use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler};
 
 /// What answers the guest's accesses.
@@ -47,7 +55,8 @@ pub enum Left {
     Unknown(String),
 }
 
-/// Runs the guest until it leaves for good or is kicked.
+/// Runs the guest until it leaves for good or is kicked. A vCPU that was kicked has completed its last
+/// access to a device: its state is whole.
 ///
 /// # Errors
 /// [`KvmError::Call`] if KVM_RUN fails.
@@ -101,6 +110,82 @@ pub fn is_halted_for_good(vcpu: &VcpuFd) -> bool {
     const INTERRUPTS: u64 = 1 << 9;
     let halted = vcpu.get_mp_state().is_ok_and(|state| state.mp_state == KVM_MP_STATE_HALTED);
     halted && vcpu.get_regs().is_ok_and(|regs| regs.rflags & INTERRUPTS == 0)
+}
+
+/// Calls a vCPU out of the guest, from any thread. A signal alone is not enough: one that comes just before
+/// KVM_RUN is lost. So KVM is told not to enter the guest as well, until [`release`](Self::release).
+#[derive(Debug)]
+pub struct Kicker {
+    /// A mapping of its own of the page that KVM shares with the process: it outlives the vCPU's.
+    shared: NonNull<kvm_run>,
+    thread: OnceLock<Pid>,
+}
+
+// SAFETY: of the page only one byte is accessed, and only atomically; KVM reads it.
+unsafe impl Send for Kicker {}
+// SAFETY: as above.
+unsafe impl Sync for Kicker {}
+
+impl Kicker {
+    /// For this vCPU.
+    ///
+    /// # Errors
+    /// The error of mmap.
+    pub fn of(vcpu: &VcpuFd) -> io::Result<Self> {
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: the descriptor is open while `vcpu` is borrowed; a new mapping at an address of the
+        // kernel's choice disturbs no other.
+        let page = unsafe {
+            let fd = BorrowedFd::borrow_raw(vcpu.as_raw_fd());
+            mmap(std::ptr::null_mut(), size_of::<kvm_run>(), protection, MapFlags::SHARED, fd, 0)
+        }?;
+        let shared = NonNull::new(page.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self { shared, thread: OnceLock::new() })
+    }
+
+    /// The calling thread is the one that runs the vCPU. Kicks before this only hold it back.
+    pub fn adopt_thread(&self) {
+        let _ = self.thread.set(gettid());
+    }
+
+    /// Makes the vCPU leave the guest, and keeps it outside.
+    pub fn kick(&self) {
+        self.immediate_exit().store(1, Ordering::SeqCst);
+        if let Some(thread) = self.thread.get() {
+            let (process, thread) = (getpid().as_raw_nonzero().get(), thread.as_raw_nonzero().get());
+            // SAFETY: a system call on numbers. If the thread has ended and another one of this process has
+            // its number now, that one runs a handler that does nothing.
+            unsafe { libc::syscall(libc::SYS_tgkill, process, thread, kick_signal()) };
+        }
+    }
+
+    /// Lets it enter again. The thread that runs it calls this, then looks what is wanted of it.
+    pub fn release(&self) {
+        self.immediate_exit().store(0, Ordering::SeqCst);
+    }
+
+    fn immediate_exit(&self) -> &AtomicU8 {
+        // SAFETY: the field is a byte of a page that stays mapped for as long as `self` is; bytes need no
+        // alignment; everybody else who writes it in this process does so through here.
+        unsafe { AtomicU8::from_ptr(&raw mut (*self.shared.as_ptr()).immediate_exit) }
+    }
+}
+
+impl Drop for Kicker {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is our own, and nothing borrows from it any more.
+        let _ = unsafe { munmap(self.shared.as_ptr().cast(), size_of::<kvm_run>()) };
+    }
+}
+
+/// Sets the floating-point and vector registers.
+///
+/// # Errors
+/// [`KvmError::Call`].
+pub fn set_xsave(vcpu: &VcpuFd, xsave: &kvm_xsave) -> Result<(), KvmError> {
+    // SAFETY: KVM reads more than these 4096 bytes only for features that a process asks for by
+    // arch_prctl(ARCH_REQ_XCOMP_GUEST_PERM), which this one never does.
+    unsafe { vcpu.set_xsave(xsave) }.map_err(KvmError::call("KVM_SET_XSAVE"))
 }
 
 /// Makes the kick signal harmless: it only interrupts KVM_RUN. Once for the process.

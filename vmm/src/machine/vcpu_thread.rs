@@ -1,29 +1,31 @@
 //! The thread that runs the vCPU.
 
-use super::shared::Events;
+use super::shared::{Console, Events, RngDevice, lock};
 use crate::bus::Bus;
 use crate::ended::{Ended, PanicReport};
 use crate::kvm::KvmError;
-use crate::kvm::vcpu::{self, Left};
+use crate::kvm::vcpu::{self, Kicker, Left};
+use crate::kvm::vm::Vm;
 use crate::memory::GuestMemory;
 use kvm_ioctls::VcpuFd;
 use sentient_abi::panic_record::{RECORD_LEN, Reason};
-use sentient_devices::sentinel::Signal;
+use sentient_devices::Lifecycle;
+use sentient_devices::sentinel::{Sentinel, Signal};
+use sentient_devices::serial::Serial;
 use std::io;
-use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::{Arc, MutexGuard};
 use std::thread::JoinHandle;
-use std::time::Duration;
 use vm_memory::{Bytes, GuestAddress};
-use vmm_sys_util::signal::Killable;
 
-/// Pause between kicks of a vCPU that is to leave the guest: a kick that comes while it is not in the
-/// guest is lost.
-const KICK_INTERVAL: Duration = Duration::from_micros(200);
+/// Jobs that may wait for the vCPU's thread; whoever has one more waits with it.
+const JOBS: usize = 16;
 
 /// The running thread.
 pub struct VcpuThread {
     handle: JoinHandle<Result<Option<Ended>, KvmError>>,
     events: Arc<Events>,
+    door: Arc<Door>,
 }
 
 /// Tells the event loop that the thread ends, however it does.
@@ -39,6 +41,8 @@ impl Drop for Leaving {
 pub struct Parts {
     /// The vCPU.
     pub vcpu: VcpuFd,
+    /// Its virtual machine.
+    pub vm: Arc<Vm>,
     /// The devices it reaches.
     pub bus: Bus,
     /// News for the event loop.
@@ -49,45 +53,109 @@ pub struct Parts {
     pub panic_record: u64,
 }
 
+/// The machine at rest: its vCPU is outside of the guest, its devices touch nothing.
+pub struct Stopped<'a> {
+    /// The vCPU; its last access to a device is completed.
+    pub vcpu: &'a VcpuFd,
+    /// Its virtual machine.
+    pub vm: &'a Vm,
+    /// Guest memory.
+    pub memory: &'a GuestMemory,
+    /// The sentinel device.
+    pub sentinel: &'a mut Sentinel,
+    /// COM1.
+    pub serial: &'a mut Serial,
+    /// The console, kept from the event loop.
+    pub console: MutexGuard<'a, Console>,
+    /// The entropy device, kept from the event loop.
+    pub rng: MutexGuard<'a, RngDevice>,
+}
+
+/// Work to do while the guest stands still.
+type Job = Box<dyn FnOnce(&mut Stopped<'_>) + Send>;
+
+/// The way to the vCPU's thread from others: it is called out of the guest, does a job, and goes back.
+pub struct Door {
+    jobs: SyncSender<Job>,
+    kicker: Kicker,
+}
+
+/// The vCPU has ended; there is nothing to stop any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the machine is not running any more")]
+pub struct NotRunning;
+
+impl Door {
+    /// Stops the guest for as long as `work` takes, and gives what it gives.
+    ///
+    /// # Errors
+    /// [`NotRunning`].
+    pub fn stopped<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Stopped<'_>) -> R + Send + 'static,
+    ) -> Result<R, NotRunning> {
+        let (answer, result) = mpsc::sync_channel(1);
+        let job = Box::new(move |stopped: &mut Stopped<'_>| {
+            // Nobody waits for it any more: no harm.
+            let _ = answer.send(work(stopped));
+        });
+        self.jobs.send(job).map_err(|_| NotRunning)?;
+        self.kicker.kick();
+        // The sender is dropped unused if the thread ends first.
+        result.recv().map_err(|_| NotRunning)
+    }
+}
+
 impl VcpuThread {
     /// Starts it.
     ///
     /// # Errors
     /// The error of the thread's creation.
-    pub fn start(parts: Parts) -> io::Result<Self> {
+    pub fn start(mut parts: Parts) -> io::Result<Self> {
         vcpu::prepare_kicks()?;
         let events = Arc::clone(&parts.events);
+        let (jobs, waiting) = mpsc::sync_channel(JOBS);
+        let door = Arc::new(Door { jobs, kicker: Kicker::of(&parts.vcpu)? });
+        let own_door = Arc::clone(&door);
         let handle = std::thread::Builder::new().name("vcpu0".into()).spawn(move || {
             // Also when the thread panics: the event loop must not wait for it.
             let _leaving = Leaving(Arc::clone(&parts.events));
-            parts.run()
+            own_door.kicker.adopt_thread();
+            parts.run(&own_door.kicker, &waiting)
         })?;
-        Ok(Self { handle, events })
+        Ok(Self { handle, events, door })
+    }
+
+    /// The way to it.
+    pub fn door(&self) -> Arc<Door> {
+        Arc::clone(&self.door)
     }
 
     /// Kicks the vCPU out of the guest, so that the thread looks around: it may have halted for good.
     pub fn kick(&self) {
-        // Fails if the thread has just ended.
-        let _ = self.handle.kill(vcpu::kick_signal());
+        self.door.kicker.kick();
     }
 
-    /// Ends the thread and gives how the guest ended, if it did. `Err(None)` if the thread panicked.
+    /// Ends the thread and gives how the guest ended, if it did.
+    ///
+    /// # Errors
+    /// What KVM refused; `None` if the thread panicked.
     pub fn stop(self) -> Result<Option<Ended>, Option<KvmError>> {
         self.events.set_stopping();
-        while !self.handle.is_finished() {
-            self.kick();
-            std::thread::sleep(KICK_INTERVAL);
-        }
+        self.kick();
         self.handle.join().map_err(|_| None)?.map_err(Some)
     }
 }
 
 impl Parts {
-    fn run(mut self) -> Result<Option<Ended>, KvmError> {
+    fn run(&mut self, kicker: &Kicker, jobs: &Receiver<Job>) -> Result<Option<Ended>, KvmError> {
         loop {
+            // First: whoever asks for something from now on kicks again.
+            kicker.release();
             if self.events.is_stopping() {
                 return Ok(None);
             }
+            self.work(jobs);
             let left = vcpu::run(&mut self.vcpu, &mut self.bus)?;
             let rip = vcpu::rip(&self.vcpu);
             return Ok(Some(match left {
@@ -101,6 +169,30 @@ impl Parts {
                 }
                 Left::Unknown(what) => Ended::UnexpectedExit(what),
             }));
+        }
+    }
+
+    /// Does what others want done while the guest stands still.
+    fn work(&mut self, jobs: &Receiver<Job>) {
+        while let Ok(job) = jobs.try_recv() {
+            let Bus { sentinel, serial, console, rng, events } = &mut self.bus;
+            let mut stopped = Stopped {
+                vcpu: &self.vcpu,
+                vm: &self.vm,
+                memory: &self.memory,
+                sentinel,
+                serial,
+                console: lock(console),
+                rng: lock(rng),
+            };
+            stopped.console.pause();
+            stopped.rng.pause();
+            job(&mut stopped);
+            stopped.console.resume();
+            stopped.rng.resume();
+            drop(stopped);
+            // The devices have work of which nobody will tell: see `Lifecycle::resume`.
+            events.nudge();
         }
     }
 

@@ -120,6 +120,7 @@ pub fn config(kernel: KernelImage) -> MachineConfig {
             spec: ContainerSpec::default(),
             image: CompiledImage { bytes: vec![0; 4096], exec: 0..0, memory_minimum: 0 },
         },
+        snapshots: false,
         heartbeat: None,
         timeout: Some(Duration::from_secs(20)),
     }

@@ -183,6 +183,7 @@ fn config(image: CompiledImage, protocol: BootProtocol) -> Result<MachineConfig,
         kernel: KernelImage::embedded()?,
         protocol,
         container: ContainerRun { spec, image },
+        snapshots: false,
         heartbeat: None,
         timeout: None,
     })

@@ -1,0 +1,116 @@
+//! The state of a stopped machine besides its memory.
+//!
+//! Encoded it is a `postcard` of [`MachineState`] behind a version: a private format of this crate, carried
+//! by snapshots as bytes that only their hash and signature speak for. A state of another version, or one
+//! that a device could never have been in, is refused.
+
+use super::shared::{Console, RngDevice};
+use super::vcpu_thread::Stopped;
+use crate::error::MachineError;
+use crate::kvm::KvmError;
+use crate::kvm::state::{IrqchipState, VcpuState};
+use sentient_devices::sentinel::Sentinel;
+use sentient_devices::serial::Serial;
+use sentient_devices::{Lifecycle, RestoreError};
+use serde::{Deserialize, Serialize};
+
+/// Version of the encoding.
+const VERSION: u32 = 1;
+
+/// vCPU, interrupt controllers, devices.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct MachineState {
+    vcpu: VcpuState,
+    irqchip: IrqchipState,
+    serial: <Serial as Lifecycle>::State,
+    sentinel: <Sentinel as Lifecycle>::State,
+    console: <Console as Lifecycle>::State,
+    rng: <RngDevice as Lifecycle>::State,
+}
+
+/// Why a machine cannot take on a state.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// It is of another version.
+    #[error(
+        "the machine's state has version {found}, and this build reads version {VERSION}; use the build that wrote it"
+    )]
+    Version {
+        /// Its version.
+        found: u32,
+    },
+    /// It cannot be decoded.
+    #[error("the machine's state is damaged: {0}")]
+    Damaged(postcard::Error),
+    /// A device refuses its part.
+    #[error(transparent)]
+    Device(#[from] RestoreError),
+    /// KVM refuses its part.
+    #[error(transparent)]
+    Kvm(#[from] KvmError),
+}
+
+impl From<StateError> for MachineError {
+    fn from(error: StateError) -> Self {
+        match error {
+            StateError::Kvm(error) => Self::Kvm(error),
+            StateError::Device(error) => Self::Device(error),
+            other => Self::State(other.to_string()),
+        }
+    }
+}
+
+impl MachineState {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// [`KvmError::Call`].
+    pub fn read(machine: &Stopped<'_>) -> Result<Self, KvmError> {
+        Ok(Self {
+            vcpu: VcpuState::read(machine.vcpu)?,
+            irqchip: IrqchipState::read(machine.vm)?,
+            serial: machine.serial.save(),
+            sentinel: machine.sentinel.save(),
+            console: machine.console.save(),
+            rng: machine.rng.save(),
+        })
+    }
+
+    /// Puts the machine into it.
+    ///
+    /// # Errors
+    /// [`StateError`]; the machine must then not go on.
+    pub fn write(&self, machine: &mut Stopped<'_>) -> Result<(), StateError> {
+        machine.serial.restore(&self.serial)?;
+        machine.sentinel.restore(&self.sentinel)?;
+        machine.console.restore(&self.console)?;
+        machine.rng.restore(&self.rng)?;
+        self.irqchip.write(machine.vm)?;
+        self.vcpu.write(machine.vcpu)?;
+        Ok(())
+    }
+
+    /// Its bytes.
+    ///
+    /// # Errors
+    /// [`StateError::Damaged`] if it cannot be encoded; a bug.
+    pub fn encode(&self) -> Result<Vec<u8>, StateError> {
+        postcard::to_stdvec(&(VERSION, self)).map_err(StateError::Damaged)
+    }
+
+    /// Reads bytes.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, StateError> {
+        let (found, rest) = postcard::take_from_bytes::<u32>(bytes).map_err(StateError::Damaged)?;
+        if found != VERSION {
+            return Err(StateError::Version { found });
+        }
+        let (state, rest) = postcard::take_from_bytes(rest).map_err(StateError::Damaged)?;
+        if !rest.is_empty() {
+            return Err(StateError::Damaged(postcard::Error::DeserializeBadEncoding));
+        }
+        Ok(state)
+    }
+}

@@ -1,0 +1,14 @@
+//! Snapshots of a running machine: taking them and going back to them, as far as the machine is concerned.
+//!
+//! [`capture`] stops the guest for as long as it takes to copy the pages written since the last look and the
+//! state of vCPU and devices. [`rollback`] stops it for as long as it takes to put back the pages that
+//! differ. What pages are called, where they are kept and who may read them is the business of
+//! `sentient-snapshot`.
+
+pub mod capture;
+pub mod dirty;
+pub mod page;
+pub mod rollback;
+
+pub use capture::Capture;
+pub use page::{PageBytes, PageContents, PageSource};

@@ -1,0 +1,65 @@
+//! Taking a snapshot: what happens while the guest stands still.
+
+use super::dirty;
+use super::page::{PageBuffer, PageBytes};
+use crate::error::MachineError;
+use crate::machine::state::MachineState;
+use crate::machine::vcpu_thread::Stopped;
+use std::time::{Duration, Instant};
+
+/// What a machine was at one instant, as far as it had changed since the last one.
+#[derive(Debug)]
+pub struct Capture {
+    /// Numbers of the pages copied, ascending.
+    pub numbers: Vec<u64>,
+    /// Their contents, in the same order.
+    pub buffer: PageBuffer,
+    /// vCPU and devices, encoded.
+    pub state: Vec<u8>,
+    /// How long the guest stood still for it.
+    pub pause: Duration,
+}
+
+impl Capture {
+    /// The pages with their numbers.
+    pub fn pages(&self) -> impl Iterator<Item = (u64, &PageBytes)> {
+        self.numbers.iter().copied().zip(self.buffer.pages())
+    }
+}
+
+/// Which pages to copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// Those written since the last capture or rollback.
+    Changed,
+    /// All that were ever touched: for the first one.
+    Everything,
+}
+
+/// Copies. `buffer` is where to; it comes back in the capture.
+///
+/// # Errors
+/// [`MachineError`] if KVM refuses to give the state. The log of written pages is then lost: the next
+/// capture must be of everything.
+pub fn take(
+    machine: &mut Stopped<'_>,
+    extent: Extent,
+    mut buffer: PageBuffer,
+) -> Result<Capture, MachineError> {
+    let started = Instant::now();
+    let mut numbers = dirty::take(machine.vm, machine.memory)?;
+    if extent == Extent::Everything {
+        numbers = dirty::touched(machine.memory).map_err(MachineError::io("looking for memory in use"))?;
+    }
+    buffer.clear();
+    for number in &numbers {
+        buffer.push(machine.memory, *number).map_err(|error| MachineError::Memory {
+            bytes: sentient_abi::PAGE_SIZE,
+            source: std::io::Error::other(error),
+        })?;
+    }
+    let state = MachineState::read(machine)?;
+    let pause = started.elapsed();
+    // Encoding it is the one thing here that could be done later; it takes microseconds.
+    Ok(Capture { numbers, buffer, state: state.encode()?, pause })
+}

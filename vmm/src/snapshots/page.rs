@@ -1,0 +1,66 @@
+//! Pages of guest memory, copied.
+
+use crate::memory::GuestMemory;
+use sentient_abi::PAGE_SIZE;
+use std::io;
+use vm_memory::{Bytes, GuestAddress, GuestMemoryError};
+
+/// The bytes of a page.
+pub type PageBytes = [u8; PAGE_SIZE as usize];
+
+/// What a page holds in a snapshot.
+#[derive(Clone, Copy, Debug)]
+pub enum PageContents<'a> {
+    /// Nothing but zeros.
+    Zero,
+    /// These bytes.
+    Bytes(&'a PageBytes),
+}
+
+/// The memory of a snapshot, by page number (guest physical address / 4096).
+pub trait PageSource {
+    /// What these pages hold in it, in order.
+    ///
+    /// # Errors
+    /// Whatever keeps one of them from being read; the machine then stays as it is.
+    fn pages(&mut self, numbers: &[u64]) -> io::Result<Vec<PageContents<'_>>>;
+}
+
+/// Copies of pages in one piece of memory, which is kept between captures so that its pages are warm: the
+/// first touch of a page costs more than copying one.
+#[derive(Debug, Default)]
+pub struct PageBuffer {
+    bytes: Vec<PageBytes>,
+}
+
+impl PageBuffer {
+    /// Empty, with room for `pages` pages that are touched already.
+    #[must_use]
+    pub fn with_room(pages: usize) -> Self {
+        let mut bytes = vec![[1; PAGE_SIZE as usize]; pages];
+        bytes.clear();
+        Self { bytes }
+    }
+
+    /// Forgets the pages, keeps the room.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+    }
+
+    /// Adds a copy of a page of guest memory.
+    ///
+    /// # Errors
+    /// [`GuestMemoryError`] if there is no such page.
+    pub fn push(&mut self, memory: &GuestMemory, number: u64) -> Result<(), GuestMemoryError> {
+        let at = self.bytes.len();
+        self.bytes.push([0; PAGE_SIZE as usize]);
+        let Some(page) = self.bytes.get_mut(at) else { return Ok(()) };
+        memory.read_slice(page, GuestAddress(number.saturating_mul(PAGE_SIZE)))
+    }
+
+    /// The pages, in the order they were added.
+    #[must_use]
+    pub fn pages(&self) -> &[PageBytes] {
+        &self.bytes
+    }
+}
