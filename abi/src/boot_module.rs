@@ -18,6 +18,10 @@ pub const MAX_ENTRIES: usize = 64;
 /// set it; the nucleus believes it only when the sentinel device answers.
 pub const TABLES_PREPARED: u32 = 1;
 
+/// Bit of the header's flags: the machine goes on when nothing runs in it, and takes containers over the
+/// console ([`stdio`](crate::stdio)). It needs no container in its module.
+pub const RESIDENT: u32 = 2;
+
 const HEADER_LEN: usize = 32;
 const ENTRY_LEN: usize = 40;
 const _: () = assert!((HEADER_LEN + MAX_ENTRIES * ENTRY_LEN) as u64 <= PAGE_SIZE);

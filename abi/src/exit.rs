@@ -13,6 +13,8 @@ pub enum ContainerEnd {
     Unstartable,
     /// The boot module holds nothing to run, or is damaged.
     BadBootModule,
+    /// The host has ended it.
+    Killed,
 }
 
 /// Codes above 8 bits are not representable for a process; WASI allows them. They end as this one.
@@ -28,6 +30,7 @@ impl ContainerEnd {
             Self::CpuLimit => 3 << 24,
             Self::Unstartable => 4 << 24,
             Self::BadBootModule => 5 << 24,
+            Self::Killed => 6 << 24,
         }
     }
 
@@ -40,6 +43,7 @@ impl ContainerEnd {
             3 => Some(Self::CpuLimit),
             4 => Some(Self::Unstartable),
             5 => Some(Self::BadBootModule),
+            6 => Some(Self::Killed),
             _ => None,
         }
     }
@@ -54,6 +58,7 @@ impl ContainerEnd {
             Self::CpuLimit => CPU_LIMIT,
             Self::Unstartable => UNSTARTABLE,
             Self::BadBootModule => GUEST_PANIC,
+            Self::Killed => KILLED,
         }
     }
 }
@@ -84,6 +89,8 @@ pub const TRAPPED: u8 = 134;
 pub const CPU_LIMIT: u8 = 152;
 /// Ended by Ctrl-C: 128 + SIGINT.
 pub const INTERRUPTED: u8 = 130;
+/// Ended by whoever has started it: 128 + SIGKILL.
+pub const KILLED: u8 = 137;
 /// Standard output was closed by its reader: 128 + SIGPIPE.
 pub const BROKEN_PIPE: u8 = 141;
 /// Ended by SIGTERM: 128 + SIGTERM.
@@ -104,6 +111,7 @@ mod tests {
             ContainerEnd::CpuLimit,
             ContainerEnd::Unstartable,
             ContainerEnd::BadBootModule,
+            ContainerEnd::Killed,
         ] {
             assert_eq!(ContainerEnd::decode(end.encode()), Some(end));
         }

@@ -4,7 +4,7 @@
 //! on in ring 3 at the address in LSTAR, and turns `int 0x80` into #UD. Vector 4 (overflow, which 64-bit
 //! code cannot raise otherwise) enters ring 0 on every host. docs/decisions/0002 has the measurements.
 //!
-//! The call number goes in `rax`, arguments in `rdi` and `rsi`, the result comes back in `rax`; registers
+//! The call number goes in `rax`, arguments in `rdi`, `rsi` and `rdx`, the result comes back in `rax`; registers
 //! that the C calling convention does not save are lost. A call costs a few microseconds where ring 0 is
 //! emulated: none of them is on a container's hot path.
 
@@ -27,8 +27,8 @@ pub enum Call {
     Idle = 4,
     /// `(ticks)`: arms the one-shot timer, in ticks of the local APIC timer, at most 32 bits; 0 disarms.
     Timer = 5,
-    /// `(entry, stack_top)`: from now on a timer interrupt in ring 3 continues at `entry`, on that
-    /// stack; see [`UpcallFrame`].
+    /// `(entry, stack_top)`: from now on an interrupt in ring 3 continues at `entry`, on that stack; see
+    /// [`UpcallFrame`].
     SetUpcall = 6,
     /// `(gsi)`: unmasks a device's interrupt.
     EnableInterrupt = 7,
@@ -39,6 +39,35 @@ pub enum Call {
     /// `()`: the rates of the time-stamp counter and of the local APIC timer, measured against the timer
     /// of the PC (10 ms): see [`pack_rates`].
     MeasureClocks = 10,
+    /// `(base, len, rights)`: changes the rights of whole mapped pages within one region of kind
+    /// `Unassigned`, `Container` or `Image` to [`Rights`]. [`REFUSED`] for anything else, and when a large
+    /// page must be split and no spare table is left: then pages before it have changed already.
+    Protect = 11,
+}
+
+/// What ring 3 may do with a page: there is nothing else, and nothing both written and executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Rights {
+    /// Read.
+    Read = 0,
+    /// Read and write.
+    Write = 1,
+    /// Read and execute.
+    Execute = 2,
+}
+
+impl Rights {
+    /// The rights of a number.
+    #[must_use]
+    pub const fn from_u64(value: u64) -> Option<Self> {
+        Some(match value {
+            0 => Self::Read,
+            1 => Self::Write,
+            2 => Self::Execute,
+            _ => return None,
+        })
+    }
 }
 
 impl Call {
@@ -56,6 +85,7 @@ impl Call {
             8 => Self::Serial,
             9 => Self::RealTimeClock,
             10 => Self::MeasureClocks,
+            11 => Self::Protect,
             _ => return None,
         })
     }

@@ -9,7 +9,8 @@
 //! 1 MiB            nucleus (kernel header, text, constants, data), then the region table's page
 //! 2 MiB            runtime (text, constants, data)
 //!                  guard page, runtime stack
-//!                  page tables
+//!                  time page
+//!                  page tables, with spare ones for mappings that change
 //! next 2 MiB mark  device buffers, heap, then memory for containers
 //! top of low RAM   boot module
 //! 3.25 GiB         virtio-mmio register pages
@@ -30,6 +31,9 @@ pub const NUCLEUS_BASE: u64 = 0x10_0000;
 pub const RUNTIME_BASE: u64 = 0x20_0000;
 /// Bytes of the runtime's stack, which containers' frames share in the first instance.
 pub const RUNTIME_STACK_LEN: u64 = 512 << 10;
+/// Page tables kept back at the end of their region, for [`Protect`](crate::gate::Call::Protect): each
+/// splits one large page, so they are enough for 128 MiB of images.
+pub const SPARE_TABLES: u64 = 64;
 /// Bytes of the region of rings and buffers shared with devices.
 pub const DEVICE_BUFFERS_LEN: u64 = LARGE_PAGE_SIZE;
 /// The gap below 4 GiB that holds device registers starts here; RAM goes on at [`HIGH_RAM`].
@@ -166,10 +170,13 @@ pub fn plan(
     let module_bytes = module_end.checked_sub(module_base).ok_or(LayoutError::TooLittleRam)?;
     // Below the heap everything is mapped by small pages, except the tables' own large ones; a handful
     // of ranges besides: the module and its code, device registers.
-    let small = stack + RUNTIME_STACK_LEN + (4 << 20);
-    let pool =
-        tables_needed(if top > HIGH_RAM { top } else { HIGH_RAM }, small + module_bytes, 40) * PAGE_SIZE;
-    let tables = stack + RUNTIME_STACK_LEN;
+    let small = stack + RUNTIME_STACK_LEN + PAGE_SIZE + (4 << 20);
+    let built = tables_needed(if top > HIGH_RAM { top } else { HIGH_RAM }, small + module_bytes, 40);
+    let pool = (built + SPARE_TABLES) * PAGE_SIZE;
+    let time = stack + RUNTIME_STACK_LEN;
+    let tables = time + PAGE_SIZE;
+    // The nucleus relies on this order: stack, time page, page tables.
+    push(table, RegionKind::Time, time, PAGE_SIZE, access::USER)?;
     push(table, RegionKind::PageTables, tables, pool, access::WRITE)?;
 
     let buffers = (tables + pool).next_multiple_of(LARGE_PAGE_SIZE);
@@ -230,7 +237,8 @@ pub fn build_page_tables<M: TableMemory>(
     memory: M,
 ) -> Result<u64, LayoutError> {
     let pool = table.find(RegionKind::PageTables).ok_or(LayoutError::TooLittleRam)?;
-    let mut mapper = Mapper::new(memory, pool.base, pool.len)?;
+    let built = pool.len.checked_sub(SPARE_TABLES * PAGE_SIZE).ok_or(LayoutError::TooLittleRam)?;
+    let mut mapper = Mapper::new(memory, pool.base, built)?;
     for region in table.iter().filter(|region| region.kind != RegionKind::BootModule as u32) {
         mapper.map(region.base, region.len, region.access)?;
     }
@@ -344,6 +352,9 @@ mod tests {
             }
             let mut memory = Memory(HashMap::new());
             build_page_tables(&table, module.code_ranges(), 2, &mut memory).unwrap();
+            let pool = table.find(RegionKind::PageTables).unwrap();
+            let spare = pool.base + pool.len - SPARE_TABLES * PAGE_SIZE;
+            assert!(memory.0.keys().all(|entry| *entry < spare), "{mib} MiB: a spare table is in use");
         }
     }
 

@@ -11,6 +11,7 @@
 //! * [`sentinel`]: the port device through which the guest says "ready", "ended" and "panicked";
 //! * [`panic_record`]: what it leaves behind in the last case;
 //! * [`stdio`]: the frames that carry containers' standard streams over the virtio console;
+//! * [`time_page`]: what the VMM tells the guest of time, and of a new life;
 //! * [`exit`]: how a container ended, and the exit codes of `sentctl`.
 //!
 //! Invariants:
@@ -39,15 +40,19 @@ pub mod panic_record;
 pub mod region;
 pub mod sentinel;
 pub mod stdio;
+pub mod time_page;
 
 /// Version of everything in this crate. A VMM and a guest of different versions refuse each other.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Size of a page, in bytes: the unit of regions, dirty tracking and hashing.
 pub const PAGE_SIZE: u64 = 4096;
 
 /// Size of a large page, in bytes: one entry of a page directory.
 pub const LARGE_PAGE_SIZE: u64 = 2 << 20;
+
+/// Most containers of a machine at a time; their indexes lie below it.
+pub const MAX_CONTAINERS: u32 = 64;
 
 /// Rounds `bytes` up to whole pages; `None` if that leaves 64 bits.
 #[must_use]

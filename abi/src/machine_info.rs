@@ -1,4 +1,6 @@
-//! What the VMM knows of its machine and tells the guest, so that it need not find out by itself.
+//! What the VMM knows of its machine and tells the guest, so that it need not find out by itself: what
+//! stays true for the machine's life. Time and random numbers, which do not, are in the
+//! [time page](crate::time_page).
 //!
 //! Absent from a boot module that was not made for one machine (`sentctl boot-files`): the kernel then
 //! measures its clock, has no virtio devices, and speaks through the serial port.
@@ -9,7 +11,8 @@ use crate::bytes::{read_u32, read_u64, write_u32, write_u64};
 pub const MAX_DEVICES: usize = 8;
 
 /// Bytes of an encoded [`MachineInfo`].
-pub const LEN: usize = 80 + MAX_DEVICES * DEVICE_LEN;
+pub const LEN: usize = DEVICES_AT + MAX_DEVICES * DEVICE_LEN;
+const DEVICES_AT: usize = 24;
 const DEVICE_LEN: usize = 24;
 
 /// What a device is.
@@ -44,18 +47,10 @@ pub mod cpu {
 /// The facts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MachineInfo {
-    /// Ticks of the time-stamp counter per second.
-    pub tsc_hz: u64,
     /// Ticks of the local APIC timer per second at divisor 1.
     pub lapic_timer_hz: u64,
-    /// Nanoseconds since 1970-01-01 UTC when the time-stamp counter stood at `wall_clock_tsc`.
-    pub wall_clock_ns: u64,
-    /// See `wall_clock_ns`.
-    pub wall_clock_tsc: u64,
     /// Bits of [`cpu`], as the host's processor has them: CPUID may hide them on software KVM.
     pub cpu_features: u64,
-    /// Seed of the guest's random numbers, from the host's generator.
-    pub seed: [u8; 32],
     /// How often the guest says that it is alive ([`Event::Heartbeat`](crate::sentinel::Event)), in
     /// nanoseconds; 0 for never.
     pub heartbeat_ns: u64,
@@ -74,16 +69,12 @@ impl MachineInfo {
     }
 
     fn write(&self, bytes: &mut [u8]) -> Option<()> {
-        write_u64(bytes, 0, self.tsc_hz)?;
-        write_u64(bytes, 8, self.lapic_timer_hz)?;
-        write_u64(bytes, 16, self.wall_clock_ns)?;
-        write_u64(bytes, 24, self.wall_clock_tsc)?;
-        write_u64(bytes, 32, self.cpu_features)?;
-        bytes.get_mut(40..72)?.copy_from_slice(&self.seed);
-        write_u64(bytes, 72, self.heartbeat_ns)?;
+        write_u64(bytes, 0, self.lapic_timer_hz)?;
+        write_u64(bytes, 8, self.cpu_features)?;
+        write_u64(bytes, 16, self.heartbeat_ns)?;
         for (index, device) in self.devices.iter().enumerate() {
             let Some(device) = device else { continue };
-            let at = 80 + index * DEVICE_LEN;
+            let at = DEVICES_AT + index * DEVICE_LEN;
             write_u32(bytes, at, device.kind as u32)?;
             write_u32(bytes, at + 4, device.gsi)?;
             write_u64(bytes, at + 8, device.base)?;
@@ -98,7 +89,7 @@ impl MachineInfo {
         let bytes = bytes.get(..LEN)?;
         let mut devices = [None; MAX_DEVICES];
         for (index, device) in devices.iter_mut().enumerate() {
-            let at = 80 + index * DEVICE_LEN;
+            let at = DEVICES_AT + index * DEVICE_LEN;
             let kind = match read_u32(bytes, at)? {
                 0 => continue,
                 1 => DeviceKind::Console,
@@ -113,13 +104,9 @@ impl MachineInfo {
             });
         }
         Some(Self {
-            tsc_hz: read_u64(bytes, 0)?,
-            lapic_timer_hz: read_u64(bytes, 8)?,
-            wall_clock_ns: read_u64(bytes, 16)?,
-            wall_clock_tsc: read_u64(bytes, 24)?,
-            cpu_features: read_u64(bytes, 32)?,
-            seed: bytes.get(40..72)?.try_into().ok()?,
-            heartbeat_ns: read_u64(bytes, 72)?,
+            lapic_timer_hz: read_u64(bytes, 0)?,
+            cpu_features: read_u64(bytes, 8)?,
+            heartbeat_ns: read_u64(bytes, 16)?,
             devices,
         })
     }
@@ -141,12 +128,8 @@ mod tests {
         devices[0] = Some(Device { kind: DeviceKind::Console, gsi: 5, base: 0xd000_0000, adopted: true });
         devices[1] = Some(Device { kind: DeviceKind::Rng, gsi: 6, base: 0xd000_1000, adopted: false });
         let info = MachineInfo {
-            tsc_hz: 2_250_000_000,
             lapic_timer_hz: 1_000_000_000,
-            wall_clock_ns: 1,
-            wall_clock_tsc: 2,
             cpu_features: cpu::X86_64_V2,
-            seed: [7; 32],
             heartbeat_ns: 5,
             devices,
         };

@@ -2,7 +2,8 @@
 //!
 //! The table lies in guest memory, in a page of its own whose address the
 //! [kernel header](crate::kernel_header) gives. Whoever makes the page tables (the VMM, or the nucleus
-//! under a foreign loader) fills it; the runtime adds and removes containers' regions. What lies in no
+//! under a foreign loader) fills it; the runtime adds and removes containers' regions. It never
+//! does so halfway: a page that changes hands lies in both regions for a moment, not in none. What lies in no
 //! region belongs to nobody and is never read.
 
 use crate::PAGE_SIZE;
@@ -64,6 +65,11 @@ pub enum RegionKind {
     Container = 14,
     /// Memory below 1 MiB: what the loader hands over lies there.
     LoaderData = 15,
+    /// The [time page](crate::time_page).
+    Time = 16,
+    /// A boot module that was loaded while the machine runs: one container's configuration and compiled
+    /// image; `owner` is its index. The image's code is executable, and nothing of it can be written.
+    Image = 17,
 }
 
 impl RegionKind {
@@ -87,6 +93,8 @@ impl RegionKind {
             13 => Self::Unassigned,
             14 => Self::Container,
             15 => Self::LoaderData,
+            16 => Self::Time,
+            17 => Self::Image,
             _ => return None,
         })
     }
@@ -111,6 +119,8 @@ impl RegionKind {
             Self::Unassigned => "unassigned",
             Self::Container => "container",
             Self::LoaderData => "loader-data",
+            Self::Time => "time",
+            Self::Image => "image",
         }
     }
 }
@@ -129,7 +139,8 @@ pub struct Region {
     pub kind: u32,
     /// Bits of [`access`].
     pub access: u32,
-    /// Index of the container it belongs to, for [`RegionKind::Container`].
+    /// Index of the container it belongs to, for [`RegionKind::Container`] and
+    /// [`RegionKind::Image`].
     pub owner: u32,
     /// Zero.
     pub reserved: u32,
@@ -172,6 +183,19 @@ impl RegionTable {
         Self { magic: MAGIC, abi_version: crate::ABI_VERSION, count: 0, regions: [Region::FREE; MAX_REGIONS] }
     }
 
+    /// Takes the region in slot `index` out; those behind it move up.
+    pub fn remove(&mut self, index: usize) {
+        let count = (self.count as usize).min(MAX_REGIONS);
+        if index >= count {
+            return;
+        }
+        self.regions.copy_within(index + 1..count, index);
+        self.count = count as u32 - 1;
+        if let Some(last) = self.regions.get_mut(count - 1) {
+            *last = Region::FREE;
+        }
+    }
+
     /// Adds a region; `None` if the table is full.
     #[must_use]
     pub fn push(&mut self, kind: RegionKind, base: u64, len: u64, access: u32) -> Option<()> {
@@ -207,10 +231,37 @@ impl Default for RegionTable {
     }
 }
 
-fn padded_name(name: &str) -> [u8; NAME_LEN] {
+/// A region's name as it is stored.
+#[must_use]
+pub fn padded_name(name: &str) -> [u8; NAME_LEN] {
     let mut padded = [0; NAME_LEN];
     for (to, from) in padded.iter_mut().zip(name.bytes()) {
         *to = from;
     }
     padded
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_region_taken_out_leaves_the_others_in_order() {
+        let mut table = RegionTable::new();
+        for base in 0..MAX_REGIONS as u64 {
+            table.push(RegionKind::Container, base * PAGE_SIZE, PAGE_SIZE, access::USER).unwrap();
+        }
+        assert_eq!(table.push(RegionKind::Container, 0, PAGE_SIZE, 0), None, "it is full");
+        table.remove(MAX_REGIONS);
+        table.remove(1);
+        assert_eq!(table.count as usize, MAX_REGIONS - 1);
+        assert!(
+            table
+                .iter()
+                .map(|region| region.base)
+                .eq((0..MAX_REGIONS as u64).filter(|base| *base != 1).map(|base| base * PAGE_SIZE))
+        );
+        assert_eq!(table.regions[MAX_REGIONS - 1], Region::FREE);
+    }
 }

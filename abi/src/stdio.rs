@@ -5,6 +5,13 @@
 //! the machine. Flow control: output is held back by the queue itself; input only flows within the
 //! window the guest has opened with [`FrameKind::Window`], so a container that does not read its input
 //! neither receives any nor delays its neighbours.
+//!
+//! To a resident machine ([`RESIDENT`](crate::boot_module::RESIDENT)) the host also sends containers, on the
+//! same stream: `Load`, as many `LoadData` as it takes, `Start`. The bytes are a boot module with one
+//! container and its image. The guest answers each `Start` with `Started` or `Refused`, and a started
+//! container ends with `Ended`; after `Refused` and `Ended` the container's number is free again, its
+//! window is closed, and input under way to it is dropped. The guest ignores frames that make no sense
+//! to it, such as `Kill` for a container that has just ended, and says so in its log.
 
 use crate::bytes::{read_u32, write_u32};
 
@@ -30,14 +37,32 @@ pub enum FrameKind {
     Window = 5,
     /// Guest to host: a line of the kernel's log, UTF-8.
     Log = 6,
+    /// Host to guest: a container of `argument` bytes is coming; no payload.
+    Load = 7,
+    /// Host to guest: the next bytes of a container.
+    LoadData = 8,
+    /// Host to guest: all bytes were sent, run it; no payload.
+    Start = 9,
+    /// Host to guest: end a container; no payload.
+    Kill = 10,
+    /// Guest to host: a container runs; no payload.
+    Started = 11,
+    /// Guest to host: a container has ended; `argument` is its encoded
+    /// [`ContainerEnd`](crate::exit::ContainerEnd), no payload.
+    Ended = 12,
+    /// Guest to host: a container was not started; the payload says why, UTF-8.
+    Refused = 13,
 }
+
+/// Longest reason of a [`FrameKind::Refused`], in bytes.
+pub const MAX_REASON: u32 = 4096;
 
 /// The header of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameHeader {
     /// What follows.
     pub kind: FrameKind,
-    /// Which container it belongs to: its index in the boot module.
+    /// Which container it belongs to: its index.
     pub container: u32,
     /// Bytes of payload that follow, at most [`MAX_PAYLOAD`].
     pub len: u32,
@@ -68,6 +93,13 @@ impl FrameHeader {
             4 => FrameKind::StdinEnd,
             5 => FrameKind::Window,
             6 => FrameKind::Log,
+            7 => FrameKind::Load,
+            8 => FrameKind::LoadData,
+            9 => FrameKind::Start,
+            10 => FrameKind::Kill,
+            11 => FrameKind::Started,
+            12 => FrameKind::Ended,
+            13 => FrameKind::Refused,
             _ => return None,
         };
         let len = read_u32(bytes, 8)?;

@@ -10,6 +10,7 @@ mod guest;
 use std::io;
 use std::sync::Arc;
 
+use sentient_abi::stdio::{FrameHeader, FrameKind};
 use vm_memory::{Bytes, GuestAddress, VolatileSlice};
 
 use crate::lifecycle::Lifecycle;
@@ -17,7 +18,7 @@ use crate::sentinel::{Sentinel, Signal};
 use crate::serial::Serial;
 use crate::virtio::console::{Console, ConsoleBackend, Receive, Transmit};
 use crate::virtio::rng::Rng;
-use crate::virtio::stdio_mux::{STDIN_BUFFER, StdioMux};
+use crate::virtio::stdio_mux::{CONTROL_BUFFER, STDIN_BUFFER, StdioMux};
 use guest::{CONTAINERS, Ignored, Input, Moody, frame, machine, step};
 
 /// A driver of the transport and of the entropy device.
@@ -34,12 +35,22 @@ pub fn fuzz_mmio(data: &[u8]) {
 /// A driver of the console, with containers' streams behind it.
 pub fn fuzz_console(data: &[u8]) {
     let mut input = Input(data);
-    let Some((mut transport, memory)) = machine(Console::new(StdioMux::new(Moody::default(), CONTAINERS)))
-    else {
+    let Some((mut transport, memory)) = machine(Console::new(StdioMux::resident(Moody::default()))) else {
         return;
     };
     while !input.0.is_empty() {
-        match input.u8() % 8 {
+        match input.u8() % 9 {
+            8 => {
+                let mux = transport.device_mut().backend_mut();
+                let (container, len) = (u32::from(input.u8()), usize::from(input.u8()));
+                let payload = input.slice(len);
+                let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+                let room = mux.control_room();
+                assert!(room < CONTROL_BUFFER);
+                let frame = FrameHeader { kind: FrameKind::LoadData, container, len, argument: 0 };
+                assert!(mux.send_control(&frame, &payload) || payload.len() >= room);
+                let _ = transport.backend_readable();
+            }
             0 => {
                 let _ = transport.backend_writable();
             }
@@ -82,7 +93,7 @@ pub fn fuzz_stdio_mux(data: &[u8]) {
         let payload = input.u8();
         stream.extend((0..header.len).map(|at| payload.wrapping_add(at as u8)));
     }
-    let mut whole = StdioMux::new(Moody { even: true, ..Moody::default() }, CONTAINERS);
+    let mut whole = StdioMux::resident(Moody { even: true, ..Moody::default() });
     let mut copy = stream.clone();
     let mut expected_error = None;
     let mut rest = copy.as_mut_slice();
@@ -98,7 +109,7 @@ pub fn fuzz_stdio_mux(data: &[u8]) {
         assert!(len > 0, "a sink that takes everything never blocks");
         rest = rest.split_at_mut(len).1;
     }
-    let mut pieces = StdioMux::new(Moody::default(), CONTAINERS);
+    let mut pieces = StdioMux::resident(Moody::default());
     let mut found_error = None;
     let mut cuts = cuts.into_iter().cycle();
     let mut rest = stream.as_mut_slice();

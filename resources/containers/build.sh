@@ -31,6 +31,7 @@ large_stack=-Wl,-z,stack-size=524288
 build_cat()      { "${zig[@]}" cc  "${c_flags[@]}"   "$small_stack"  -s ./*.c   -o "$1"; }
 build_hello()    { "${zig[@]}" cc  "${c_flags[@]}"   "$small_stack"  -s ./*.c   -o "$1"; }
 build_counter()  { "${zig[@]}" cc  "${c_flags[@]}"   "$small_stack"  -s ./*.c   -o "$1"; }
+build_pages()    { "${zig[@]}" cc  "${c_flags[@]}"   "$small_stack"  -s ./*.c   -o "$1"; }
 build_fs()       { "${zig[@]}" cc  "${c_flags[@]}"   "$small_stack"  -s ./*.c   -o "$1"; }
 build_wordfreq() { "${zig[@]}" c++ "${cpp_flags[@]}" "$small_stack"  -s ./*.cpp -o "$1"; }
 build_jsonq()    { "${zig[@]}" cc  "${c_flags[@]}"   "$medium_stack" -s ./*.c   -o "$1"; }
@@ -73,6 +74,7 @@ programs=(
     jsonq/jsonq.wasm
     kernels/kernels.wasm
     minidb/minidb.wasm
+    pages/pages.wasm
     press/press.wasm
     seek/seek.wasm
     spout/spout.wasm

@@ -1,5 +1,7 @@
 //! What the user may type.
 
+pub mod machine;
+
 use crate::units::{parse_duration, parse_size};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -31,6 +33,14 @@ pub struct Cli {
     /// Log to standard error what sentctl does, from this level on.
     #[arg(long, global = true, value_name = "LEVEL", env = "SENTCTL_LOG_LEVEL")]
     pub log_level: Option<LogLevel>,
+
+    /// Where machines are kept; by default $XDG_DATA_HOME/sentientos.
+    #[arg(long, global = true, value_name = "FOLDER", env = "SENTCTL_HOME", hide_env_values = true)]
+    pub home: Option<PathBuf>,
+
+    /// The machine that is meant, where there are several.
+    #[arg(short, long, global = true, value_name = "NAME", env = "SENTCTL_MACHINE", hide_env_values = true)]
+    pub machine: Option<String>,
 
     /// What to do.
     #[command(subcommand)]
@@ -80,6 +90,106 @@ The program's standard input, output and error are those of sentctl, and its exi
 sentctl's. With --json, a report of the run goes to standard error as one line."
     )]
     Run(RunArgs),
+
+    /// Make a machine that stays: boot it, and take its first snapshot.
+    #[command(after_help = "Examples:
+  sentctl init demo
+  sentctl init big --memory 4G")]
+    Init(machine::InitArgs),
+
+    /// Start a machine that was stopped: it goes on from its current snapshot.
+    #[command(after_help = "Examples:
+  sentctl boot
+  sentctl boot demo")]
+    Boot {
+        /// The machine; the one that --machine names, or the only one, if not given.
+        name: Option<String>,
+    },
+
+    /// Stop a machine, after a last snapshot.
+    #[command(after_help = "Examples:
+  sentctl stop
+  sentctl stop --discard")]
+    Stop(machine::StopArgs),
+
+    /// Show what a machine is and does.
+    #[command(after_help = "Examples:
+  sentctl status
+  sentctl status --json")]
+    Status,
+
+    /// Take a snapshot of the running machine.
+    #[command(after_help = "Examples:
+  sentctl snapshot -t before-upgrade 'before the upgrade'
+  sentctl snapshot rm before-upgrade --force
+
+The snapshot is durable when the command returns.")]
+    Snapshot(machine::SnapshotArgs),
+
+    /// Show the machine's snapshots as a tree, the current one marked.
+    #[command(after_help = "Examples:
+  sentctl log
+  sentctl log --json")]
+    Log,
+
+    /// Put the running machine back into the state of a snapshot; it goes on from there.
+    #[command(after_help = "Examples:
+  sentctl rollback before-upgrade
+  sentctl rollback -n 5
+  sentctl rollback --undo
+
+Where the machine is now is kept as a snapshot first, unless --discard says otherwise.
+Newer snapshots stay. What containers have written stays written.")]
+    Rollback(machine::RollbackArgs),
+
+    /// Show which regions and pages differ between two snapshots.
+    #[command(after_help = "Examples:
+  sentctl diff before-upgrade
+  sentctl diff before-upgrade after-upgrade -v")]
+    Diff(machine::DiffArgs),
+
+    /// Make another machine that goes on from this one's state, with an identity of its own.
+    #[command(after_help = "Examples:
+  sentctl fork demo demo2
+  sentctl fork demo demo2 --from before-upgrade")]
+    Fork(machine::ForkArgs),
+
+    /// Write a snapshot as a file that needs nothing else.
+    #[command(after_help = "Examples:
+  sentctl export before-upgrade > before.snap
+  sentctl export @ -o now.snap")]
+    Export(machine::ExportArgs),
+
+    /// Read a snapshot from such a file; everything in it is verified while it is read.
+    #[command(after_help = "Examples:
+  sentctl import before.snap
+  sentctl import --trust KEY < before.snap")]
+    Import(machine::ImportArgs),
+
+    /// Let the oldest snapshots go; never the current one or a tagged one.
+    #[command(after_help = "Examples:
+  sentctl prune
+  sentctl prune --keep 8")]
+    Prune(machine::PruneArgs),
+
+    /// Read all snapshots and check every page.
+    #[command(after_help = "Examples:
+  sentctl verify
+  sentctl verify before-upgrade")]
+    Verify {
+        /// Only this snapshot.
+        snapshot: Option<String>,
+    },
+
+    /// The process of a machine; started by others.
+    #[command(hide = true)]
+    MachineProcess {
+        /// The machine's name.
+        name: String,
+        /// Make it, with so many bytes of RAM, instead of booting it.
+        #[arg(long)]
+        init: Option<u64>,
+    },
 
     /// Write the kernel and a boot module with a program, for QEMU or another loader.
     #[command(after_help = "Examples:
@@ -172,6 +282,14 @@ pub struct RunArgs {
     /// RAM of the machine; by default what the program may have, and room for the kernel.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub machine_memory: Option<u64>,
+
+    /// Run it in a machine that stays, in the background; see `sentctl init`.
+    #[arg(short, long, conflicts_with_all = ["timeout", "heartbeat", "machine_memory", "kernel"])]
+    pub detach: bool,
+
+    /// With --detach: the container's name.
+    #[arg(long, value_name = "NAME", requires = "detach")]
+    pub name: Option<String>,
 
     /// Boot this kernel instead of the built-in one.
     #[arg(long, value_name = "FILE")]

@@ -1,6 +1,8 @@
 //! Why a command failed.
 
 use sentient_abi::exit;
+use sentient_control::client::ClientError;
+use sentient_control::error::ControlError;
 use sentient_images::{CompileError, KernelError};
 use sentient_vmm::MachineError;
 use std::io;
@@ -50,6 +52,12 @@ pub enum CommandError {
     /// The machine failed on the host's side.
     #[error("{0}")]
     Machine(#[from] MachineError),
+    /// A machine that stays.
+    #[error("{0}")]
+    Control(#[from] ControlError),
+    /// Its process.
+    #[error("{0}")]
+    Client(ClientError),
     /// An environment variable cannot be passed on.
     #[error("--env {0}: {1}")]
     Environment(String, &'static str),
@@ -80,7 +88,7 @@ impl CommandError {
     }
 
     /// A word for programs (`--json`).
-    pub fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> &str {
         match self {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => "not-found",
             Self::Read { .. } | Self::ReadKernel { .. } => "read",
@@ -97,6 +105,10 @@ impl CommandError {
             Self::Kernel(_) => "kernel-image",
             Self::Machine(MachineError::Kvm(_)) => "kvm",
             Self::Machine(_) => "machine",
+            Self::Control(error) => error.kind(),
+            Self::Client(ClientError::Refused(refusal)) => &refusal.kind,
+            Self::Client(ClientError::NotRunning(_)) => "not-running",
+            Self::Client(ClientError::Broken { .. }) => "broken",
             Self::Environment(..) => "environment",
             Self::Usage(_) => "usage",
             Self::Io { .. } => "io",

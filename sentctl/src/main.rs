@@ -12,6 +12,7 @@ mod units;
 
 use clap::Parser;
 use cli::{Cli, Command};
+use commands::machine::Context;
 use errors::CommandError;
 use std::io::Write;
 use std::process::ExitCode;
@@ -24,15 +25,43 @@ fn main() -> ExitCode {
     };
     start_logging(&cli);
     let json = cli.json;
-    let done = match cli.command {
-        Command::Run(run) => commands::run::run(&run, json, started),
-        Command::BootFiles(files) => commands::boot_files::write(&files, json),
-        Command::Bench(bench) => commands::bench::run(&bench, json),
+    let done = match &cli.command {
+        Command::Run(run) if !run.detach => commands::run::run(run, json, started),
+        Command::BootFiles(files) => commands::boot_files::write(files, json),
+        Command::Bench(bench) => commands::bench::run(bench, json),
         Command::Doctor => commands::doctor::run(json),
         Command::Version => commands::version::run(json),
-        Command::Completions { shell } => commands::completions::run(shell),
+        Command::Completions { shell } => commands::completions::run(*shell),
+        _ => on_machine(&cli),
     };
     done.unwrap_or_else(|error| report(&error, json))
+}
+
+/// The verbs about machines that stay.
+fn on_machine(cli: &Cli) -> Result<ExitCode, CommandError> {
+    let context = Context::new(cli)?;
+    match &cli.command {
+        Command::Init(args) => context.init(args),
+        Command::Boot { name } => context.boot(name.as_deref()),
+        Command::Stop(args) => context.stop(args),
+        Command::Status => context.status(),
+        Command::Snapshot(args) => context.snapshot(args),
+        Command::Log => context.log(),
+        Command::Rollback(args) => context.rollback(args),
+        Command::Diff(args) => context.diff(args),
+        Command::Fork(args) => context.fork(args),
+        Command::Export(args) => context.export(args),
+        Command::Import(args) => context.import(args),
+        Command::Prune(args) => context.prune(args),
+        Command::Verify { snapshot } => context.verify(snapshot.as_deref()),
+        Command::MachineProcess { name, init } => context.machine_process(name, *init),
+        Command::Run(args) => context.run_detached(args),
+        Command::BootFiles(_)
+        | Command::Bench(_)
+        | Command::Doctor
+        | Command::Version
+        | Command::Completions { .. } => Ok(ExitCode::SUCCESS),
+    }
 }
 
 /// Arguments that make no sense end with our own code: clap's is 2, which a program may end with, too.

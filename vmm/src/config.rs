@@ -32,8 +32,10 @@ pub struct MachineConfig {
     pub kernel: KernelImage,
     /// How it is entered.
     pub protocol: BootProtocol,
-    /// What it runs.
-    pub container: ContainerRun,
+    /// What it runs; a resident machine needs nothing.
+    pub container: Option<ContainerRun>,
+    /// It goes on when nothing runs in it, and takes containers while it runs.
+    pub resident: bool,
     /// Whether it can be snapshot: KVM then notes which pages the guest writes.
     pub snapshots: bool,
     /// How often the guest is to say that it is alive; `None` for never, which costs it nothing.

@@ -120,6 +120,7 @@ impl Ended {
             Self::Container(ContainerEnd::CpuLimit) => "cpu-limit",
             Self::Container(ContainerEnd::Unstartable) => "unstartable",
             Self::Container(ContainerEnd::BadBootModule) => "bad-boot-module",
+            Self::Container(ContainerEnd::Killed) => "killed",
             Self::Panic(_) => "guest-panic",
             Self::Halt { .. } => "guest-halt",
             Self::TripleFault { .. } => "triple-fault",
@@ -146,6 +147,7 @@ impl fmt::Display for Ended {
             Self::Container(ContainerEnd::BadBootModule) => {
                 f.write_str("the guest found nothing to run in its boot module")
             }
+            Self::Container(ContainerEnd::Killed) => f.write_str("the container was killed"),
             Self::Panic(report) => write!(f, "the guest kernel panicked: {report}"),
             Self::Halt { rip } => {
                 write!(

@@ -40,6 +40,9 @@ pub enum MachineError {
     /// Arguments and environment are longer than the boot module can say.
     #[error("the program's arguments and environment are too long")]
     ArgumentsTooLong,
+    /// A container's number is out of range.
+    #[error("there is no container {0}: a machine has numbers below {max}", max = sentient_abi::MAX_CONTAINERS)]
+    ContainerNumber(u32),
     /// A device refuses the state it is to start in; a bug.
     #[error("a device cannot be set up: {0}")]
     Device(#[from] RestoreError),
@@ -54,6 +57,9 @@ pub enum MachineError {
     /// A thread of the machine has panicked; a bug.
     #[error("the thread {0} ended by a panic; please report this")]
     Thread(&'static str),
+    /// The guest's region table is none: nobody knows what its memory holds.
+    #[error(transparent)]
+    Regions(#[from] crate::snapshots::regions::BadTable),
     /// A saved state cannot be taken on.
     #[error("{0}")]
     State(String),

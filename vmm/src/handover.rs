@@ -1,13 +1,14 @@
 //! What the guest finds in memory when it starts: the kernel, the boot module, the region table, the
 //! page tables, and the structure of the boot protocol.
 
-use crate::config::{BootProtocol, MachineConfig};
+use crate::config::{BootProtocol, ContainerRun, MachineConfig};
 use crate::error::MachineError;
 use crate::kvm::{cpuid, registers::Entry};
+use crate::machine::state::Places;
 use crate::memory::{self, GuestMemory};
 use linux_loader::loader::{Elf, KernelLoader};
 use sentient_abi::PAGE_SIZE;
-use sentient_abi::boot_module::{EntryKind, ModuleBuilder, TABLES_PREPARED};
+use sentient_abi::boot_module::{ContainerSpec, EntryKind, ModuleBuilder, RESIDENT, TABLES_PREPARED};
 use sentient_abi::layout::{self, LayoutError, queues, ram_ranges};
 use sentient_abi::machine_info::{Device, DeviceKind, MAX_DEVICES, MachineInfo};
 use sentient_abi::paging::TableMemory;
@@ -16,7 +17,6 @@ use sentient_boot::{linux64, pvh};
 use sentient_devices::virtio::mmio::state::QueueLayout;
 use std::io::Cursor;
 use std::ops::Range;
-use std::time::{SystemTime, UNIX_EPOCH};
 use vm_memory::{Bytes, GuestAddress};
 
 /// Address of `boot_params`, below 1 MiB, where nothing else is.
@@ -47,8 +47,8 @@ const LAPIC_TIMER_HZ: u64 = 1_000_000_000;
 pub struct Prepared {
     /// How the vCPU starts.
     pub entry: Entry,
-    /// Where the guest leaves its panic record.
-    pub panic_record: u64,
+    /// Where the guest has what the host looks at.
+    pub places: Places,
     /// Start of the region that holds the devices' queues.
     pub device_buffers: u64,
 }
@@ -67,30 +67,31 @@ impl Prepared {
     }
 }
 
-/// Writes all of it but the kernel. `tsc_khz` is the rate of the guest's time-stamp counter.
+/// Writes all of it but the kernel and the time page, which comes last.
 ///
 /// # Errors
 /// [`MachineError`] if it does not fit or the kernel cannot be loaded.
-pub fn prepare(config: &MachineConfig, memory: &GuestMemory, tsc_khz: u32) -> Result<Prepared, MachineError> {
+pub fn prepare(config: &MachineConfig, memory: &GuestMemory) -> Result<Prepared, MachineError> {
     let header = config.kernel.header();
 
-    let info = machine_info(config, tsc_khz)?.encode();
-    let mut spec = config.container.spec.clone();
-    spec.image = 0;
-    let container = spec.encode().ok_or(MachineError::ArgumentsTooLong)?;
-    let image = &config.container.image;
+    let info = machine_info(config).encode();
+    let memory_limit = config.container.as_ref().map_or(0, |container| container.spec.memory_limit);
+    let container = config.container.as_ref().map(encode_container).transpose()?;
     // PVH starts without paging: the nucleus then builds its tables itself, as under any other loader.
     let tables_prepared = config.protocol == BootProtocol::Linux64;
-    let mut builder = ModuleBuilder::new(if tables_prepared { TABLES_PREPARED } else { 0 });
-    builder
-        .push(EntryKind::Machine, 0, &info)
-        .and_then(|()| builder.push(EntryKind::Container, 0, &container))
-        .and_then(|()| builder.push_image(0, &image.bytes, image.exec.clone()))
-        .ok_or(MachineError::ArgumentsTooLong)?;
+    let resident = if config.resident { RESIDENT } else { 0 };
+    let mut builder = ModuleBuilder::new(if tables_prepared { TABLES_PREPARED | resident } else { resident });
+    builder.push(EntryKind::Machine, 0, &info).ok_or(MachineError::ArgumentsTooLong)?;
+    if let (Some(encoded), Some(ContainerRun { image, .. })) = (&container, &config.container) {
+        builder
+            .push(EntryKind::Container, 0, encoded)
+            .and_then(|()| builder.push_image(0, &image.bytes, image.exec.clone()))
+            .ok_or(MachineError::ArgumentsTooLong)?;
+    }
     let module_len = builder.len();
     let too_small = |error| MachineError::Layout {
         ram: config.ram,
-        needed: module_len + config.container.spec.memory_limit + layout::MIN_RAM,
+        needed: module_len.saturating_add(memory_limit).saturating_add(layout::MIN_RAM),
         error,
     };
     let module_base = layout::boot_module_base(config.ram, module_len)
@@ -101,7 +102,7 @@ pub fn prepare(config: &MachineConfig, memory: &GuestMemory, tsc_khz: u32) -> Re
     // The guest would find out, too; here there is a message that names the way out.
     let largest =
         table.iter().filter(|region| region.kind == RegionKind::Unassigned as u32).map(|region| region.len);
-    if largest.max().unwrap_or(0) < config.container.spec.memory_limit {
+    if largest.max().unwrap_or(0) < memory_limit {
         return Err(too_small(LayoutError::TooLittleRam));
     }
     let code = builder.code_ranges();
@@ -124,8 +125,13 @@ pub fn prepare(config: &MachineConfig, memory: &GuestMemory, tsc_khz: u32) -> Re
             Entry::Pvh { eip: header.pvh_entry, start_info: START_INFO }
         }
     };
-    let device_buffers = table.find(RegionKind::DeviceBuffers).map_or(0, |region| region.base);
-    Ok(Prepared { entry, panic_record: header.panic_record, device_buffers })
+    let base = |kind| table.find(kind).map_or(0, |region| region.base);
+    let places = Places {
+        panic_record: header.panic_record,
+        region_table: header.region_table,
+        time_page: base(RegionKind::Time),
+    };
+    Ok(Prepared { entry, places, device_buffers: base(RegionKind::DeviceBuffers) })
 }
 
 /// Loads the kernel: the one part that needs nothing of KVM, so that it can go on beside the rest.
@@ -144,27 +150,44 @@ pub fn load_kernel(config: &MachineConfig, memory: &GuestMemory) -> Result<(), M
     Ok(())
 }
 
-fn machine_info(config: &MachineConfig, tsc_khz: u32) -> Result<MachineInfo, MachineError> {
-    let mut seed = [0; 32];
-    rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty()).map_err(|error| {
-        MachineError::Io { what: "reading random bytes for the guest", source: error.into() }
-    })?;
+/// A container's configuration; its image is the only one of its module.
+fn encode_container(container: &ContainerRun) -> Result<Vec<u8>, MachineError> {
+    let spec = ContainerSpec { image: 0, ..container.spec.clone() };
+    spec.encode().ok_or(MachineError::ArgumentsTooLong)
+}
+
+/// A boot module of one container, to be loaded by a machine that runs.
+///
+/// # Errors
+/// [`MachineError::ArgumentsTooLong`].
+pub fn container_module(container: &ContainerRun) -> Result<Vec<u8>, MachineError> {
+    let encoded = encode_container(container)?;
+    let image = &container.image;
+    let mut builder = ModuleBuilder::new(0);
+    builder
+        .push(EntryKind::Container, 0, &encoded)
+        .and_then(|()| builder.push_image(0, &image.bytes, image.exec.clone()))
+        .ok_or(MachineError::ArgumentsTooLong)?;
+    let (mut module, pieces) = builder.finish();
+    for piece in pieces {
+        // Pieces follow each other, with gaps for their alignment.
+        module.resize(usize::try_from(piece.offset).unwrap_or(module.len()), 0);
+        module.extend_from_slice(piece.bytes);
+    }
+    Ok(module)
+}
+
+fn machine_info(config: &MachineConfig) -> MachineInfo {
     let mut devices = [None; MAX_DEVICES];
     for (position, (slot, (kind, gsi))) in devices.iter_mut().zip(DEVICES).enumerate() {
         *slot = Some(Device { kind, gsi, base: device_base(position as u64), adopted: true });
     }
-    let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-    Ok(MachineInfo {
-        tsc_hz: u64::from(tsc_khz) * 1000,
+    MachineInfo {
         lapic_timer_hz: LAPIC_TIMER_HZ,
-        wall_clock_ns: u64::try_from(wall).unwrap_or(u64::MAX),
-        // The guest's counter starts at zero with its vCPU, moments from now.
-        wall_clock_tsc: 0,
         cpu_features: cpuid::host_features(),
-        seed,
         heartbeat_ns: config.heartbeat.map_or(0, |every| u64::try_from(every.as_nanos()).unwrap_or(u64::MAX)),
         devices,
-    })
+    }
 }
 
 /// Entries of a page table.

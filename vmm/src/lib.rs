@@ -6,6 +6,7 @@
 //! * [`kvm`]: the only place that speaks to `/dev/kvm`; and, with [`memory`], the only one with `unsafe`;
 //! * [`memory`]: guest RAM, backed by a memfd;
 //! * [`handover`]: the kernel, the boot module, region table and page tables, written into RAM;
+//! * [`time`]: what time it is, as the guest is told;
 //! * [`bus`]: which device answers a port or an address;
 //! * [`snapshots`]: copying a running machine, and putting it back;
 //! * [`streams`]: the process' standard streams as containers' streams;
@@ -32,6 +33,7 @@ pub mod machine;
 pub mod memory;
 pub mod snapshots;
 pub mod streams;
+pub mod time;
 
 pub use config::{BootProtocol, ContainerRun, MachineConfig};
 pub use ended::Ended;

@@ -1,43 +1,37 @@
-//! A machine: built from its configuration, run to its end.
+//! A machine: built from its configuration or from a snapshot, run to its end.
 //!
 //! Two threads. The one that calls [`Machine::run`] has the event loop: queues, standard input, the time
 //! limit, requests to stop. The other runs the vCPU and answers its register accesses.
 
+mod build;
 mod event_loop;
+pub mod resident;
 pub mod shared;
 pub mod state;
 pub mod vcpu_thread;
 
 use crate::bus::Bus;
-use crate::config::MachineConfig;
 use crate::ended::Ended;
 use crate::error::MachineError;
-use crate::handover::{self, Prepared, device_base};
+use crate::handover::device_base;
 use crate::host::{self, Residency};
-use crate::kvm::vm::{DirtyLog, IrqFd, Vm};
-use crate::kvm::{self, cpuid, registers};
+use crate::kvm::{self, vm::Vm};
 use crate::lifecycle::{State, Step};
-use crate::memory::{self, GuestMemory};
-use crate::streams::{HostStreams, Input, SerialOutput, Streams};
+use crate::memory::GuestMemory;
+use crate::streams::Input;
+use crate::time::Clock;
 use event_loop::EventLoop;
 use kvm_ioctls::VcpuFd;
-use sentient_abi::layout::queues;
+use resident::ResidentHandle;
 use sentient_devices::Lifecycle;
-use sentient_devices::sentinel::Sentinel;
-use sentient_devices::serial::{COM1_IRQ, Serial};
-use sentient_devices::virtio::console::Console as ConsoleModel;
 use sentient_devices::virtio::mmio::registers::NOTIFY_OFFSET;
-use sentient_devices::virtio::rng::Rng;
-use sentient_devices::virtio::stdio_mux::StdioMux;
-use shared::{Console, Events, HostEntropy, RngDevice, lock};
+use shared::{Console, Events, RngDevice, lock};
+use state::Places;
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 pub use vcpu_thread::{Door, NotRunning, Stopped};
 use vcpu_thread::{Parts, VcpuThread};
-
-/// Features the VMM and the guest agree on for devices that are set up without a handshake.
-const ADOPTED_FEATURES: u64 = 1 << 32;
 
 /// When a machine got where.
 #[derive(Clone, Copy, Debug)]
@@ -80,73 +74,54 @@ impl StopHandle {
     }
 }
 
+/// Tells when the guest is ready.
+#[derive(Clone, Debug)]
+pub struct Readiness(Arc<Events>);
+
+impl Readiness {
+    /// Waits until it is, for so long at most; whether it is.
+    #[must_use]
+    pub fn wait(&self, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        while self.0.ready_at().is_none() {
+            if Instant::now() >= deadline || self.0.has_vcpu_left() {
+                return false;
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        true
+    }
+}
+
 /// A machine that has not run yet.
 pub struct Machine {
     // Fields drop in this order: the vCPU before the virtual machine, that before its memory.
     vcpu: VcpuFd,
+    bus: Bus,
     vm: Arc<Vm>,
     memory: GuestMemory,
     state: State,
-    prepared: Prepared,
+    places: Places,
+    clock: Clock,
     console: Arc<Mutex<Console>>,
     rng: Arc<Mutex<RngDevice>>,
     events: Arc<Events>,
-    stdin: Input,
-    serial_output: SerialOutput,
+    stdin: Option<Input>,
     timeout: Option<Duration>,
     stages: Stages,
 }
 
 impl Machine {
-    /// Builds a machine whose container uses `streams`.
-    ///
-    /// # Errors
-    /// See [`MachineError`].
-    pub fn new(config: &MachineConfig, streams: Streams) -> Result<Self, MachineError> {
-        let started = Instant::now();
-        let kvm = kvm::open()?;
-        let memory = memory::allocate(config.ram)?;
-        let (vm, vcpu, tsc_khz) = std::thread::scope(|scope| {
-            // Loading the kernel takes about as long as KVM takes to make its objects.
-            let loading = scope.spawn(|| handover::load_kernel(config, &memory));
-            let made = make_vcpu(&kvm, &memory, config.snapshots);
-            loading.join().map_err(|_| MachineError::Thread("loading the kernel"))??;
-            made
-        })?;
-        let prepared = handover::prepare(config, &memory, tsc_khz)?;
-        registers::set(&vcpu, prepared.entry)?;
+    /// A handle to load containers by, if it is resident.
+    #[must_use]
+    pub fn resident_handle(&self) -> ResidentHandle {
+        ResidentHandle(Arc::clone(&self.events))
+    }
 
-        let events = Arc::new(Events::new().map_err(MachineError::io("making an event descriptor"))?);
-        let Streams { stdin, stdout, stderr } = streams;
-        let serial_output =
-            SerialOutput::beside(&stderr).map_err(MachineError::io("duplicating standard error"))?;
-        let mux = StdioMux::new(HostStreams::new(stdout, stderr), 1);
-        let interrupt = |gsi| vm.interrupt(gsi).map(Arc::new);
-        let console_interrupt: Arc<IrqFd> = interrupt(handover::CONSOLE_GSI)?;
-        let rng_interrupt: Arc<IrqFd> = interrupt(handover::RNG_GSI)?;
-        let mut console = Console::new(ConsoleModel::new(mux), Arc::clone(&memory), console_interrupt);
-        let mut rng = RngDevice::new(Rng::new(HostEntropy), Arc::clone(&memory), rng_interrupt);
-        console.adopt(
-            ADOPTED_FEATURES,
-            &[prepared.queue(queues::CONSOLE_RECEIVE), prepared.queue(queues::CONSOLE_TRANSMIT)],
-        )?;
-        rng.adopt(ADOPTED_FEATURES, &[prepared.queue(queues::RNG)])?;
-        let created = Instant::now();
-        let stages = Stages { started, created, entered: None, ready: None, first_byte: None, ended: None };
-        Ok(Self {
-            vcpu,
-            vm: Arc::new(vm),
-            memory,
-            state: State::Built,
-            prepared,
-            console: Arc::new(Mutex::new(console)),
-            rng: Arc::new(Mutex::new(rng)),
-            events,
-            stdin,
-            serial_output,
-            timeout: config.timeout,
-            stages,
-        })
+    /// Tells when the guest is ready.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        Readiness(Arc::clone(&self.events))
     }
 
     /// A handle to stop it by.
@@ -171,15 +146,16 @@ impl Machine {
     pub fn start(self) -> Result<Running, MachineError> {
         let Self {
             vcpu,
+            bus,
             vm,
             memory,
             state,
-            prepared,
+            places,
+            clock,
             console,
             rng,
             events,
             stdin,
-            serial_output,
             timeout,
             mut stages,
         } = self;
@@ -195,19 +171,14 @@ impl Machine {
             transmit: doorbell(0, 1)?,
             rng: doorbell(1, 0)?,
         };
-        let bus = new_bus(&vm, &console, &rng, &events, serial_output)?;
         let event_loop =
             EventLoop::new(Arc::clone(&console), rng, doorbells, Arc::clone(&events), stdin, timeout)?;
         stages.entered = Some(Instant::now());
-        let parts = Parts {
-            vcpu,
-            vm,
-            bus,
-            events: Arc::clone(&events),
-            memory: Arc::clone(&memory),
-            panic_record: prepared.panic_record,
-        };
+        let parts =
+            Parts { vcpu, vm, bus, events: Arc::clone(&events), memory: Arc::clone(&memory), places, clock };
         let thread = VcpuThread::start(parts).map_err(MachineError::io("starting the vCPU's thread"))?;
+        // A restored device may have work of which nobody will tell.
+        events.nudge();
         Ok(Running { thread, event_loop, state, console, events, memory, stages })
     }
 
@@ -217,9 +188,8 @@ impl Machine {
     /// # Errors
     /// [`MachineError::Kvm`] if KVM cannot single-step here.
     pub fn count_boot_instructions(mut self) -> Result<u64, MachineError> {
-        let mut bus = new_bus(&self.vm, &self.console, &self.rng, &self.events, self.serial_output)?;
         let events = Arc::clone(&self.events);
-        Ok(kvm::step::count_ring0(&mut self.vcpu, &mut bus, || events.ready_at().is_some())?)
+        Ok(kvm::step::count_ring0(&mut self.vcpu, &mut self.bus, || events.ready_at().is_some())?)
     }
 }
 
@@ -268,35 +238,4 @@ impl Running {
         };
         Ok(Report { ended, stages, heartbeats: events.heartbeats(), residency })
     }
-}
-
-/// The virtual machine, its vCPU, and the rate of the vCPU's time-stamp counter in kHz.
-fn make_vcpu(
-    kvm: &kvm_ioctls::Kvm,
-    memory: &GuestMemory,
-    snapshots: bool,
-) -> Result<(Vm, VcpuFd, u32), MachineError> {
-    let log = if snapshots { DirtyLog::On } else { DirtyLog::Off };
-    let vm = Vm::new(kvm, Arc::clone(memory), log)?;
-    let vcpu = vm.create_vcpu()?;
-    cpuid::set(kvm, &vcpu)?;
-    let tsc_khz = vcpu.get_tsc_khz().map_err(kvm::KvmError::call("KVM_GET_TSC_KHZ"))?;
-    Ok((vm, vcpu, tsc_khz))
-}
-
-fn new_bus(
-    vm: &Vm,
-    console: &Arc<Mutex<Console>>,
-    rng: &Arc<Mutex<RngDevice>>,
-    events: &Arc<Events>,
-    serial_output: SerialOutput,
-) -> Result<Bus, MachineError> {
-    let serial_interrupt = Arc::new(vm.interrupt(COM1_IRQ)?);
-    Ok(Bus {
-        sentinel: Sentinel::new(),
-        serial: Serial::new(serial_interrupt, Box::new(serial_output)),
-        console: Arc::clone(console),
-        rng: Arc::clone(rng),
-        events: Arc::clone(events),
-    })
 }

@@ -8,7 +8,8 @@
 pub mod capture;
 pub mod dirty;
 pub mod page;
+pub mod regions;
 pub mod rollback;
 
 pub use capture::Capture;
-pub use page::{PageBytes, PageContents, PageSource};
+pub use page::{MemoryWriter, PageBytes, PageContents, PageSource};

@@ -7,7 +7,7 @@
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, fstat};
-use sentient_devices::virtio::stdio_mux::{Stream, StreamSink, Written};
+use sentient_devices::virtio::stdio_mux::{ContainerEvent, Stream, StreamSink, Written};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -210,9 +210,25 @@ fn is_writable(file: &File) -> bool {
     !matches!(poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(0) | Err(_))
 }
 
+/// Where the containers of a resident machine write, and who is told what becomes of them. Called on the
+/// machine's own thread: it must not wait.
+pub trait ContainerSink: Send + std::fmt::Debug {
+    /// Takes bytes that a container has written; see [`StreamSink::write`]. After `WouldBlock` it is asked
+    /// again when anything else has happened, or within half a second.
+    fn output(&mut self, container: u32, stream: Stream, bytes: &[u8]) -> Written;
+
+    /// Something has become of a container. Its output up to here was given to `output`.
+    fn event(&mut self, container: u32, event: ContainerEvent);
+}
+
+/// Most bytes given to a [`ContainerSink`] at once.
+const SINK_CHUNK: usize = 64 << 10;
+
 /// Where the console's frames end up.
 #[derive(Debug)]
 pub struct HostStreams {
+    /// Where containers write in a resident machine; the descriptors are for the kernel's log alone.
+    containers: Option<Box<dyn ContainerSink>>,
     stdout: Output,
     stderr: Output,
     first_byte: Option<Instant>,
@@ -222,7 +238,13 @@ impl HostStreams {
     /// Writes to these.
     #[must_use]
     pub fn new(stdout: Output, stderr: Output) -> Self {
-        Self { stdout, stderr, first_byte: None }
+        Self { containers: None, stdout, stderr, first_byte: None }
+    }
+
+    /// Writes what containers say to `containers`.
+    #[must_use]
+    pub fn with_containers(self, containers: Option<Box<dyn ContainerSink>>) -> Self {
+        Self { containers, ..self }
     }
 
     /// When the first byte of standard output was written.
@@ -251,11 +273,16 @@ impl HostStreams {
 impl StreamSink for HostStreams {
     fn write<B: BitmapSlice>(
         &mut self,
-        _container: u32,
+        container: u32,
         stream: Stream,
         bytes: &[VolatileSlice<'_, B>],
     ) -> Written {
         let Some(first) = bytes.first() else { return Written::Accepted(0) };
+        if let (Some(containers), Stream::Stdout | Stream::Stderr) = (&mut self.containers, stream) {
+            let mut copy = vec![0; first.len().min(SINK_CHUNK)];
+            first.copy_to(&mut copy[..]);
+            return containers.output(container, stream, &copy);
+        }
         match stream {
             Stream::Stdout => {
                 let written = self.stdout.write(first);
@@ -265,6 +292,12 @@ impl StreamSink for HostStreams {
                 written
             }
             Stream::Stderr | Stream::Log => self.stderr.write(first),
+        }
+    }
+
+    fn control(&mut self, container: u32, event: ContainerEvent) {
+        if let Some(containers) = &mut self.containers {
+            containers.event(container, event);
         }
     }
 }

@@ -124,7 +124,7 @@ fn a_machine_too_small_for_its_kernel_is_refused_with_the_way_out() {
     let _alone = alone();
     let mut config = config(kernel(&HALT, 0));
     config.ram = 24 << 20;
-    config.container.image.bytes = vec![0; 23 << 20];
+    config.container.as_mut().unwrap().image.bytes = vec![0; 23 << 20];
     let refused = Machine::new(&config, null_streams()).err().expect("it must be refused").to_string();
     assert!(refused.contains("--machine-memory"), "{refused}");
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use sentient_abi::exit::ContainerEnd;
 use sentient_abi::stdio::{FrameHeader, FrameKind};
 use vm_memory::bitmap::BitmapSlice;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap, VolatileSlice};
@@ -269,12 +270,23 @@ pub(super) fn step<D: VirtioDevice>(
 /// A header that is mostly sound.
 pub(super) fn frame(input: &mut Input<'_>) -> FrameHeader {
     let kind = match input.u8() % 16 {
-        0..=6 => FrameKind::Stdout,
-        7..=9 => FrameKind::Stderr,
-        10..=13 => FrameKind::Window,
-        14 => FrameKind::Log,
+        0..=5 => FrameKind::Stdout,
+        6..=7 => FrameKind::Stderr,
+        8..=10 => FrameKind::Window,
+        11 => FrameKind::Log,
+        12 => FrameKind::Started,
+        13 => FrameKind::Ended,
+        14 => FrameKind::Refused,
         _ => FrameKind::Stdin,
     };
-    let len = if kind == FrameKind::Window { 0 } else { u32::from(input.u8()) };
-    FrameHeader { kind, container: u32::from(input.u8()) % CONTAINERS, len, argument: u32::from(input.u16()) }
+    let len = match kind {
+        FrameKind::Window | FrameKind::Started | FrameKind::Ended => 0,
+        _ => u32::from(input.u8()),
+    };
+    let (container, number) = (u32::from(input.u8()) % CONTAINERS, u32::from(input.u16()));
+    let argument = match kind {
+        FrameKind::Ended => ContainerEnd::Exited(number).encode(),
+        _ => number,
+    };
+    FrameHeader { kind, container, len, argument }
 }

@@ -3,13 +3,18 @@
 //! Towards the host, [`StdioMux`] decodes the guest's frames, however the guest has cut them into
 //! buffers, and hands the payload to a [`StreamSink`] as it lies in guest memory. When the sink would
 //! block, the decoder stops between two bytes and goes on there. Towards the guest it sends standard
-//! input, never more than the guest has opened a window for (`stdin` has that half).
+//! input, never more than the guest has opened a window for (`stdin` has that half), and to a resident
+//! machine containers and what becomes of them (`control`).
 //!
 //! All decisions are made on copies: a header is copied out of guest memory once, then decoded.
 
+mod control;
 mod stdin;
+mod violation;
 
-use sentient_abi::stdio::{FrameHeader, FrameKind, HEADER_LEN};
+use sentient_abi::MAX_CONTAINERS;
+use sentient_abi::exit::ContainerEnd;
+use sentient_abi::stdio::{FrameHeader, FrameKind, HEADER_LEN, MAX_REASON};
 use serde::{Deserialize, Serialize};
 use vm_memory::VolatileSlice;
 use vm_memory::bitmap::BitmapSlice;
@@ -17,10 +22,13 @@ use vm_memory::bitmap::BitmapSlice;
 use crate::lifecycle::RestoreError;
 use crate::virtio::console::{ConsoleBackend, Receive, Transmit};
 use crate::virtio::slices::{SliceCursor, total_len};
+use control::Outbox;
+pub use control::{CONTROL_BUFFER, ContainerEvent, Position};
 use stdin::Stdin;
 pub use stdin::{End, OutgoingState, STDIN_BUFFER, StdinState};
+pub use violation::ProtocolViolation;
 
-const STATE_VERSION: u32 = 1;
+const STATE_VERSION: u32 = 2;
 
 /// The name of the multiplexer in errors.
 const NAME: &str = "stdio multiplexer";
@@ -49,6 +57,10 @@ pub trait StreamSink {
 
     /// The frame whose payload was just taken is complete. The kernel's log comes in a frame a line.
     fn end_of_frame(&mut self, _container: u32, _stream: Stream) {}
+
+    /// The guest of a resident machine says what became of a container. What it wrote before has been given
+    /// to [`write`](Self::write).
+    fn control(&mut self, _container: u32, _event: ContainerEvent) {}
 }
 
 /// What a sink did with bytes.
@@ -62,41 +74,8 @@ pub enum Written {
     Closed,
 }
 
-/// A frame the guest must not send. There is no way to find the next one: the machine ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ProtocolViolation {
-    /// The header's kind or length is none of the protocol's.
-    #[error("the guest sent {bytes:02x?}, which is no frame header of this ABI version")]
-    Header {
-        /// The header.
-        bytes: [u8; HEADER_LEN],
-    },
-    /// The frame is one that only the host sends.
-    #[error("the guest sent a frame of kind {kind:?}, which only the host sends")]
-    Direction {
-        /// Its kind.
-        kind: FrameKind,
-    },
-    /// The frame is of a container this machine does not have.
-    #[error("the guest sent a frame of container {container}, but this machine has {containers}")]
-    Container {
-        /// The container it names.
-        container: u32,
-        /// Containers of this machine; they count from zero.
-        containers: u32,
-    },
-    /// The frame has a payload and is of a kind that has none.
-    #[error("the guest sent a frame of kind {kind:?} with {len} bytes of payload, which has none")]
-    Payload {
-        /// Its kind.
-        kind: FrameKind,
-        /// Bytes of payload it claims.
-        len: u32,
-    },
-}
-
 /// Where the decoder is in the guest's byte stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Incoming {
     /// In a header.
     Header {
@@ -114,6 +93,15 @@ pub enum Incoming {
         /// Bytes of payload to come, at least one.
         remaining: u32,
     },
+    /// In the reason for which a container was not started.
+    Reason {
+        /// The container.
+        container: u32,
+        /// What has come of it.
+        text: Vec<u8>,
+        /// Bytes to come, at least one.
+        remaining: u32,
+    },
 }
 
 const BETWEEN_FRAMES: Incoming = Incoming::Header { bytes: [0; HEADER_LEN], filled: 0 };
@@ -124,6 +112,9 @@ pub struct StdioMux<S> {
     sink: S,
     incoming: Incoming,
     stdin: Stdin,
+    outbox: Outbox,
+    positions: Vec<Position>,
+    resident: bool,
 }
 
 /// What a [`StdioMux`] saves.
@@ -139,13 +130,54 @@ pub struct StdioMuxState {
     pub outgoing: Option<OutgoingState>,
     /// The container whose input is looked at next.
     pub turn: u32,
+    /// Control frames to the guest, the first perhaps without its first bytes.
+    pub control: Vec<u8>,
+    /// Bytes of the first of them that are left, if some of it was sent.
+    pub control_started: u32,
+    /// What each container has written.
+    pub positions: Vec<Position>,
 }
 
 impl<S: StreamSink> StdioMux<S> {
     /// The multiplexer of a machine with this many containers, which count from zero.
     #[must_use]
     pub fn new(sink: S, containers: u32) -> Self {
-        Self { sink, incoming: BETWEEN_FRAMES, stdin: Stdin::new(containers) }
+        Self {
+            sink,
+            incoming: BETWEEN_FRAMES,
+            stdin: Stdin::new(containers),
+            outbox: Outbox::default(),
+            positions: (0..containers).map(|_| Position::default()).collect(),
+            resident: false,
+        }
+    }
+
+    /// The multiplexer of a resident machine: containers come and go, each with a number below
+    /// [`MAX_CONTAINERS`].
+    #[must_use]
+    pub fn resident(sink: S) -> Self {
+        Self { resident: true, ..Self::new(sink, MAX_CONTAINERS) }
+    }
+
+    /// Payload of a frame that [`send_control`](Self::send_control) takes now.
+    #[must_use]
+    pub fn control_room(&self) -> usize {
+        self.outbox.room()
+    }
+
+    /// Takes a frame that loads, starts or kills a container: whole, or (`false`) not at all, if it is of
+    /// another kind, its length is not the payload's, or there is no room. Then
+    /// [`backend_readable`](crate::virtio::mmio::MmioTransport::backend_readable) sends it. There is room again
+    /// after the receive queue was worked on.
+    #[must_use = "a frame that was not taken has to be sent again"]
+    pub fn send_control(&mut self, frame: &FrameHeader, payload: &[u8]) -> bool {
+        self.resident && self.outbox.push(frame, payload)
+    }
+
+    /// What each container has written and the sink has taken.
+    #[must_use]
+    pub fn positions(&self) -> &[Position] {
+        &self.positions
     }
 
     /// Where payload goes.
@@ -184,7 +216,7 @@ impl<S: StreamSink> StdioMux<S> {
     /// Whether there is anything to send to the guest.
     #[must_use]
     pub fn has_output_for_guest(&self) -> bool {
-        self.stdin.has_output()
+        self.stdin.has_output() || !self.outbox.is_empty()
     }
 
     /// Acts on a complete header and returns what comes after it.
@@ -196,7 +228,13 @@ impl<S: StreamSink> StdioMux<S> {
             FrameKind::Stderr => Some(Stream::Stderr),
             FrameKind::Log => Some(Stream::Log),
             FrameKind::Window => None,
-            FrameKind::Stdin | FrameKind::StdinEnd => {
+            FrameKind::Started | FrameKind::Ended | FrameKind::Refused => None,
+            FrameKind::Stdin
+            | FrameKind::StdinEnd
+            | FrameKind::Load
+            | FrameKind::LoadData
+            | FrameKind::Start
+            | FrameKind::Kill => {
                 return Err(ProtocolViolation::Direction { kind });
             }
         };
@@ -210,12 +248,59 @@ impl<S: StreamSink> StdioMux<S> {
                 self.sink.end_of_frame(container, stream);
                 Ok(BETWEEN_FRAMES)
             }
+            None if kind != FrameKind::Window && !self.resident => {
+                Err(ProtocolViolation::NotResident { kind })
+            }
+            None if kind == FrameKind::Refused && len > MAX_REASON => {
+                Err(ProtocolViolation::Reason { kind, len })
+            }
+            None if kind == FrameKind::Refused && len > 0 => {
+                Ok(Incoming::Reason { container, text: Vec::new(), remaining: len })
+            }
             None if len > 0 => Err(ProtocolViolation::Payload { kind, len }),
             None => {
-                self.stdin.open_window(container, argument);
+                self.short_frame(kind, container, argument)?;
                 Ok(BETWEEN_FRAMES)
             }
         }
+    }
+
+    /// Acts on a frame of the guest's that is a header and nothing more.
+    fn short_frame(
+        &mut self,
+        kind: FrameKind,
+        container: u32,
+        argument: u32,
+    ) -> Result<(), ProtocolViolation> {
+        match kind {
+            FrameKind::Window => self.stdin.open_window(container, argument),
+            FrameKind::Started => self.sink.control(container, ContainerEvent::Started),
+            FrameKind::Ended => {
+                let end = ContainerEnd::decode(argument);
+                let end = end.ok_or(ProtocolViolation::End { container, word: argument })?;
+                self.stdin.forget(container);
+                self.sink.control(container, ContainerEvent::Ended(end));
+            }
+            _ => self.refused(container, &[]),
+        }
+        Ok(())
+    }
+
+    fn refused(&mut self, container: u32, reason: &[u8]) {
+        self.stdin.forget(container);
+        let reason = String::from_utf8_lossy(reason).into_owned();
+        self.sink.control(container, ContainerEvent::Refused(reason));
+    }
+
+    fn count(&mut self, container: u32, stream: Stream, bytes: usize) {
+        let position = usize::try_from(container).ok().and_then(|index| self.positions.get_mut(index));
+        let Some(position) = position else { return };
+        let counter = match stream {
+            Stream::Stdout => &mut position.stdout,
+            Stream::Stderr => &mut position.stderr,
+            Stream::Log => return,
+        };
+        *counter = counter.saturating_add(bytes as u64);
     }
 
     /// Moves the decoder over the bytes it can deal with now; false when the sink would block.
@@ -223,7 +308,7 @@ impl<S: StreamSink> StdioMux<S> {
         &mut self,
         cursor: &mut SliceCursor<'_, '_, B>,
     ) -> Result<bool, ProtocolViolation> {
-        match self.incoming {
+        match std::mem::replace(&mut self.incoming, BETWEEN_FRAMES) {
             Incoming::Header { mut bytes, filled } => {
                 let at = usize::from(filled).min(HEADER_LEN);
                 let read = cursor.read(bytes.split_at_mut(at).1);
@@ -237,11 +322,15 @@ impl<S: StreamSink> StdioMux<S> {
                 let window = cursor.window(usize::try_from(remaining).unwrap_or(usize::MAX));
                 let offered = total_len(&window);
                 let taken = match self.sink.write(container, stream, &window) {
-                    Written::Accepted(0) | Written::WouldBlock => return Ok(false),
+                    Written::Accepted(0) | Written::WouldBlock => {
+                        self.incoming = Incoming::Payload { container, stream, remaining };
+                        return Ok(false);
+                    }
                     Written::Accepted(count) => count.min(offered),
                     Written::Closed => offered,
                 };
                 cursor.skip(taken);
+                self.count(container, stream, taken);
                 let left = remaining.saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX));
                 self.incoming = match left {
                     0 => BETWEEN_FRAMES,
@@ -249,6 +338,15 @@ impl<S: StreamSink> StdioMux<S> {
                 };
                 if left == 0 {
                     self.sink.end_of_frame(container, stream);
+                }
+            }
+            Incoming::Reason { container, mut text, remaining } => {
+                let mut more = vec![0; cursor.remaining().min(usize::try_from(remaining).unwrap_or(0))];
+                let read = cursor.read(&mut more);
+                text.extend(more.split_at(read).0);
+                match remaining.saturating_sub(u32::try_from(read).unwrap_or(u32::MAX)) {
+                    0 => self.refused(container, &text),
+                    remaining => self.incoming = Incoming::Reason { container, text, remaining },
                 }
             }
         }
@@ -276,7 +374,18 @@ impl<S: StreamSink> ConsoleBackend for StdioMux<S> {
     }
 
     fn receive<B: BitmapSlice>(&mut self, into: &[VolatileSlice<'_, B>]) -> Receive {
-        match self.stdin.send(&mut SliceCursor::new(into)) {
+        let mut cursor = SliceCursor::new(into);
+        // A frame that was begun comes first, then what is about containers, then what they read.
+        if self.stdin.is_within_frame() {
+            self.stdin.send(&mut cursor);
+        }
+        if !self.stdin.is_within_frame() {
+            self.outbox.send(&mut cursor);
+        }
+        if self.outbox.is_empty() {
+            self.stdin.send(&mut cursor);
+        }
+        match cursor.position() {
             0 => Receive::WouldBlock,
             sent => Receive::Received(sent),
         }
@@ -285,34 +394,58 @@ impl<S: StreamSink> ConsoleBackend for StdioMux<S> {
     fn reset(&mut self) {
         self.incoming = BETWEEN_FRAMES;
         self.stdin = Stdin::new(self.stdin.containers());
+        self.outbox = Outbox::default();
     }
 
     fn save(&self) -> StdioMuxState {
+        let (control, control_started) = self.outbox.save();
         StdioMuxState {
             version: STATE_VERSION,
-            incoming: self.incoming,
+            incoming: self.incoming.clone(),
             stdin: self.stdin.save_containers(),
             outgoing: self.stdin.save_outgoing(),
             turn: self.stdin.turn(),
+            control,
+            control_started,
+            positions: self.positions.clone(),
         }
     }
 
     fn restore(&mut self, state: &StdioMuxState) -> Result<(), RestoreError> {
         RestoreError::check_version(NAME, state.version, STATE_VERSION)?;
         let containers = self.stdin.containers();
-        let sound = match state.incoming {
-            Incoming::Header { filled, .. } => usize::from(filled) < HEADER_LEN,
+        let sound = match &state.incoming {
+            Incoming::Header { filled, .. } => usize::from(*filled) < HEADER_LEN,
             Incoming::Payload { container, stream, remaining } => {
-                (container < containers || stream == Stream::Log)
-                    && (1..=sentient_abi::stdio::MAX_PAYLOAD).contains(&remaining)
+                (*container < containers || *stream == Stream::Log)
+                    && (1..=sentient_abi::stdio::MAX_PAYLOAD).contains(remaining)
+            }
+            Incoming::Reason { container, text, remaining } => {
+                let total = text.len().saturating_add(usize::try_from(*remaining).unwrap_or(usize::MAX));
+                self.resident && *container < containers && *remaining > 0 && total <= MAX_REASON as usize
             }
         };
         if !sound {
             let found = format!("{:?}", state.incoming);
             return Err(RestoreError::value(NAME, "the frame from the guest", found, "no frame leads there"));
         }
+        if !self.resident && !state.control.is_empty() {
+            let found = state.control.len();
+            return Err(RestoreError::value(NAME, "the control frames", found, "this machine takes none"));
+        }
+        if u32::try_from(state.positions.len()) != Ok(containers) {
+            let expected = format!("this machine has {containers} containers");
+            return Err(RestoreError::value(NAME, "the positions", state.positions.len(), expected));
+        }
+        if state.control_started > 0 && state.outgoing.is_some() {
+            let found = state.control_started;
+            return Err(RestoreError::value(NAME, "the frames being sent", found, "one frame at a time is"));
+        }
+        let outbox = Outbox::restored(&state.control, state.control_started)?;
         self.stdin = Stdin::restored(containers, &state.stdin, state.outgoing.as_ref(), state.turn)?;
-        self.incoming = state.incoming;
+        self.outbox = outbox;
+        self.positions.clone_from(&state.positions);
+        self.incoming = state.incoming.clone();
         Ok(())
     }
 }

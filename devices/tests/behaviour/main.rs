@@ -5,6 +5,7 @@
 mod driver;
 
 mod console_flow;
+mod control_frames;
 mod handshake;
 mod hostile_rings;
 mod interrupts;

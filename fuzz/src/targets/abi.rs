@@ -97,12 +97,8 @@ pub fn machine_infos() -> Vec<Vec<u8>> {
         adopted: false,
     });
     let info = MachineInfo {
-        tsc_hz: 2_250_000_000,
         lapic_timer_hz: 1_000_000_000,
-        wall_clock_ns: 1_700_000_000_000_000_000,
-        wall_clock_tsc: 0,
         cpu_features: cpu::X86_64_V2,
-        seed: [7; 32],
         heartbeat_ns: 1_000_000_000,
         devices,
     };

@@ -49,14 +49,23 @@ pub fn kernel(data: &[u8]) {
     let Ok(kernel) = KernelImage::from_bytes(elf) else { return };
     for protocol in [BootProtocol::Linux64, BootProtocol::Pvh] {
         let Ok(memory) = memory::allocate(32 << 20) else { return };
-        let _ = handover::prepare(&config(kernel.clone(), protocol), &memory, 2_000_000);
+        let _ = handover::prepare(&config(kernel.clone(), protocol), &memory);
     }
 }
 
 fn config(kernel: KernelImage, protocol: BootProtocol) -> MachineConfig {
     let image = CompiledImage { bytes: vec![0; 8192], exec: 4096..8192, memory_minimum: 0 };
     let container = ContainerRun { spec: ContainerSpec::default(), image };
-    MachineConfig { ram: 32 << 20, kernel, protocol, container, timeout: None, heartbeat: None }
+    let container = Some(container);
+    MachineConfig {
+        ram: 32 << 20,
+        kernel,
+        protocol,
+        container,
+        resident: false,
+        timeout: None,
+        heartbeat: None,
+    }
 }
 
 pub fn panic_records() -> Vec<Vec<u8>> {

@@ -1,6 +1,6 @@
 //! The gate: calls from the runtime (`sentient_abi::gate`).
 
-use crate::{apic, clocks, end, interrupts, ports, runtime};
+use crate::{apic, clocks, end, interrupts, ports, protect, runtime};
 use core::arch::global_asm;
 use sentient_abi::gate::{Call, REFUSED};
 use sentient_abi::sentinel;
@@ -10,7 +10,7 @@ const MAX_TEXT: u64 = 1 << 16;
 
 /// Called by `gate_entry`.
 #[unsafe(no_mangle)]
-extern "C" fn gate(number: u64, a: u64, b: u64) -> u64 {
+extern "C" fn gate(number: u64, a: u64, b: u64, c: u64) -> u64 {
     let Some(call) = Call::from_u64(number) else { return REFUSED };
     match call {
         Call::Exit => end::exit(a as u32),
@@ -51,6 +51,10 @@ extern "C" fn gate(number: u64, a: u64, b: u64) -> u64 {
         },
         Call::RealTimeClock => clocks::real_time(),
         Call::MeasureClocks => clocks::measure(),
+        Call::Protect => match protect::protect(a, b, c) {
+            Some(()) => 0,
+            None => REFUSED,
+        },
     }
 }
 
@@ -70,6 +74,7 @@ global_asm!(
 gate_entry:
     cld
     sub rsp, 8
+    mov rcx, rdx
     mov rdx, rsi
     mov rsi, rdi
     mov rdi, rax

@@ -1,4 +1,4 @@
-//! Interrupts: acknowledged, noted for `Idle`, and handed to ring 3 if they are the timer's.
+//! Interrupts: acknowledged, noted for `Idle`, and handed to ring 3 if they come while it runs.
 //!
 //! The whole path is assembly because its length is what preemption costs on software KVM: about thirty
 //! instructions. It changes no register of the interrupted code; the runtime's upcall handler saves what
@@ -22,7 +22,7 @@ pub const UPCALL_STACK_LEN: u64 = 16 << 10;
 /// What has come since the last `Idle`: bits of the gate's `WOKEN_BY_...`.
 #[unsafe(no_mangle)]
 static WAKEUPS: AtomicU64 = AtomicU64::new(0);
-/// Where timer interrupts of ring 3 continue; 0 for nowhere.
+/// Where interrupts of ring 3 continue; 0 for nowhere.
 #[unsafe(no_mangle)]
 static UPCALL_ENTRY: AtomicU64 = AtomicU64::new(0);
 /// Top of the stack they continue on.
@@ -40,7 +40,7 @@ pub fn take_wakeups() -> u64 {
     noted
 }
 
-/// Lets timer interrupts of ring 3 continue at `entry` on the stack below `stack_top`.
+/// Lets interrupts of ring 3 continue at `entry` on the stack below `stack_top`.
 pub fn set_upcall(entry: u64, stack_top: u64) {
     UPCALL_STACK.store(stack_top, Ordering::Relaxed);
     UPCALL_ENTRY.store(entry, Ordering::Relaxed);
@@ -98,9 +98,7 @@ interrupt:
     # against the architecture: then the sleep must not begin.
     mov qword ptr [rsp + 32], offset idle_over
     jmp 5f
-3:  cmp ecx, {woken_by_timer}
-    jne 5f
-    mov rcx, [UPCALL_ENTRY]
+3:  mov rcx, [UPCALL_ENTRY]
     test rcx, rcx
     jz 5f
 

@@ -26,6 +26,7 @@ mod header;
 mod interrupts;
 mod memory_functions;
 mod ports;
+mod protect;
 mod runtime;
 mod tables;
 mod vectors;

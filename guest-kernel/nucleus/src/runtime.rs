@@ -1,7 +1,7 @@
 //! The way into ring 3.
 
-use crate::end;
 use crate::header::{kernel_header, region_table};
+use crate::{end, protect};
 use core::arch::asm;
 use sentient_abi::gate::selector::{RUNTIME_CODE, RUNTIME_DATA};
 use sentient_abi::layout::RamRange;
@@ -14,8 +14,17 @@ const FLAGS: u64 = 1 << 9 | 1 << 1;
 /// Starts the runtime on its stack, with the boot module's range, the region table's address, and whether
 /// the VMM's sentinel device is there.
 pub fn enter(module: RamRange) -> ! {
-    let table = regions();
-    let Some(stack) = table.find(RegionKind::RuntimeStack) else { end::refuse(Reason::Memory, 2) };
+    let regions = regions().regions.as_slice();
+    let stack = regions.iter().position(|region| region.kind == RegionKind::RuntimeStack as u32);
+    // As `layout::plan` puts them: stack, time page, page tables.
+    let Some([stack, _, tables]) = stack.and_then(|at| regions.get(at..)?.first_chunk()) else {
+        end::refuse(Reason::Memory, 2)
+    };
+    if tables.kind != RegionKind::PageTables as u32 {
+        end::refuse(Reason::Memory, 3)
+    }
+    // Noted before ring 3 runs, which may write the table.
+    protect::set_pool(tables.base + tables.len);
     let top = stack.base + stack.len;
     let entry = kernel_header().runtime_entry;
     // SAFETY: the entry and the stack are mapped for ring 3; nothing of this stack is used again: gates
@@ -44,7 +53,7 @@ pub fn enter(module: RamRange) -> ! {
 
 /// The region table. The runtime may write its page: what is read here may be nonsense, and is only used
 /// to narrow what ring 3 may name.
-fn regions() -> &'static RegionTable {
+pub fn regions() -> &'static RegionTable {
     // SAFETY: the page is always mapped, any bytes are a table of integers, and ring 3 does not run while
     // the nucleus does (one processor, interrupts off).
     unsafe { &*region_table() }

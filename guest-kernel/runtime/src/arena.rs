@@ -1,4 +1,5 @@
-//! A container's own region: its linear memory and its stack lie in it, and nothing of its neighbours.
+//! A container's own region: its linear memory and its thread's stack lie in it, and nothing of its
+//! neighbours.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -7,20 +8,23 @@ use sentient_abi::region::Region;
 use sentient_abi::{LARGE_PAGE_SIZE, PAGE_SIZE};
 use sentient_engine::CONTAINER_STACK;
 use spin::Mutex;
-use wasmtime::{LinearMemory, MemoryCreator, MemoryType, StackCreator, StackMemory};
+use wasmtime::{LinearMemory, MemoryCreator, MemoryType};
+
+/// Bytes of a thread's stack: compiled code and host functions, and what runs before the first of them.
+pub const STACK_LEN: u64 = CONTAINER_STACK as u64 + (128 << 10);
 
 /// Bytes of the region besides the linear memory's limit: the stack, and a gap below it.
 ///
 /// The gap stands in for a guard page: compiled code checks its stack before every frame, and host
-/// functions have [`CONTAINER_STACK`] minus the compiled code's share to themselves.
-pub const OVERHEAD: u64 = CONTAINER_STACK as u64 + PAGE_SIZE;
+/// functions have [`STACK_LEN`] minus the compiled code's share to themselves.
+pub const OVERHEAD: u64 = STACK_LEN + PAGE_SIZE;
 
 /// Bytes of the region for a container with this memory limit; `None` if that is no number.
 pub fn region_len(memory_limit: u64) -> Option<u64> {
     memory_limit.checked_add(OVERHEAD)?.checked_next_multiple_of(LARGE_PAGE_SIZE)
 }
 
-/// Hands out the region: memory from below, the stack from above.
+/// Hands out the region below the stack.
 pub struct Arena {
     free: Mutex<Range<u64>>,
     memory_limit: u64,
@@ -28,12 +32,12 @@ pub struct Arena {
 }
 
 impl Arena {
-    /// An arena over a region. `zeroed` says that nothing was ever written to it.
+    /// An arena over a region, whose end is the stack. `zeroed` says that nothing was ever written to it.
     pub fn new(region: &Region, memory_limit: u64, zeroed: bool) -> Self {
-        Self { free: Mutex::new(region.base..region.base + region.len), memory_limit, zeroed }
+        Self { free: Mutex::new(region.base..region.base + region.len - OVERHEAD), memory_limit, zeroed }
     }
 
-    fn take_from_below(&self, len: u64) -> Option<u64> {
+    fn take(&self, len: u64) -> Option<u64> {
         let mut free = self.free.lock();
         let base = free.start;
         let end = base.checked_add(len)?;
@@ -43,19 +47,9 @@ impl Arena {
         free.start = end;
         Some(base)
     }
-
-    fn take_from_above(&self, len: u64) -> Option<u64> {
-        let mut free = self.free.lock();
-        let base = free.end.checked_sub(len)?;
-        if base < free.start {
-            return None;
-        }
-        free.end = base;
-        Some(base)
-    }
 }
 
-// SAFETY: a memory is a range of the region that is handed out once, mapped for the machine's life, and
+// SAFETY: a memory is a range of the region that is handed out once, mapped for the container's life, and
 // zero below its size (see `grow_to`). There are no guard pages because the engine's settings ask for
 // none: all accesses are checked by code.
 unsafe impl MemoryCreator for Arena {
@@ -74,7 +68,7 @@ unsafe impl MemoryCreator for Arena {
                 "the module starts with {minimum} bytes of memory; the limit is {limit}: raise it with --memory"
             ));
         }
-        let Some(base) = self.take_from_below(capacity as u64) else {
+        let Some(base) = self.take(capacity as u64) else {
             return Err(alloc::format!("no {capacity} bytes left in the container's region"));
         };
         let mut memory = Memory { base: base as usize, size: 0, capacity, zeroed: self.zeroed };
@@ -114,36 +108,5 @@ unsafe impl LinearMemory for Memory {
 
     fn as_ptr(&self) -> *mut u8 {
         self.base as *mut u8
-    }
-}
-
-/// A stack of the arena.
-struct Stack {
-    range: Range<usize>,
-}
-
-// SAFETY: as for memories; overflow is prevented by the checks described at `OVERHEAD`.
-unsafe impl StackCreator for Arena {
-    fn new_stack(&self, size: usize, _zeroed: bool) -> Result<Box<dyn StackMemory>, wasmtime::Error> {
-        let len = (size as u64).next_multiple_of(PAGE_SIZE);
-        let Some(base) = self.take_from_above(len) else {
-            wasmtime::bail!("no {len} bytes left for a stack in the container's region");
-        };
-        Ok(Box::new(Stack { range: base as usize..(base + len) as usize }))
-    }
-}
-
-// SAFETY: as above.
-unsafe impl StackMemory for Stack {
-    fn top(&self) -> *mut u8 {
-        self.range.end as *mut u8
-    }
-
-    fn range(&self) -> Range<usize> {
-        self.range.clone()
-    }
-
-    fn guard_range(&self) -> Range<*mut u8> {
-        core::ptr::null_mut()..core::ptr::null_mut()
     }
 }

@@ -1,38 +1,45 @@
-//! Time: everything from the time-stamp counter, which ring 3 reads natively on every KVM host.
+//! Time: everything from the time-stamp counter, which ring 3 reads natively on every KVM host, and from the
+//! page in which the VMM says what time it is (`sentient_abi::time_page`). Under a foreign loader, which has
+//! no such page, the clocks are measured once.
 
 use crate::gate;
 use crate::machine::Machine;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering, Ordering::Relaxed, fence};
+use sentient_abi::region::RegionKind;
+use sentient_abi::time_page::TimePage;
 
-static TSC_HZ: AtomicU64 = AtomicU64::new(1_000_000_000);
+/// Address of the time page; 0 if there is none.
+static PAGE: AtomicU64 = AtomicU64::new(0);
 static TIMER_HZ: AtomicU64 = AtomicU64::new(0);
-/// Nanoseconds since 1970 minus the monotonic clock.
-static WALL_OFFSET_NS: AtomicU64 = AtomicU64::new(0);
-/// The counter when the runtime started: the monotonic clock's zero.
-static START: AtomicU64 = AtomicU64::new(0);
+/// Monotonic time at which the timer fires; [`NEVER`] if it is not armed, or has fired.
+static ARMED_FOR: AtomicU64 = AtomicU64::new(NEVER);
 
-/// Sets the clocks by the VMM's facts, or measures them.
+/// Without a time page: the counter's rate, the counter when the runtime started, and nanoseconds since
+/// 1970 at that moment.
+static TSC_HZ: AtomicU64 = AtomicU64::new(1_000_000_000);
+static START: AtomicU64 = AtomicU64::new(0);
+static WALL_AT_START: AtomicU64 = AtomicU64::new(0);
+
+/// A monotonic time that does not come.
+pub const NEVER: u64 = u64::MAX;
+
+/// Finds the time page, or measures the clocks.
 pub fn start(machine: &Machine) {
-    START.store(time_stamp(), Ordering::Relaxed);
-    match machine.info {
-        Some(info) if info.tsc_hz > 0 => {
-            TSC_HZ.store(info.tsc_hz, Ordering::Relaxed);
-            TIMER_HZ.store(info.lapic_timer_hz, Ordering::Relaxed);
-            let since = ticks_to_ns(time_stamp().saturating_sub(info.wall_clock_tsc));
-            WALL_OFFSET_NS.store(
-                info.wall_clock_ns.saturating_add(since).saturating_sub(monotonic_ns()),
-                Ordering::Relaxed,
-            );
+    START.store(time_stamp(), Relaxed);
+    match (machine.info, machine.region(RegionKind::Time)) {
+        (Some(info), Some(region)) => {
+            PAGE.store(region.base, Relaxed);
+            TIMER_HZ.store(info.lapic_timer_hz, Relaxed);
         }
         _ => {
             let rates = gate::measure_clocks();
             let (tsc_khz, timer_khz) = (rates & 0xffff_ffff, rates >> 32);
             if tsc_khz > 0 {
-                TSC_HZ.store(tsc_khz * 1000, Ordering::Relaxed);
-                TIMER_HZ.store(timer_khz * 1000, Ordering::Relaxed);
+                TSC_HZ.store(tsc_khz * 1000, Relaxed);
+                TIMER_HZ.store(timer_khz * 1000, Relaxed);
             }
             let wall = unix_ns(gate::real_time_clock());
-            WALL_OFFSET_NS.store(wall.saturating_sub(monotonic_ns()), Ordering::Relaxed);
+            WALL_AT_START.store(wall.saturating_sub(monotonic_ns()), Relaxed);
         }
     }
 }
@@ -43,27 +50,87 @@ pub fn time_stamp() -> u64 {
     unsafe { core::arch::x86_64::_rdtsc() }
 }
 
-/// Nanoseconds of a number of ticks of the counter.
-pub fn ticks_to_ns(ticks: u64) -> u64 {
-    let ns = u128::from(ticks) * 1_000_000_000 / u128::from(TSC_HZ.load(Ordering::Relaxed).max(1));
+/// What the time page says, with the counter read while it said so.
+fn read_page(page: *const TimePage) -> (TimePage, u64) {
+    loop {
+        // SAFETY: the region's page, mapped for the machine's life; only the VMM writes it, which is what
+        // the sequence is for. Any bytes are a `TimePage`.
+        unsafe {
+            let before = (&raw const (*page).sequence).read_volatile();
+            fence(Ordering::Acquire);
+            let read = page.read_volatile();
+            let now = time_stamp();
+            fence(Ordering::Acquire);
+            if before.is_multiple_of(2) && (&raw const (*page).sequence).read_volatile() == before {
+                return (read, now);
+            }
+        }
+        core::hint::spin_loop();
+    }
+}
+
+fn page() -> Option<*const TimePage> {
+    match PAGE.load(Relaxed) {
+        0 => None,
+        address => Some(address as *const TimePage),
+    }
+}
+
+fn scale(ticks: u64, hz: u64) -> u64 {
+    let ns = u128::from(ticks) * 1_000_000_000 / u128::from(hz.max(1));
     u64::try_from(ns).unwrap_or(u64::MAX)
 }
 
-/// Nanoseconds since the runtime started.
+/// Nanoseconds of a number of ticks of the counter.
+pub fn ticks_to_ns(ticks: u64) -> u64 {
+    let hz = page().map_or_else(|| TSC_HZ.load(Relaxed), |page| read_page(page).0.tsc_hz);
+    scale(ticks, hz)
+}
+
+/// Nanoseconds since the machine started. Across a rollback it is the VMM's business whether they go on.
 pub fn monotonic_ns() -> u64 {
-    ticks_to_ns(time_stamp().saturating_sub(START.load(Ordering::Relaxed)))
+    match page() {
+        Some(page) => {
+            let (page, now) = read_page(page);
+            page.monotonic_ns.saturating_add(scale(now.saturating_sub(page.tsc_at), page.tsc_hz))
+        }
+        None => scale(time_stamp().saturating_sub(START.load(Relaxed)), TSC_HZ.load(Relaxed)),
+    }
 }
 
 /// Nanoseconds since 1970-01-01 UTC.
 pub fn wall_ns() -> u64 {
-    monotonic_ns().saturating_add(WALL_OFFSET_NS.load(Ordering::Relaxed))
+    match page() {
+        Some(page) => {
+            let (page, now) = read_page(page);
+            page.wall_clock_ns.saturating_add(scale(now.saturating_sub(page.tsc_at), page.tsc_hz))
+        }
+        None => WALL_AT_START.load(Relaxed).saturating_add(monotonic_ns()),
+    }
 }
 
-/// Arms the one-shot timer to fire in `ns` nanoseconds, or as far as its 32 bits reach: it may fire too
-/// early. Never disarms.
-pub fn arm_timer(ns: u64) {
-    let ticks = u128::from(ns) * u128::from(TIMER_HZ.load(Ordering::Relaxed)) / 1_000_000_000;
+/// The machine's life and its seed of random numbers; `None` if nobody says.
+pub fn generation() -> Option<(u64, [u8; 32])> {
+    let (page, _) = read_page(page()?);
+    Some((page.generation, page.seed))
+}
+
+/// Sees to it that the timer fires at monotonic time `deadline` at the latest. It may fire earlier: for a
+/// deadline that has passed on since, or because its 32 bits reach no further. Never disarms.
+pub fn wake_by(deadline: u64) {
+    // Arming costs a gate call; a timer that fires before is as good, since it is armed again then.
+    if deadline == NEVER || ARMED_FOR.load(Relaxed) <= deadline {
+        return;
+    }
+    let ns = deadline.saturating_sub(monotonic_ns());
+    ARMED_FOR.store(deadline, Relaxed);
+    let ticks = u128::from(ns) * u128::from(TIMER_HZ.load(Relaxed)) / 1_000_000_000;
     gate::timer(u32::try_from(ticks).unwrap_or(u32::MAX).max(1));
+}
+
+/// An interrupt has come, which may have been the timer's: it is armed anew when it is needed.
+pub fn forget_timer() {
+    ARMED_FOR.store(NEVER, Relaxed);
 }
 
 /// Seconds of the packed calendar time of the gate, in nanoseconds since 1970.

@@ -2,20 +2,28 @@
 //! the serial port where there is no VMM of ours.
 //!
 //! Output is copied once, into a ring the device reads from; input is copied once, out of the buffers the
-//! device fills. The device is only asked for interrupts while the runtime sleeps.
+//! device fills. The device is only asked for interrupts while the runtime sleeps, or somebody waits while
+//! others run; a resident machine always wants to be told of what the host sends.
+//!
+//! A thread that finds no room waits ([`write_all`]). The scheduler never does: what it has to say waits in a
+//! queue ([`queue`]) until there is room.
 
 mod input;
 mod output;
 
-use crate::gate;
 use crate::machine::Machine;
 use crate::virtqueue::VirtQueue;
+use crate::{gate, scheduler};
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use input::Input;
 use output::Output;
 use sentient_abi::layout::queues;
 use sentient_abi::machine_info::DeviceKind;
 use sentient_abi::region::RegionKind;
-use sentient_abi::stdio::FrameKind;
+use sentient_abi::stdio::{FrameHeader, FrameKind, MAX_REASON};
+use sentient_wasi::Wait;
 use spin::{Mutex, MutexGuard};
 
 /// Streams over the virtio console.
@@ -26,7 +34,22 @@ struct Console {
     interrupts_enabled: bool,
 }
 
+/// A frame that waits for room. Its payload is at most [`MAX_REASON`] bytes.
+struct Queued {
+    kind: FrameKind,
+    container: u32,
+    argument: u32,
+    payload: Vec<u8>,
+}
+
+/// Most frames that wait; log lines beyond it are lost.
+const MAX_QUEUED: usize = 1024;
+
+static QUEUE: Mutex<VecDeque<Queued>> = Mutex::new(VecDeque::new());
+
 static CONSOLE: Mutex<Option<Console>> = Mutex::new(None);
+/// Whether there is one, also while [`pump`] holds it.
+static PRESENT: AtomicBool = AtomicBool::new(false);
 
 fn console() -> MutexGuard<'static, Option<Console>> {
     CONSOLE.lock()
@@ -47,8 +70,13 @@ pub fn start(machine: &Machine) {
         )
     };
     let output = Output::new(transmit, buffers);
-    let input = Input::new(receive, buffers + output::RING_LEN);
-    *console() = Some(Console { output, input, gsi: device.gsi, interrupts_enabled: false });
+    let input = Input::new(receive, buffers + output::RING_LEN, machine.is_resident());
+    let mut started = Console { output, input, gsi: device.gsi, interrupts_enabled: false };
+    if machine.is_resident() {
+        started.enable_interrupts();
+    }
+    *console() = Some(started);
+    PRESENT.store(true, Relaxed);
 }
 
 /// Writes part of `bytes` to a container's stream; gives how much was taken, which may be nothing.
@@ -62,13 +90,17 @@ pub fn write(kind: FrameKind, container: u32, bytes: &[u8]) -> usize {
     }
 }
 
-/// Writes all of `bytes`, waiting as long as it takes.
+/// Writes all of `bytes` for the thread that runs, which waits as long as it takes.
 pub fn write_all(kind: FrameKind, container: u32, mut bytes: &[u8]) {
     while !bytes.is_empty() {
         let taken = write(kind, container, bytes);
         bytes = bytes.get(taken..).unwrap_or(&[]);
         if taken == 0 {
-            sleep_until(|console| console.output.room() > 0);
+            let room = Wait { stdout: true, ..Wait::YIELD };
+            // Nobody reads what one that is killed has to say.
+            if scheduler::wait(room).is_err() {
+                return;
+            }
         }
     }
 }
@@ -94,20 +126,109 @@ pub fn input_state(container: u32) -> InputState {
         Some(Console { input, output, .. }) => {
             input.receive();
             input.open_window(output, container);
-            input.state()
+            input.state(container)
         }
         None => InputState::Ended,
     }
 }
 
 /// Reads what is there.
-pub fn read(buffer: &mut [u8]) -> usize {
-    console().as_mut().map_or(0, |console| console.input.read(buffer))
+pub fn read(container: u32, buffer: &mut [u8]) -> usize {
+    console().as_mut().map_or(0, |console| console.input.read(container, buffer))
 }
 
 /// Waits until the device has taken all output.
 pub fn flush() {
-    sleep_until(|console| console.output.is_empty());
+    loop {
+        send_queued();
+        if let Some(console) = console().as_mut() {
+            if !has_queued() && console.output.is_empty() {
+                break;
+            }
+            console.prepare_sleep();
+            // That may have taken back the last of it: then nothing more comes to wake up for.
+            if console.output.is_empty() || console.has_news() {
+                continue;
+            }
+        } else {
+            return;
+        }
+        gate::idle();
+    }
+    end_sleep();
+}
+
+/// Sends a frame as soon as there is room for it. Long text goes in several.
+pub fn queue(kind: FrameKind, container: u32, argument: u32, payload: Vec<u8>) {
+    if !PRESENT.load(Relaxed) {
+        return gate::serial(&payload);
+    }
+    let mut queue = QUEUE.lock();
+    if kind == FrameKind::Log && queue.len() >= MAX_QUEUED {
+        return;
+    }
+    if payload.is_empty() {
+        queue.push_back(Queued { kind, container, argument, payload });
+        return;
+    }
+    for piece in payload.chunks(MAX_REASON as usize) {
+        queue.push_back(Queued { kind, container, argument, payload: piece.to_vec() });
+    }
+}
+
+/// Whether frames wait for room.
+pub fn has_queued() -> bool {
+    !QUEUE.lock().is_empty()
+}
+
+/// Sends the frames there is room for.
+pub fn send_queued() {
+    let mut queue = QUEUE.lock();
+    if queue.is_empty() {
+        return;
+    }
+    let mut guard = console();
+    let Some(console) = guard.as_mut() else { return };
+    while let Some(Queued { kind, container, argument, payload }) = queue.front() {
+        if !console.output.send_whole(*kind, *container, *argument, payload) {
+            return;
+        }
+        queue.pop_front();
+    }
+}
+
+/// Takes what the host of a resident machine has sent; `take` gets what is not standard input, and must not
+/// use the console but for [`queue`].
+pub fn pump(take: &mut dyn FnMut(&FrameHeader, &[u8])) {
+    let mut taken = CONSOLE.lock().take();
+    if let Some(console) = &mut taken {
+        console.input.pump(take);
+    }
+    *CONSOLE.lock() = taken;
+}
+
+/// A container's standard input begins.
+pub fn open_input(container: u32) {
+    if let Some(console) = console().as_mut() {
+        console.input.open(container);
+    }
+}
+
+/// A container's standard input is not wanted any more.
+pub fn close_input(container: u32) {
+    if let Some(console) = console().as_mut() {
+        console.input.close(container);
+    }
+}
+
+/// Has the device interrupt when there is room for output, while threads run. `false` if there is news already,
+/// which no interrupt will tell of.
+pub fn want_room() -> bool {
+    let mut guard = console();
+    let Some(console) = guard.as_mut() else { return true };
+    console.enable_interrupts();
+    console.output.want_interrupts(true);
+    !console.output.has_news()
 }
 
 /// Lets the device wake the processor, and takes what has come until now. Whoever is about to sleep calls
@@ -132,12 +253,16 @@ pub fn end_sleep() {
 }
 
 impl Console {
-    fn prepare_sleep(&mut self) {
+    /// Late, because a container that never waits never needs it, and it costs.
+    fn enable_interrupts(&mut self) {
         if !self.interrupts_enabled {
-            // Late, because a container that never waits never needs it, and it costs.
             gate::enable_interrupt(self.gsi);
             self.interrupts_enabled = true;
         }
+    }
+
+    fn prepare_sleep(&mut self) {
+        self.enable_interrupts();
         self.output.want_interrupts(true);
         self.input.want_interrupts(true);
         self.output.reclaim();
@@ -147,26 +272,4 @@ impl Console {
     fn has_news(&self) -> bool {
         self.output.has_news() || self.input.has_news()
     }
-}
-
-/// Sleeps until the console is as wanted.
-fn sleep_until(done: impl Fn(&mut Console) -> bool) {
-    loop {
-        {
-            let mut guard = console();
-            let Some(console) = guard.as_mut() else { return };
-            if done(console) {
-                break;
-            }
-            console.prepare_sleep();
-            if done(console) {
-                break;
-            }
-            if console.has_news() {
-                continue;
-            }
-        }
-        gate::idle();
-    }
-    end_sleep();
 }

@@ -1,15 +1,16 @@
-//! One container, from its configuration in the boot module to its end.
+//! One container, from its configuration and its compiled image to its end.
 
 use crate::arena::{self, Arena};
 use crate::machine::Machine;
 use crate::platform::MappedCode;
 use crate::preview1::{self, Stop, Streams};
 use crate::report::tell;
-use crate::{clock, cpu_limit, gate, invoke, wait};
+use crate::{clock, invoke, scheduler};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ops::Range;
 use core::ptr::NonNull;
-use sentient_abi::boot_module::{ContainerConfig, Entry, EntryKind, ModuleError, container_flags};
+use sentient_abi::boot_module::{ContainerConfig, Entry, container_flags};
 use sentient_abi::exit::ContainerEnd;
 use sentient_abi::machine_info::cpu;
 use sentient_abi::region::RegionKind;
@@ -34,61 +35,41 @@ pub struct State {
     limits: StoreLimits,
 }
 
-/// Runs the boot module's first container.
-pub fn run_first(machine: &mut Machine) -> ContainerEnd {
-    let found = match machine.module() {
-        Ok(_) => machine.entry(EntryKind::Container, 0),
-        // The nucleus has checked it; it cannot have changed.
-        Err(
-            ModuleError::NotABootModule
-            | ModuleError::Version(_)
-            | ModuleError::Truncated
-            | ModuleError::BadEntry,
-        ) => None,
-    };
-    let Some(config) = found.and_then(|(_, bytes)| ContainerConfig::parse(bytes)) else {
-        gate::serial(b"sentient: the boot module has no container to run\r\n");
-        return ContainerEnd::BadBootModule;
-    };
-    let Some((entry, image)) = machine.entry(EntryKind::Image, config.image) else {
-        tell(0, format_args!("the boot module has no image {}", config.image));
-        return ContainerEnd::BadBootModule;
-    };
-    match Container::prepare(machine, 0, config, entry, image) {
-        Ok(container) => container.run(),
-        Err(error) => {
-            tell(0, format_args!("cannot start the container: {error:#}"));
-            ContainerEnd::Unstartable
-        }
-    }
-}
-
-struct Container<'a> {
-    config: ContainerConfig<'a>,
-    index: u32,
+/// A container that is ready to run, or runs. What it holds on the heap goes when it is dropped; its regions
+/// do not.
+pub struct Container {
+    /// Its configuration.
+    pub config: ContainerConfig<'static>,
+    /// Its number.
+    pub index: u32,
+    /// Its region: memory, and at the end the stack of its thread.
+    pub region: Range<usize>,
     store: Store<State>,
     linker: Linker<State>,
     module: Module,
-    region: core::ops::Range<usize>,
 }
 
-impl<'a> Container<'a> {
-    fn prepare(
+impl Container {
+    /// Makes a container of its configuration and image, in a region of its own.
+    ///
+    /// # Errors
+    /// wasmtime's, with the reason for people. Then there may be a region already.
+    pub fn prepare(
         machine: &mut Machine,
         index: u32,
-        config: ContainerConfig<'a>,
+        config: ContainerConfig<'static>,
         entry: Entry,
         image: &'static [u8],
     ) -> wasmtime::Result<Self> {
         let region_len = arena::region_len(config.memory_limit);
-        let Some(region) = region_len.and_then(|len| machine.assign(index, len)) else {
+        let Some((region, zeroed)) = region_len.and_then(|len| machine.assign(index, len)) else {
             wasmtime::bail!("the machine has no {} bytes of memory left for it", config.memory_limit);
         };
-        let arena = Arc::new(Arena::new(&region, config.memory_limit, machine.under_sentinel));
+        let arena = Arc::new(Arena::new(&region, config.memory_limit, zeroed));
         let engine = engine(machine, &arena, image, &entry)?;
         let code = NonNull::from(image);
         // SAFETY: the image comes from our compiler: the VMM checks its digest, and on other loaders it is
-        // as trusted as the kernel it came with. The boot module is never written.
+        // as trusted as the kernel it came with. It is not written while the container is there.
         let module = unsafe { Module::deserialize_raw(&engine, code)? };
         let mut linker = Linker::new(&engine);
         for import in module.imports() {
@@ -114,54 +95,54 @@ impl<'a> Container<'a> {
         let mut store = Store::new(&engine, state);
         store.limiter(|state| &mut state.limits);
         let region = region.base as usize..(region.base + region.len) as usize;
-        Ok(Self { config, index, store, linker, module, region })
+        Ok(Self { config, index, region, store, linker, module })
     }
 
-    fn run(self) -> ContainerEnd {
-        let Self { config, index, mut store, linker, module, region } = self;
-        let text = module.text().as_ptr_range();
-        cpu_limit::start(config.cpu_limit_ns, text.start as usize..text.end as usize, region);
-        let by_name = config.flags & container_flags::INVOKE != 0;
-        let done = cpu_limit::guarded(|| {
-            wait::run(async {
-                let instance = linker.instantiate_async(&mut store, &module).await?;
-                if by_name {
-                    let args: Vec<&[u8]> = config.args().skip(1).collect();
-                    invoke::invoke(&mut store, &instance, index, &args).await
-                } else {
-                    start(&mut store, &instance).await
-                }
-            })
-        });
-        match done {
-            Some(Ok(())) => ContainerEnd::Exited(0),
-            Some(Err(error)) => end_of(index, &error),
-            None => {
-                let seconds = config.cpu_limit_ns / 1_000_000_000;
-                let millis = config.cpu_limit_ns / 1_000_000 % 1000;
-                tell(index, format_args!("its CPU time limit of {seconds}.{millis:03} s is reached, at:"));
-                tell_frames(index, &module);
-                // Never dropped: the abandoned frames still refer to it.
-                core::mem::forget(store);
-                ContainerEnd::CpuLimit
-            }
+    /// Where its compiled code lies.
+    pub fn code(&self) -> Range<usize> {
+        let text = self.module.text().as_ptr_range();
+        text.start as usize..text.end as usize
+    }
+
+    /// Its compiled module.
+    pub fn module(&self) -> &Module {
+        &self.module
+    }
+
+    /// Runs it to its end, on its thread.
+    pub fn run(&mut self) -> ContainerEnd {
+        match self.execute() {
+            Ok(()) => ContainerEnd::Exited(0),
+            Err(error) => end_of(self.index, &error),
         }
+    }
+
+    fn execute(&mut self) -> wasmtime::Result<()> {
+        let instance = self.linker.instantiate(&mut self.store, &self.module)?;
+        if self.config.flags & container_flags::INVOKE != 0 {
+            let args: Vec<&[u8]> = self.config.args().skip(1).collect();
+            return invoke::invoke(&mut self.store, &instance, self.index, &args);
+        }
+        start(&mut self.store, &instance)
     }
 }
 
-async fn start(store: &mut Store<State>, instance: &Instance) -> wasmtime::Result<()> {
+fn start(store: &mut Store<State>, instance: &Instance) -> wasmtime::Result<()> {
     let Some(function) = instance.get_func(&mut *store, "_start") else {
         wasmtime::bail!("it exports no function `_start`: it is a library; name a function with --invoke");
     };
-    function.typed::<(), ()>(&*store)?.call_async(store, ()).await
+    function.typed::<(), ()>(&*store)?.call(store, ())
 }
 
 fn end_of(index: u32, error: &wasmtime::Error) -> ContainerEnd {
     match error.downcast_ref::<Stop>() {
         Some(Stop::Exit(code)) => return ContainerEnd::Exited(*code),
-        Some(Stop::CpuLimit) => {
-            tell(index, format_args!("its CPU time limit is reached: {error:?}"));
-            return ContainerEnd::CpuLimit;
+        Some(Stop::Doomed(end)) => {
+            if *end == ContainerEnd::CpuLimit {
+                scheduler::last_words();
+                tell(index, format_args!("its CPU time limit is reached: {error:?}"));
+            }
+            return *end;
         }
         None => {}
     }
@@ -171,20 +152,6 @@ fn end_of(index: u32, error: &wasmtime::Error) -> ContainerEnd {
     }
     tell(index, format_args!("{error:?}"));
     ContainerEnd::Unstartable
-}
-
-fn tell_frames(index: u32, module: &Module) {
-    let text = module.text().as_ptr() as u64;
-    for (depth, address) in cpu_limit::frames().enumerate() {
-        let offset = address.wrapping_sub(text) as usize;
-        let found = module
-            .functions()
-            .find(|function| (function.offset..function.offset + function.len).contains(&offset));
-        if let Some(function) = found {
-            let name = function.name.as_deref().unwrap_or("<unknown>");
-            tell(index, format_args!("  {depth}: {name} (+{:#x})", offset - function.offset));
-        }
-    }
 }
 
 fn wasi(machine: &Machine, config: &ContainerConfig<'_>) -> wasmtime::Result<Wasi> {
@@ -212,7 +179,7 @@ fn engine(machine: &Machine, arena: &Arc<Arena>, image: &[u8], entry: &Entry) ->
     sentient_engine::configure(&mut config);
     let start = image.as_ptr() as usize + (entry.exec_offset - entry.offset) as usize;
     let code = MappedCode::new(start..start + entry.exec_len as usize);
-    config.with_host_memory(arena.clone()).with_host_stack(arena.clone()).with_custom_code_memory(Some(code));
+    config.with_host_memory(arena.clone()).with_custom_code_memory(Some(code));
     let detect = match machine.info {
         Some(info) if info.cpu_features & cpu::X86_64_V2 != 0 => |_: &str| Some(true),
         // The VMM says the processor lacks it, or nobody says: ask the processor.

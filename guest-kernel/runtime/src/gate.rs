@@ -2,10 +2,14 @@
 
 use core::arch::asm;
 use sentient_abi::exit::ContainerEnd;
-use sentient_abi::gate::{Call, VECTOR};
+use sentient_abi::gate::{Call, Rights, VECTOR};
 use sentient_abi::sentinel::Event;
 
 fn call(call: Call, a: u64, b: u64) -> u64 {
+    call_with(call, a, b, 0)
+}
+
+fn call_with(call: Call, a: u64, b: u64, c: u64) -> u64 {
     let mut result = call as u64;
     // SAFETY: the gate keeps all registers but those listed, returns here, and touches no memory of ours
     // but what a call names; each wrapper below names only memory it holds.
@@ -17,7 +21,7 @@ fn call(call: Call, a: u64, b: u64) -> u64 {
             inout("rdi") a => _,
             inout("rsi") b => _,
             out("rcx") _,
-            out("rdx") _,
+            inout("rdx") c => _,
             out("r8") _,
             out("r9") _,
             out("r10") _,
@@ -56,7 +60,7 @@ pub fn timer(ticks: u32) {
     call(Call::Timer, u64::from(ticks), 0);
 }
 
-/// Sends timer interrupts to `entry`, on the stack that ends at `stack_top`. `false` if refused.
+/// Sends interrupts of ring 3 to `entry`, on the stack that ends at `stack_top`. `false` if refused.
 pub fn set_upcall(entry: u64, stack_top: u64) -> bool {
     call(Call::SetUpcall, entry, stack_top) == 0
 }
@@ -82,4 +86,9 @@ pub fn real_time_clock() -> u64 {
 /// The clocks' rates as `pack_rates` packs them; 0 if they cannot be measured.
 pub fn measure_clocks() -> u64 {
     call(Call::MeasureClocks, 0, 0)
+}
+
+/// Changes what ring 3 may do with whole pages of a container's or an image's region. `false` if refused.
+pub fn protect(base: u64, len: u64, rights: Rights) -> bool {
+    call_with(Call::Protect, base, len, rights as u64) == 0
 }

@@ -1,7 +1,6 @@
 //! The heartbeat: the guest tells the VMM that it is alive, as often as the VMM asks for.
 //!
-//! Sent from the timer while a container computes, and from the wait while it waits. Both call the gate
-//! and touch atomics only, so that the timer may interrupt the wait in the middle of it.
+//! Sent by the scheduler, which the timer brings the processor back to.
 
 use crate::machine::Machine;
 use crate::{clock, gate};
@@ -27,18 +26,20 @@ pub fn is_wanted() -> bool {
     EVERY_NS.load(Relaxed) > 0
 }
 
-/// Nanoseconds until the next; `u64::MAX` if there is none.
-pub fn due_in_ns() -> u64 {
-    match NEXT_NS.load(Relaxed) {
-        u64::MAX => u64::MAX,
-        next => next.saturating_sub(clock::monotonic_ns()),
-    }
+/// Monotonic time of the next one; [`clock::NEVER`] if there is none.
+pub fn due_at() -> u64 {
+    NEXT_NS.load(Relaxed)
 }
 
 /// Sends one if it is time.
 pub fn beat_if_due() {
-    if due_in_ns() == 0 {
-        NEXT_NS.store(clock::monotonic_ns().saturating_add(EVERY_NS.load(Relaxed)), Relaxed);
+    let next = NEXT_NS.load(Relaxed);
+    if next == clock::NEVER {
+        return;
+    }
+    let now = clock::monotonic_ns();
+    if now >= next {
+        NEXT_NS.store(now.saturating_add(EVERY_NS.load(Relaxed)), Relaxed);
         gate::announce(Event::Heartbeat);
     }
 }

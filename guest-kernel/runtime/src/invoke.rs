@@ -11,7 +11,7 @@ use wasmtime::{Instance, Store, Val, ValType};
 
 /// Calls the function `args[0]` `args[1]` times with the rest, and prints a line for each call: its
 /// results, and the nanoseconds it took. With a count of 0 it is called once, and not timed.
-pub async fn invoke(
+pub fn invoke(
     store: &mut Store<State>,
     instance: &Instance,
     container: u32,
@@ -23,7 +23,7 @@ pub async fn invoke(
     };
     let count: u32 = count.parse().map_err(|_| wasmtime::format_err!("`{count}` is no number of calls"))?;
     if let Some(initialize) = instance.get_func(&mut *store, "_initialize") {
-        initialize.typed::<(), ()>(&*store)?.call_async(&mut *store, ()).await?;
+        initialize.typed::<(), ()>(&*store)?.call(&mut *store, ())?;
     }
     let Some(function) = instance.get_func(&mut *store, name) else {
         wasmtime::bail!("it exports no function `{name}`");
@@ -42,7 +42,7 @@ pub async fn invoke(
     let mut results = alloc::vec![Val::I32(0); ty.results().len()];
     for _ in 0..count.max(1) {
         let start = clock::time_stamp();
-        function.call_async(&mut *store, &parameters, &mut results).await?;
+        function.call(&mut *store, &parameters, &mut results)?;
         let elapsed = clock::ticks_to_ns(clock::time_stamp() - start);
         let mut line = String::new();
         for (index, result) in results.iter().enumerate() {

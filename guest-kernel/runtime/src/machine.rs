@@ -1,22 +1,26 @@
 //! The machine as the runtime finds it: boot module, facts, regions.
 
+use core::ops::Range;
 use core::ptr::NonNull;
-use sentient_abi::boot_module::{BootModule, Entry, EntryKind, ModuleError};
+use sentient_abi::boot_module::{BootModule, Entry, EntryKind, ModuleError, RESIDENT};
 use sentient_abi::machine_info::MachineInfo;
-use sentient_abi::region::{Region, RegionKind, RegionTable};
+use sentient_abi::region::{Region, RegionKind, RegionTable, access, padded_name};
+
+/// Ranges of unassigned memory at boot: below the gap of device registers, and above it.
+const RANGES: usize = 2;
 
 /// What the nucleus handed over.
 pub struct Machine {
     module: Result<BootModule<'static>, ModuleError>,
     /// The VMM's facts; `None` under a foreign loader.
     pub info: Option<MachineInfo>,
-    /// Whether the VMM's sentinel device is there; RAM is zero then, too.
-    pub under_sentinel: bool,
     regions: NonNull<RegionTable>,
+    /// Memory nobody has had yet, as far as it is known to be zero.
+    untouched: [Range<u64>; RANGES],
 }
 
 impl Machine {
-    /// Takes over what the nucleus passes.
+    /// Takes over what the nucleus passes. Where the VMM's sentinel device is, RAM is zero.
     ///
     /// # Safety
     /// `module` and `len` must be a readable range that never changes, `regions` a region table that
@@ -36,12 +40,21 @@ impl Machine {
         });
         // A null table would be the nucleus' fault; a dangling one then reads as an unmapped page.
         let regions = NonNull::new(regions).unwrap_or(NonNull::dangling());
-        Self { module, info, under_sentinel, regions }
+        let mut machine = Self { module, info, regions, untouched: [0..0, 0..0] };
+        if under_sentinel {
+            let mut untouched = [0..0, 0..0];
+            let free = machine.table().iter().filter(|region| region.kind == RegionKind::Unassigned as u32);
+            for (range, region) in untouched.iter_mut().zip(free) {
+                *range = region.base..region.base + region.len;
+            }
+            machine.untouched = untouched;
+        }
+        machine
     }
 
-    /// The boot module.
-    pub fn module(&self) -> Result<BootModule<'static>, ModuleError> {
-        self.module
+    /// Whether it takes containers from the host, and goes on without one.
+    pub fn is_resident(&self) -> bool {
+        self.info.is_some() && self.module.is_ok_and(|module| module.flags() & RESIDENT != 0)
     }
 
     /// An entry of the boot module with its bytes.
@@ -51,28 +64,124 @@ impl Machine {
         Some((entry, module.data(&entry)?))
     }
 
-    /// The region of a kind.
-    pub fn region(&self, kind: RegionKind) -> Option<Region> {
-        // SAFETY: `adopt`'s contract; the borrow ends with the statement.
-        unsafe { self.regions.as_ref() }.find(kind).copied()
+    fn table(&self) -> &RegionTable {
+        // SAFETY: `adopt`'s contract; changed by `&mut self` alone.
+        unsafe { self.regions.as_ref() }
     }
 
-    /// Takes `len` bytes from the end of the memory no container owns, as container `owner`'s region.
-    /// `None` if there is not that much, or no slot in the table.
-    pub fn assign(&mut self, owner: u32, len: u64) -> Option<Region> {
+    fn table_mut(&mut self) -> &mut RegionTable {
         // SAFETY: `adopt`'s contract, and `self` is borrowed mutably: no other reference.
-        let table = unsafe { self.regions.as_mut() };
-        let index = table
-            .iter()
-            .position(|region| region.kind == RegionKind::Unassigned as u32 && region.len >= len)?;
-        let free = *table.regions.get(index)?;
-        let base = free.end()? - len;
-        table.push(RegionKind::Container, base, len, free.access)?;
+        unsafe { self.regions.as_mut() }
+    }
+
+    /// The region of a kind.
+    pub fn region(&self, kind: RegionKind) -> Option<Region> {
+        self.table().find(kind).copied()
+    }
+
+    /// A container's region of a kind.
+    pub fn owned(&self, kind: RegionKind, owner: u32) -> Option<Region> {
+        self.table().iter().find(|region| region.kind == kind as u32 && region.owner == owner).copied()
+    }
+
+    /// Takes `len` bytes from the end of unassigned memory, as container `owner`'s region, and says whether
+    /// they are known to be zero. `None` if there is not that much, or no slot in the table.
+    pub fn assign(&mut self, owner: u32, len: u64) -> Option<(Region, bool)> {
+        let index = self.unassigned(len)?;
+        let base = self.table().regions.get(index)?.end()? - len;
+        let taken = self.take(index, RegionKind::Container, owner, base, len)?;
+        Some((taken, self.touch(base..base + len)))
+    }
+
+    /// Takes `len` bytes from the start of unassigned memory for container `owner`'s image: all images lie
+    /// close together, because each large page they touch takes a page table. `None` as for
+    /// [`assign`](Self::assign).
+    pub fn assign_image(&mut self, owner: u32, len: u64) -> Option<Region> {
+        let index = self.unassigned(len)?;
+        let base = self.table().regions.get(index)?.base;
+        let taken = self.take(index, RegionKind::Image, owner, base, len)?;
+        self.touch(base..base + len);
+        Some(taken)
+    }
+
+    /// The lowest region of unassigned memory with `len` bytes.
+    fn unassigned(&self, len: u64) -> Option<usize> {
+        let fits = |(_, region): &(usize, &Region)| {
+            region.kind == RegionKind::Unassigned as u32 && region.len >= len
+        };
+        let lowest = self.table().iter().enumerate().filter(fits).min_by_key(|(_, region)| region.base);
+        lowest.map(|(index, _)| index)
+    }
+
+    /// Makes one end of the unassigned region in slot `index` a region of its own. In both for a moment,
+    /// never in none: what is in no region is not looked at from outside.
+    fn take(&mut self, index: usize, kind: RegionKind, owner: u32, base: u64, len: u64) -> Option<Region> {
+        let table = self.table_mut();
+        let access = if kind == RegionKind::Image { access::USER } else { access::USER | access::WRITE };
+        table.push(kind, base, len, access)?;
         let slot = table.count as usize - 1;
         let region = table.regions.get_mut(slot)?;
         region.owner = owner;
-        let assigned = *region;
-        table.regions.get_mut(index)?.len -= len;
-        Some(assigned)
+        let taken = *region;
+        let free = table.regions.get_mut(index)?;
+        if free.base == base {
+            free.base += len;
+        }
+        free.len -= len;
+        if free.len == 0 {
+            table.remove(index);
+        }
+        Some(taken)
+    }
+
+    /// Gives a container's region of a kind back. It must be mapped for reading and writing.
+    pub fn release(&mut self, kind: RegionKind, owner: u32) {
+        let table = self.table_mut();
+        let is_it = |region: &Region| region.kind == kind as u32 && region.owner == owner;
+        let Some(index) = table.iter().position(is_it) else { return };
+        let Some(region) = table.regions.get_mut(index) else { return };
+        region.kind = RegionKind::Unassigned as u32;
+        region.name = padded_name(RegionKind::Unassigned.name());
+        region.access = access::USER | access::WRITE;
+        region.owner = 0;
+        let (start, end) = (region.base, region.base + region.len);
+        // Neighbours become one: a machine that starts and ends containers for ever keeps its slots.
+        let free = |region: &&mut Region| region.kind == RegionKind::Unassigned as u32;
+        let below = table.regions.iter_mut().filter(free).find(|below| below.base + below.len == start).map(
+            |below| {
+                below.len += end - start;
+                below.base
+            },
+        );
+        if below.is_some() {
+            table.remove(index);
+        }
+        let start = below.unwrap_or(start);
+        let above = table.iter().position(|region| {
+            region.kind == RegionKind::Unassigned as u32 && region.base == end && region.len > 0
+        });
+        let Some(above) = above else { return };
+        let len = table.regions.get(above).map_or(0, |region| region.len);
+        if let Some(all) = table.regions.iter_mut().filter(free).find(|region| region.base == start) {
+            all.len += len;
+            table.remove(above);
+        }
+    }
+
+    /// Notes that memory is in use from now on; gives whether nobody has had any of it before.
+    fn touch(&mut self, taken: Range<u64>) -> bool {
+        let mut zero = false;
+        for range in &mut self.untouched {
+            zero |= range.start <= taken.start && taken.end <= range.end;
+            if taken.start >= range.end || taken.end <= range.start {
+                continue;
+            }
+            if taken.start <= range.start {
+                range.start = taken.end.min(range.end);
+            } else {
+                range.end = taken.start;
+            }
+        }
+        zero
     }
 }

@@ -2,16 +2,18 @@
 //!
 //! Started by the nucleus with the boot module. It reads the machine's facts and the container's
 //! configuration, brings the console up, loads the container's compiled image in place, runs it in a
-//! region of its own, and reports how it ended.
+//! region of its own, and reports how it ended. A resident machine then goes on, and takes containers from
+//! the host ([`control`]).
 //!
 //! Invariants:
 //!
-//! 1. **One thread.** The only concurrency is the timer's upcall ([`upcall`]), which touches atomics and
-//!    the console not at all, and never runs twice at a time for the same deadline.
+//! 1. **Only compiled code is ever preempted.** Each container has a thread ([`thread`]); this program's own
+//!    code runs until it gives the processor back, so its locks are never contended. The only concurrency is
+//!    the interrupts' upcall ([`upcall`]), which touches atomics and the console not at all.
 //! 2. **A container cannot end the machine.** Traps, limits and bad images end the container with a
 //!    message; a panic here is a bug and ends the machine with a record.
-//! 3. **Code is never writable**: images arrive mapped read-only with their code executable, and nothing
-//!    here can change a mapping.
+//! 3. **Code is never writable**: images of the boot module arrive mapped so; of others the nucleus changes
+//!    the mapping, and gives no page both rights.
 #![no_std]
 #![no_main]
 
@@ -21,7 +23,7 @@ mod arena;
 mod clock;
 mod console;
 mod container;
-mod cpu_limit;
+mod control;
 mod gate;
 mod heap;
 mod heartbeat;
@@ -32,12 +34,18 @@ mod platform;
 mod preview1;
 mod random;
 mod report;
+mod scheduler;
+mod thread;
 mod upcall;
 mod virtqueue;
-mod wait;
 
+use container::Container;
+use control::Control;
 use core::arch::naked_asm;
 use core::panic::PanicInfo;
+use machine::Machine;
+use scheduler::Scheduler;
+use sentient_abi::boot_module::{ContainerConfig, EntryKind};
 use sentient_abi::exit::ContainerEnd;
 use sentient_abi::region::RegionTable;
 use sentient_abi::sentinel::Event;
@@ -54,15 +62,56 @@ unsafe extern "C" fn runtime_start() -> ! {
 extern "C" fn main(module: *const u8, len: u64, regions: *mut RegionTable, sentinel: u64) -> ! {
     // SAFETY: the nucleus passes the boot module's range, mapped read-only for the machine's life, and
     // the page of the region table, which no other code of ring 3 knows.
-    let mut machine = unsafe { machine::Machine::adopt(module, len, regions, sentinel != 0) };
+    let mut machine = unsafe { Machine::adopt(module, len, regions, sentinel != 0) };
     heap::claim(&machine);
     clock::start(&machine);
     random::start(&machine);
     console::start(&machine);
     heartbeat::start(&machine);
     gate::announce(Event::Ready);
-    let end = container::run_first(&mut machine);
-    finish(end)
+    let resident = machine.is_resident();
+    let first = first_container(&mut machine);
+    let mut scheduler = Scheduler::new(machine);
+    let control = resident.then(|| {
+        scheduler.want_upcalls();
+        Control::new()
+    });
+    match (first, control) {
+        (Ok(container), None) => {
+            scheduler.add(container);
+            finish(scheduler.run(None))
+        }
+        (Err(end), None) => finish(end),
+        (Ok(container), Some(mut control)) => {
+            let index = container.index;
+            scheduler.add(container);
+            console::open_input(index);
+            control.started(index);
+            finish(scheduler.run(Some(control)))
+        }
+        (Err(_), Some(control)) => finish(scheduler.run(Some(control))),
+    }
+}
+
+/// The boot module's first container, or how a machine ends that has nothing else to run.
+fn first_container(machine: &mut Machine) -> Result<Container, ContainerEnd> {
+    let entry = machine.entry(EntryKind::Container, 0);
+    if entry.is_none() && machine.is_resident() {
+        return Err(ContainerEnd::BadBootModule);
+    }
+    // The nucleus has checked the module; what is in it is another matter.
+    let Some(config) = entry.and_then(|(_, bytes)| ContainerConfig::parse(bytes)) else {
+        gate::serial(b"sentient: the boot module has no container to run\r\n");
+        return Err(ContainerEnd::BadBootModule);
+    };
+    let Some((entry, image)) = machine.entry(EntryKind::Image, config.image) else {
+        report::tell(0, format_args!("the boot module has no image {}", config.image));
+        return Err(ContainerEnd::BadBootModule);
+    };
+    Container::prepare(machine, 0, config, entry, image).map_err(|error| {
+        report::tell(0, format_args!("cannot start the container: {error:#}"));
+        ContainerEnd::Unstartable
+    })
 }
 
 /// Ends the machine with what became of its container.

@@ -5,7 +5,26 @@ use core::ops::Range;
 use core::sync::atomic::{AtomicPtr, Ordering};
 use wasmtime::CustomCodeMemory;
 
-/// wasmtime's two words of thread-local storage; there is one thread.
+/// wasmtime's two words of thread-local storage, as long as a thread does not run.
+#[derive(Clone, Copy)]
+pub struct ThreadWords([*mut u8; 2]);
+
+impl Default for ThreadWords {
+    fn default() -> Self {
+        Self([core::ptr::null_mut(); 2])
+    }
+}
+
+/// Puts a thread's words in place, and gives those that were.
+pub fn exchange(words: ThreadWords) -> ThreadWords {
+    let mut before = ThreadWords::default();
+    for ((slot, new), old) in SLOTS.iter().zip(words.0).zip(&mut before.0) {
+        *old = slot.swap(new, Ordering::Relaxed);
+    }
+    before
+}
+
+/// The words of the thread that runs.
 static SLOTS: [AtomicPtr<u8>; 2] =
     [AtomicPtr::new(core::ptr::null_mut()), AtomicPtr::new(core::ptr::null_mut())];
 

@@ -4,9 +4,9 @@
 
 use crate::console::{self, InputState};
 use crate::container::State;
-use crate::{clock, cpu_limit, random, wait};
-use alloc::boxed::Box;
+use crate::{clock, random, scheduler};
 use sentient_abi::boot_module::container_flags;
+use sentient_abi::exit::ContainerEnd;
 use sentient_abi::stdio::FrameKind;
 use sentient_wasi::{Clock, Errno, Host, Outcome, Readiness, Stream, StreamError, Wait, Wasi};
 use wasmtime::{Caller, Extern, Linker};
@@ -33,7 +33,7 @@ impl Host for Streams {
         match clock {
             Clock::Realtime => clock::wall_ns(),
             Clock::Monotonic => clock::monotonic_ns(),
-            Clock::ProcessCpu | Clock::ThreadCpu => cpu_limit::used_ns(),
+            Clock::ProcessCpu | Clock::ThreadCpu => scheduler::used_ns(),
         }
     }
 
@@ -58,7 +58,7 @@ impl Host for Streams {
 
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, StreamError> {
         match console::input_state(self.container) {
-            InputState::Ready(_) => Ok(console::read(buffer)),
+            InputState::Ready(_) => Ok(console::read(self.container, buffer)),
             InputState::Empty => Err(StreamError::WouldBlock),
             InputState::Ended => Ok(0),
         }
@@ -96,15 +96,16 @@ impl Host for Streams {
 pub enum Stop {
     /// `proc_exit`.
     Exit(u32),
-    /// The CPU time limit.
-    CpuLimit,
+    /// The scheduler has ended the container, in this way.
+    Doomed(ContainerEnd),
 }
 
 impl core::fmt::Display for Stop {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Exit(code) => write!(f, "exited with {code}"),
-            Self::CpuLimit => f.write_str("the CPU time limit is reached"),
+            Self::Doomed(ContainerEnd::CpuLimit) => f.write_str("the CPU time limit is reached"),
+            Self::Doomed(_) => f.write_str("killed"),
         }
     }
 }
@@ -116,9 +117,7 @@ fn call(
     caller: &mut Caller<'_, State>,
     function: impl FnOnce(&mut Wasi, &mut Streams, &mut [u8]) -> Outcome,
 ) -> Result<Outcome, wasmtime::Error> {
-    if cpu_limit::is_exceeded() {
-        return Err(wasmtime::Error::new(Stop::CpuLimit));
-    }
+    scheduler::check()?;
     let memory = match caller.data().memory {
         Some(memory) => memory,
         None => {
@@ -141,9 +140,6 @@ fn finish<R: From<Errno>>(outcome: Outcome) -> Result<Result<R, Wait>, wasmtime:
     }
 }
 
-/// Functions that may wait. All others answer at once.
-const WAITING: [&str; 5] = ["fd_read", "fd_write", "poll_oneoff", "sched_yield", "fd_pread"];
-
 /// Defines the function a module imports; `false` if there is none of that name.
 ///
 /// # Errors
@@ -155,37 +151,20 @@ pub fn define(linker: &mut Linker<State>, module: &str, name: &str) -> Result<bo
     macro_rules! define {
         ($($function:ident($($parameter:ident: $type:ty),*) -> $result:ty;)*) => {
             match name {
-                $(stringify!($function) if WAITING.contains(&name) => {
-                    linker.func_wrap_async(
-                        MODULE,
-                        name,
-                        |mut caller: Caller<'_, State>, ($($parameter,)*): ($($type,)*)| {
-                            Box::new(async move {
-                                loop {
-                                    let outcome = call(&mut caller, |wasi, streams, memory| {
-                                        wasi.$function(streams, memory $(, $parameter)*)
-                                    })?;
-                                    match finish::<$result>(outcome)? {
-                                        Ok(result) => return Ok(result),
-                                        Err(wait) => {
-                                            let container = caller.data().streams.container;
-                                            wait::for_container(container, wait).await;
-                                        }
-                                    }
-                                }
-                            })
-                        },
-                    )?;
-                    true
-                })*
                 $(stringify!($function) => {
                     linker.func_wrap(MODULE, name, |mut caller: Caller<'_, State> $(, $parameter: $type)*| {
-                        let outcome = call(&mut caller, |wasi, streams, memory| {
-                            wasi.$function(streams, memory $(, $parameter)*)
-                        })?;
-                        match finish::<$result>(outcome)? {
-                            Ok(result) => Ok::<$result, wasmtime::Error>(result),
-                            Err(_) => Ok(<$result>::from(Errno::Again)),
+                        loop {
+                            let outcome = call(&mut caller, |wasi, streams, memory| {
+                                wasi.$function(streams, memory $(, $parameter)*)
+                            })?;
+                            match finish::<$result>(outcome)? {
+                                Ok(result) => {
+                                    scheduler::give_way();
+                                    return Ok::<$result, wasmtime::Error>(result);
+                                }
+                                // The thread waits, and the call is made again.
+                                Err(wait) => scheduler::wait(wait)?,
+                            }
                         }
                     })?;
                     true

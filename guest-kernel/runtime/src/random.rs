@@ -1,7 +1,9 @@
 //! Random numbers for containers: ChaCha20, seeded by the VMM.
 //!
-//! The seed of the machine's facts is there at once, so that a container that never asks for random
-//! numbers does not wait for any. The first that does also gets 32 bytes of the entropy device mixed in.
+//! The seed of the time page is there at once, so that a container that never asks for random numbers does
+//! not wait for any. The first that does also gets 32 bytes of the entropy device mixed in. A machine that
+//! was rolled back, restored or forked finds another seed in the page, and mixes that in before it gives
+//! out anything: two machines with one past do not draw the same numbers.
 
 use crate::clock;
 use crate::machine::Machine;
@@ -18,6 +20,8 @@ const SEED: usize = 32;
 
 struct Generator {
     chacha: ChaCha20Rng,
+    /// The machine's life that the numbers are for.
+    generation: u64,
     /// The entropy device, until it has been asked.
     device: Option<EntropyDevice>,
 }
@@ -30,29 +34,35 @@ struct EntropyDevice {
 
 static GENERATOR: Mutex<Option<Generator>> = Mutex::new(None);
 
-/// Seeds the generator from the VMM's facts; under a foreign loader from the processor's generator.
+/// Seeds the generator from the time page; under a foreign loader from the processor's generator.
 pub fn start(machine: &Machine) {
-    let seed = machine.info.map_or_else(seed_from_processor, |info| info.seed);
+    let (generation, seed) = clock::generation().unwrap_or_else(|| (0, seed_from_processor()));
     let device = entropy_device(machine);
-    *GENERATOR.lock() = Some(Generator { chacha: ChaCha20Rng::from_seed(seed), device });
+    *GENERATOR.lock() = Some(Generator { chacha: ChaCha20Rng::from_seed(seed), generation, device });
 }
 
 /// Fills `buffer` with random bytes.
 pub fn fill(buffer: &mut [u8]) {
     if let Some(generator) = GENERATOR.lock().as_mut() {
         if let Some(device) = generator.device.take() {
-            generator.reseed(device);
+            generator.mix(device.ask());
+        }
+        if let Some((generation, seed)) = clock::generation()
+            && generation != generator.generation
+        {
+            generator.generation = generation;
+            generator.mix(seed);
         }
         generator.chacha.fill_bytes(buffer);
     }
 }
 
 impl Generator {
-    /// The device's bytes on top of the seed: neither alone decides.
-    fn reseed(&mut self, device: EntropyDevice) {
+    /// Fresh bytes on top of what there is: neither alone decides.
+    fn mix(&mut self, fresh: [u8; SEED]) {
         let mut seed = [0; SEED];
         self.chacha.fill_bytes(&mut seed);
-        for (byte, fresh) in seed.iter_mut().zip(device.ask()) {
+        for (byte, fresh) in seed.iter_mut().zip(fresh) {
             *byte ^= fresh;
         }
         self.chacha = ChaCha20Rng::from_seed(seed);

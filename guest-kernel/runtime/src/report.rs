@@ -1,18 +1,74 @@
-//! What the runtime says when something ends: to the container's standard error, or into the panic record.
+//! What the runtime says when something ends: to the container's standard error, into the kernel's log, or
+//! into the panic record.
 
-use crate::{console, gate};
+use crate::thread::Thread;
+use crate::{console, gate, scheduler};
 use alloc::string::String;
 use core::fmt::{self, Write};
 use core::panic::PanicInfo;
 use sentient_abi::panic_record::MESSAGE_LEN;
 use sentient_abi::stdio::FrameKind;
 
+/// Most frames of a backtrace.
+const MAX_FRAMES: usize = 32;
+
 /// Tells the user why a container ended, on its standard error.
 pub fn tell(container: u32, text: fmt::Arguments<'_>) {
     let mut line = String::new();
     // Writing to a string does not fail.
     let _ = writeln!(line, "sentient: {text}");
-    console::write_all(FrameKind::Stderr, container, line.as_bytes());
+    if scheduler::is_in_thread() {
+        console::write_all(FrameKind::Stderr, container, line.as_bytes());
+    } else {
+        // The scheduler does not wait: others may want to run.
+        console::queue(FrameKind::Stderr, container, 0, line.into_bytes());
+    }
+}
+
+/// A line in the kernel's log.
+pub fn log(text: fmt::Arguments<'_>) {
+    let mut line = String::new();
+    let _ = writeln!(line, "sentient: {text}");
+    console::queue(FrameKind::Log, 0, 0, line.into_bytes());
+}
+
+/// Tells that a container has reached its CPU time limit, and where that was if it was in its own code.
+pub fn tell_limit(thread: &Thread) {
+    let Some(state) = thread.interrupted() else { return };
+    let (seconds, millis) = (thread.limit_ns / 1_000_000_000, thread.limit_ns / 1_000_000 % 1000);
+    tell(thread.index, format_args!("its CPU time limit of {seconds}.{millis:03} s is reached, at:"));
+    // SAFETY: the thread has ended.
+    let module = unsafe { thread.container() }.module();
+    let text = module.text().as_ptr() as usize;
+    for (depth, address) in frames(thread, state.frame.rip, state.frame_pointer()).enumerate() {
+        let offset = address.wrapping_sub(text);
+        let found = module
+            .functions()
+            .find(|function| (function.offset..function.offset + function.len).contains(&offset));
+        if let Some(function) = found {
+            let name = function.name.as_deref().unwrap_or("<unknown>");
+            tell(thread.index, format_args!("  {depth}: {name} (+{:#x})", offset - function.offset));
+        }
+    }
+}
+
+/// Addresses within the container's code, innermost frame first. Compiled code keeps frame pointers: the
+/// caller's at `[rbp]`, the return address at `[rbp + 8]`.
+fn frames(thread: &Thread, rip: u64, frame_pointer: u64) -> impl Iterator<Item = usize> {
+    let step = move |(_, frame_pointer): &(usize, usize)| {
+        let on_stack = (thread.region.start..thread.region.end.saturating_sub(16)).contains(frame_pointer);
+        if !on_stack || !frame_pointer.is_multiple_of(8) {
+            return None;
+        }
+        let pair = *frame_pointer as *const usize;
+        // SAFETY: checked to lie in the container's region, which is mapped, and aligned.
+        let (caller, back) = unsafe { (pair.read(), pair.add(1).read()) };
+        // Stacks grow down: a caller's frame lies above.
+        (thread.code.contains(&back) && caller > *frame_pointer).then_some((back, caller))
+    };
+    core::iter::successors(Some((rip as usize, frame_pointer as usize)), step)
+        .map(|(address, _)| address)
+        .take(MAX_FRAMES)
 }
 
 /// A bug in the runtime: message and place into the panic record.

@@ -1,11 +1,13 @@
-//! The timer's way into the runtime: the nucleus interrupts whatever runs in ring 3 and continues here.
+//! The interrupts' way into the runtime: the nucleus interrupts whatever runs in ring 3 and continues here.
 //!
-//! The entry saves everything it may change, calls [`cpu_limit::on_timer`], and goes back with `iretq`.
+//! The entry saves the whole state of the interrupted code in one piece, as [`Interrupted`], and lets the
+//! [`scheduler`](crate::scheduler) look at it. Either that leaves for good, and the state was copied to be gone on
+//! with later ([`crate::thread`]), or it returns, and the interrupted code goes on by `iretq`.
+//!
 //! An interrupt may come at any instruction of this program, so what is called from here touches atomics
-//! and the gate alone.
+//! and the gate alone, and its own thread's state if that was in its compiled code.
 
-use crate::cpu_limit;
-use crate::gate;
+use crate::{gate, scheduler};
 use core::arch::naked_asm;
 use sentient_abi::gate::UpcallFrame;
 
@@ -16,6 +18,35 @@ struct Stack([u8; STACK_LEN]);
 
 static mut STACK: Stack = Stack([0; STACK_LEN]);
 
+/// Registers of interrupted code, as the entry pushes them: the last one lowest.
+#[derive(Clone, Copy)]
+#[repr(C, align(16))]
+pub struct Interrupted {
+    /// x87 and SSE, as `fxsave64` writes them.
+    pub floating: [u8; 512],
+    /// r15 to r8, rdi, rsi, rbp, rbx, rdx, rcx, rax.
+    pub registers: [u64; 15],
+    /// What `iretq` takes.
+    pub frame: UpcallFrame,
+}
+
+const _: () = assert!(size_of::<Interrupted>() == 512 + 15 * 8 + 40);
+
+impl Interrupted {
+    /// Nothing.
+    pub const NONE: Self = Self {
+        floating: [0; 512],
+        registers: [0; 15],
+        frame: UpcallFrame { rip: 0, cs: 0, rflags: 0, rsp: 0, ss: 0 },
+    };
+
+    /// rbp, by which compiled code finds its callers.
+    pub fn frame_pointer(&self) -> u64 {
+        let [.., rbp, _, _, _, _] = self.registers;
+        rbp
+    }
+}
+
 /// Tells the nucleus where to.
 pub fn start() {
     let top = (&raw mut STACK) as u64 + STACK_LEN as u64;
@@ -23,46 +54,76 @@ pub fn start() {
     debug_assert!(accepted, "the nucleus refuses the runtime's own memory");
 }
 
-/// Entered with an [`UpcallFrame`] on top of the stack, all other registers as the interrupted code has
-/// them.
+/// Entered with an [`UpcallFrame`] on top of the stack, 8 bytes off a 16-byte boundary, all other registers
+/// as the interrupted code has them.
+///
+/// An interrupt of the handler itself is only noted: the handler, or the scheduler it leaves for, will see
+/// it, and however many come the stack does not grow.
 #[unsafe(naked)]
 unsafe extern "C" fn entry() {
     naked_asm!(
+        "cmp qword ptr [rsp + 24], offset {stack}",
+        "jb 2f",
+        "cmp qword ptr [rsp + 24], offset {stack} + {len}",
+        "ja 2f",
+        "mov byte ptr [{asked}], 1",
+        "iretq",
+        "2:",
         "push rax",
         "push rcx",
         "push rdx",
+        "push rbx",
+        "push rbp",
         "push rsi",
         "push rdi",
         "push r8",
         "push r9",
         "push r10",
         "push r11",
-        "push rbx",
-        "mov rbx, rsp",
-        "lea rdi, [rsp + 80]", // the frame
-        "mov rsi, rbp",
+        "push r12",
+        "push r13",
+        "push r14",
+        "push r15",
         "sub rsp, 512",
-        "and rsp, -16",
         "fxsave64 [rsp]",
         "cld",
+        "mov rdi, rsp",
         "call {handler}",
+        "jmp {resume}",
+        stack = sym STACK,
+        len = const STACK_LEN,
+        asked = sym scheduler::ASKED,
+        handler = sym handler,
+        resume = sym resume,
+    )
+}
+
+/// Goes on with an [`Interrupted`] that the stack pointer points to. The stack may be any memory: nothing is
+/// written to it.
+#[unsafe(naked)]
+pub unsafe extern "C" fn resume() -> ! {
+    naked_asm!(
         "fxrstor64 [rsp]",
-        "mov rsp, rbx",
-        "pop rbx",
+        "add rsp, 512",
+        "pop r15",
+        "pop r14",
+        "pop r13",
+        "pop r12",
         "pop r11",
         "pop r10",
         "pop r9",
         "pop r8",
         "pop rdi",
         "pop rsi",
+        "pop rbp",
+        "pop rbx",
         "pop rdx",
         "pop rcx",
         "pop rax",
         "iretq",
-        handler = sym handler,
     )
 }
 
-extern "C" fn handler(frame: &UpcallFrame, frame_pointer: u64) {
-    cpu_limit::on_timer(frame.rip, frame_pointer);
+extern "C" fn handler(state: &Interrupted) {
+    scheduler::on_interrupt(state);
 }

@@ -5,6 +5,7 @@
 
 mod kernels;
 mod runs;
+mod snapshots;
 mod statistics;
 
 use crate::cli::BenchArgs;
@@ -34,13 +35,20 @@ struct Figure {
 type Measurement = fn(u32) -> Result<(Series, Map<String, Value>), CommandError>;
 
 /// Every figure with its bar and how it is measured.
-const FIGURES: [(&str, Bar, Measurement); 6] = [
+const FIGURES: [(&str, Bar, Measurement); 13] = [
     ("cold_first_byte_ms", Bar::AtMost(5.0), runs::cold_first_byte),
     ("wasm_ratio", Bar::AtLeast(0.95), kernels::ratio),
     ("vmm_overhead_mib", Bar::AtMost(6.0), runs::vmm_overhead),
     ("image_mib", Bar::AtMost(10.0), image),
     ("stdout_mib_s", Bar::AtLeast(100.0), runs::stdout_throughput),
     ("nucleus_boot_instructions", Bar::AtMost(20_000.0), runs::boot_instructions),
+    ("rollback_200_pages_ms", Bar::AtMost(0.3), snapshots::rollback_200),
+    ("rollback_10000_pages_ms", Bar::AtMost(10.0), snapshots::rollback_10000),
+    ("snapshot_pause_256_pages_ms", Bar::AtMost(0.43), snapshots::snapshot_pause),
+    ("restore_running_128mib_ms", Bar::AtMost(5.0), snapshots::restore_128mib),
+    ("restore_running_4gib_ms", Bar::AtMost(5.0), snapshots::restore_4gib),
+    ("fork_running_ms", Bar::AtMost(5.0), snapshots::fork),
+    ("rollback_command_ms", Bar::AtMost(15.0), snapshots::rollback_command),
 ];
 
 /// Measures, and prints a table or JSON.
@@ -138,11 +146,11 @@ fn print_table(figures: &[Figure]) {
         text("virtualisation"),
         text("load_average")
     );
-    println!("{:<26} {:>10} {:>10} {:>10} {:>4}  {:<9}", "figure", "median", "min", "max", "n", "bar");
+    println!("{:<28} {:>10} {:>10} {:>10} {:>4}  {:<9}", "figure", "median", "min", "max", "n", "bar");
     for figure in figures {
         let series = &figure.series;
         println!(
-            "{:<26} {:>10.3} {:>10.3} {:>10.3} {:>4}  {:<9} {}",
+            "{:<28} {:>10.3} {:>10.3} {:>10.3} {:>4}  {:<9} {}",
             figure.name,
             series.median(),
             series.min(),
@@ -153,8 +161,8 @@ fn print_table(figures: &[Figure]) {
         );
         for (name, value) in &figure.details {
             match value.as_f64() {
-                Some(number) => println!("  {name:<24} {number:>10.3}"),
-                None => println!("  {name:<24} {value}"),
+                Some(number) => println!("  {name:<26} {number:>10.3}"),
+                None => println!("  {name:<26} {value}"),
             }
         }
     }

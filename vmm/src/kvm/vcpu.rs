@@ -4,7 +4,8 @@
 
 use super::KvmError;
 use kvm_bindings::{
-    KVM_MP_STATE_HALTED, KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN, kvm_run, kvm_xsave,
+    KVM_MP_STATE_HALTED, KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN, Msrs, kvm_msr_entry, kvm_run,
+    kvm_xsave,
 };
 use kvm_ioctls::{VcpuExit, VcpuFd};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
@@ -95,6 +96,23 @@ fn internal_suberror(vcpu: &mut VcpuFd) -> u32 {
     let run = vcpu.get_kvm_run();
     // SAFETY: after KVM_EXIT_INTERNAL_ERROR this member of the union is the valid one; it is plain data.
     unsafe { run.__bindgen_anon_1.internal.suberror }
+}
+
+/// The time-stamp counter as ring 3 of the guest would read it now: measured, on hardware and on software KVM
+/// (see `sentient_abi::time_page`). What was once written to the register says nothing about it.
+///
+/// # Errors
+/// [`KvmError::Call`] if KVM_GET_MSRS fails or does not know the register.
+pub fn time_stamp(vcpu: &VcpuFd) -> Result<u64, KvmError> {
+    /// IA32_TIME_STAMP_COUNTER (Intel SDM volume 4, table 2-2).
+    const TIME_STAMP_COUNTER: u32 = 0x10;
+    let failed =
+        || KvmError::Call { call: "KVM_GET_MSRS", source: io::Error::other("no time-stamp counter") };
+    let entry = kvm_msr_entry { index: TIME_STAMP_COUNTER, ..Default::default() };
+    let mut registers = Msrs::from_entries(&[entry]).map_err(|_| failed())?;
+    let read = vcpu.get_msrs(&mut registers).map_err(KvmError::call("KVM_GET_MSRS"))?;
+    let first = registers.as_slice().first().filter(|_| read == 1);
+    first.map(|register| register.data).ok_or_else(failed)
 }
 
 /// The instruction pointer, for messages; 0 if KVM does not give it.

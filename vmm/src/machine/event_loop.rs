@@ -1,5 +1,6 @@
 //! The event loop: everything that is not the vCPU.
 
+use super::resident::Pending;
 use super::shared::{Console, Events, RngDevice, lock};
 use super::vcpu_thread::VcpuThread;
 use crate::ended::Ended;
@@ -53,13 +54,16 @@ struct Work {
     rng: Arc<Mutex<RngDevice>>,
     doorbells: Doorbells,
     events: Arc<Events>,
-    stdin: Input,
+    /// Standard input of the one container.
+    stdin: Option<Input>,
     stdin_ended: bool,
     /// Standard input is being watched.
     watching_stdin: bool,
     /// The output being watched because it would have blocked.
     watching_output: Option<RawFd>,
     input_buffer: Vec<u8>,
+    /// Containers to load, and their input.
+    pending: Pending,
     /// How the machine is to end, once decided here.
     ended: Option<Ended>,
     failure: Option<event_manager::Error>,
@@ -75,7 +79,7 @@ impl EventLoop {
         rng: Arc<Mutex<RngDevice>>,
         doorbells: Doorbells,
         events: Arc<Events>,
-        stdin: Input,
+        stdin: Option<Input>,
         timeout: Option<Duration>,
     ) -> Result<Self, MachineError> {
         let mut manager = EventManager::new().map_err(|error| failed(&error))?;
@@ -89,6 +93,7 @@ impl EventLoop {
             watching_stdin: false,
             watching_output: None,
             input_buffer: Vec::new(),
+            pending: Pending::default(),
             ended: None,
             failure: None,
         }));
@@ -182,8 +187,10 @@ impl Work {
 
     /// Brings standard input to the guest as far as it is welcome, and watches it if there is none now.
     fn feed_stdin(&mut self, ops: &mut EventOps<'_>, readable: bool) {
-        let mut readable = readable || self.stdin.is_always_ready();
+        let always_ready = self.stdin.as_ref().is_some_and(Input::is_always_ready);
+        let mut readable = readable || always_ready;
         while !self.stdin_ended {
+            let Some(stdin) = &mut self.stdin else { return };
             let room = lock(&self.console).device().backend().stdin_room(0).min(INPUT_CHUNK);
             if room == 0 || !readable {
                 self.watch_stdin(ops, room > 0);
@@ -191,7 +198,7 @@ impl Work {
             }
             self.input_buffer.resize(INPUT_CHUNK, 0);
             let Some(buffer) = self.input_buffer.get_mut(..room) else { return };
-            let Some(len) = self.stdin.read(buffer) else {
+            let Some(len) = stdin.read(buffer) else {
                 readable = false;
                 continue;
             };
@@ -207,16 +214,26 @@ impl Work {
             drop(console);
             self.settle(outcome);
             // A pipe is asked again before the next read, which might block.
-            readable = self.stdin.is_always_ready();
+            readable = always_ready;
         }
         self.watch_stdin(ops, false);
     }
 
+    /// Brings what was asked of a resident machine to the guest, as far as there is room.
+    fn feed_containers(&mut self) {
+        self.pending.take(self.events.take_commands());
+        while self.pending.feed(&self.console) {
+            let outcome = lock(&self.console).backend_readable();
+            self.settle(outcome);
+        }
+    }
+
     fn watch_stdin(&mut self, ops: &mut EventOps<'_>, wanted: bool) {
-        if wanted == self.watching_stdin || self.stdin.is_always_ready() {
+        let Some(stdin) = self.stdin.as_ref().filter(|stdin| !stdin.is_always_ready()) else { return };
+        if wanted == self.watching_stdin {
             return;
         }
-        let watch = Readiness::with_data(&self.stdin, STDIN, EventSet::IN);
+        let watch = Readiness::with_data(stdin, STDIN, EventSet::IN);
         let done = if wanted { ops.add(watch) } else { ops.remove(watch) };
         self.watching_stdin = wanted;
         self.note(done);
@@ -304,6 +321,7 @@ impl MutEventSubscriber for Work {
             _ => {}
         }
         self.feed_stdin(ops, stdin_readable);
+        self.feed_containers();
         self.watch_output(ops);
     }
 }

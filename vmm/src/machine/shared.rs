@@ -1,5 +1,6 @@
 //! What the threads of a machine share.
 
+use super::resident::Command;
 use crate::ended::Ended;
 use crate::memory::GuestMemory;
 use crate::streams::HostStreams;
@@ -44,6 +45,7 @@ pub struct Events {
     vcpu_left: AtomicBool,
     ready: OnceLock<Instant>,
     heartbeats: AtomicU64,
+    commands: Mutex<Vec<Command>>,
 }
 
 impl Events {
@@ -60,6 +62,7 @@ impl Events {
             vcpu_left: AtomicBool::new(false),
             ready: OnceLock::new(),
             heartbeats: AtomicU64::new(0),
+            commands: Mutex::new(Vec::new()),
         })
     }
 
@@ -67,6 +70,17 @@ impl Events {
     pub fn nudge(&self) {
         // The counter cannot overflow in practice, and a loop that is awake needs no waking.
         let _ = self.descriptor.write(1);
+    }
+
+    /// Somebody asks something of a resident machine.
+    pub(super) fn command(&self, command: Command) {
+        lock(&self.commands).push(command);
+        self.nudge();
+    }
+
+    /// What was asked since the last time.
+    pub(super) fn take_commands(&self) -> Vec<Command> {
+        std::mem::take(&mut *lock(&self.commands))
     }
 
     /// The guest is ready.

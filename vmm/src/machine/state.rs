@@ -17,9 +17,26 @@ use serde::{Deserialize, Serialize};
 /// Version of the encoding.
 const VERSION: u32 = 1;
 
+/// Where the guest has what the host looks at: guest physical addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Places {
+    /// The record of a panic.
+    pub panic_record: u64,
+    /// The region table.
+    pub region_table: u64,
+    /// The time page.
+    pub time_page: u64,
+}
+
 /// vCPU, interrupt controllers, devices.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct MachineState {
+    /// Where things are in its memory.
+    pub places: Places,
+    /// The guest's monotonic clock, in nanoseconds.
+    monotonic_ns: u64,
+    /// How many lives the machine has had.
+    generation: u64,
     vcpu: VcpuState,
     irqchip: IrqchipState,
     serial: <Serial as Lifecycle>::State,
@@ -48,6 +65,15 @@ pub enum StateError {
     /// KVM refuses its part.
     #[error(transparent)]
     Kvm(#[from] KvmError),
+    /// The guest's clocks cannot be set.
+    #[error("{0}")]
+    Clock(Box<MachineError>),
+}
+
+impl From<MachineError> for StateError {
+    fn from(error: MachineError) -> Self {
+        Self::Clock(Box::new(error))
+    }
 }
 
 impl From<StateError> for MachineError {
@@ -55,6 +81,7 @@ impl From<StateError> for MachineError {
         match error {
             StateError::Kvm(error) => Self::Kvm(error),
             StateError::Device(error) => Self::Device(error),
+            StateError::Clock(error) => *error,
             other => Self::State(other.to_string()),
         }
     }
@@ -67,6 +94,9 @@ impl MachineState {
     /// [`KvmError::Call`].
     pub fn read(machine: &Stopped<'_>) -> Result<Self, KvmError> {
         Ok(Self {
+            places: machine.places,
+            monotonic_ns: machine.clock.monotonic_ns(machine.vcpu)?,
+            generation: machine.clock.generation(),
             vcpu: VcpuState::read(machine.vcpu)?,
             irqchip: IrqchipState::read(machine.vm)?,
             serial: machine.serial.save(),
@@ -76,7 +106,8 @@ impl MachineState {
         })
     }
 
-    /// Puts the machine into it.
+    /// Puts the machine into it, and tells the guest that time has passed and that it is not the only one:
+    /// its clocks go on from here, its random numbers from a new seed.
     ///
     /// # Errors
     /// [`StateError`]; the machine must then not go on.
@@ -87,6 +118,8 @@ impl MachineState {
         machine.rng.restore(&self.rng)?;
         self.irqchip.write(machine.vm)?;
         self.vcpu.write(machine.vcpu)?;
+        let at = machine.places.time_page;
+        machine.clock.renew(machine.vcpu, machine.memory, at, self.monotonic_ns, self.generation)?;
         Ok(())
     }
 

@@ -1,12 +1,14 @@
 //! The thread that runs the vCPU.
 
 use super::shared::{Console, Events, RngDevice, lock};
+use super::state::Places;
 use crate::bus::Bus;
 use crate::ended::{Ended, PanicReport};
 use crate::kvm::KvmError;
 use crate::kvm::vcpu::{self, Kicker, Left};
 use crate::kvm::vm::Vm;
 use crate::memory::GuestMemory;
+use crate::time::Clock;
 use kvm_ioctls::VcpuFd;
 use sentient_abi::panic_record::{RECORD_LEN, Reason};
 use sentient_devices::Lifecycle;
@@ -49,8 +51,10 @@ pub struct Parts {
     pub events: Arc<Events>,
     /// Guest memory, for the panic record.
     pub memory: GuestMemory,
-    /// Where the guest leaves its panic record.
-    pub panic_record: u64,
+    /// Where the guest has what the host looks at.
+    pub places: Places,
+    /// The guest's clocks.
+    pub clock: Clock,
 }
 
 /// The machine at rest: its vCPU is outside of the guest, its devices touch nothing.
@@ -61,6 +65,10 @@ pub struct Stopped<'a> {
     pub vm: &'a Vm,
     /// Guest memory.
     pub memory: &'a GuestMemory,
+    /// Where things are in it.
+    pub places: Places,
+    /// The guest's clocks.
+    pub clock: &'a mut Clock,
     /// The sentinel device.
     pub sentinel: &'a mut Sentinel,
     /// COM1.
@@ -69,6 +77,21 @@ pub struct Stopped<'a> {
     pub console: MutexGuard<'a, Console>,
     /// The entropy device, kept from the event loop.
     pub rng: MutexGuard<'a, RngDevice>,
+}
+
+impl<'a> Stopped<'a> {
+    /// Of these parts. The devices are kept from others for as long as this exists.
+    pub(super) fn new(
+        vcpu: &'a VcpuFd,
+        vm: &'a Vm,
+        memory: &'a GuestMemory,
+        places: Places,
+        clock: &'a mut Clock,
+        bus: &'a mut Bus,
+    ) -> Self {
+        let Bus { sentinel, serial, console, rng, .. } = bus;
+        Self { vcpu, vm, memory, places, clock, sentinel, serial, console: lock(console), rng: lock(rng) }
+    }
 }
 
 /// Work to do while the guest stands still.
@@ -175,16 +198,8 @@ impl Parts {
     /// Does what others want done while the guest stands still.
     fn work(&mut self, jobs: &Receiver<Job>) {
         while let Ok(job) = jobs.try_recv() {
-            let Bus { sentinel, serial, console, rng, events } = &mut self.bus;
-            let mut stopped = Stopped {
-                vcpu: &self.vcpu,
-                vm: &self.vm,
-                memory: &self.memory,
-                sentinel,
-                serial,
-                console: lock(console),
-                rng: lock(rng),
-            };
+            let Self { vcpu, vm, bus, memory, places, clock, .. } = self;
+            let mut stopped = Stopped::new(vcpu, vm, memory, *places, clock, bus);
             stopped.console.pause();
             stopped.rng.pause();
             job(&mut stopped);
@@ -192,7 +207,7 @@ impl Parts {
             stopped.rng.resume();
             drop(stopped);
             // The devices have work of which nobody will tell: see `Lifecycle::resume`.
-            events.nudge();
+            self.events.nudge();
         }
     }
 
@@ -211,7 +226,7 @@ impl Parts {
     fn panic_report(&self, reason: Reason) -> PanicReport {
         let mut record = [0; RECORD_LEN];
         // A record outside of RAM reads as an empty one.
-        let _ = self.memory.read_slice(&mut record, GuestAddress(self.panic_record));
+        let _ = self.memory.read_slice(&mut record, GuestAddress(self.places.panic_record));
         PanicReport::parse(reason, &record)
     }
 }

@@ -1,10 +1,11 @@
 //! Taking a snapshot: what happens while the guest stands still.
 
-use super::dirty;
 use super::page::{PageBuffer, PageBytes};
+use super::{dirty, regions};
 use crate::error::MachineError;
 use crate::machine::state::MachineState;
 use crate::machine::vcpu_thread::Stopped;
+use sentient_abi::region::Region;
 use std::time::{Duration, Instant};
 
 /// What a machine was at one instant, as far as it had changed since the last one.
@@ -16,6 +17,8 @@ pub struct Capture {
     pub buffer: PageBuffer,
     /// vCPU and devices, encoded.
     pub state: Vec<u8>,
+    /// The guest's regions, as it says.
+    pub regions: Vec<Region>,
     /// How long the guest stood still for it.
     pub pause: Duration,
 }
@@ -49,7 +52,7 @@ pub fn take(
     let started = Instant::now();
     let mut numbers = dirty::take(machine.vm, machine.memory)?;
     if extent == Extent::Everything {
-        numbers = dirty::touched(machine.memory).map_err(MachineError::io("looking for memory in use"))?;
+        numbers = touched(machine)?;
     }
     buffer.clear();
     for number in &numbers {
@@ -59,7 +62,16 @@ pub fn take(
         })?;
     }
     let state = MachineState::read(machine)?;
+    let regions = regions::read(machine.memory, machine.places.region_table)?;
     let pause = started.elapsed();
     // Encoding it is the one thing here that could be done later; it takes microseconds.
-    Ok(Capture { numbers, buffer, state: state.encode()?, pause })
+    Ok(Capture { numbers, buffer, state: state.encode()?, regions, pause })
+}
+
+/// Numbers of all pages that were ever touched, ascending.
+///
+/// # Errors
+/// [`MachineError::Io`].
+pub fn touched(machine: &Stopped<'_>) -> Result<Vec<u64>, MachineError> {
+    dirty::touched(machine.memory).map_err(MachineError::io("looking for memory in use"))
 }

@@ -64,3 +64,25 @@ impl PageBuffer {
         &self.bytes
     }
 }
+
+/// Writes the pages of a machine that is being restored, from any thread.
+#[derive(Debug)]
+pub struct MemoryWriter<'a>(&'a GuestMemory);
+
+impl<'a> MemoryWriter<'a> {
+    pub(crate) fn new(memory: &'a GuestMemory) -> Self {
+        Self(memory)
+    }
+
+    /// Writes a page.
+    ///
+    /// # Errors
+    /// [`MachineError::Memory`](crate::MachineError::Memory) if there is no such page.
+    pub fn write(&self, number: u64, page: &PageBytes) -> Result<(), crate::MachineError> {
+        let at = GuestAddress(number.saturating_mul(PAGE_SIZE));
+        self.0.write_slice(page, at).map_err(|error| crate::MachineError::Memory {
+            bytes: PAGE_SIZE,
+            source: io::Error::other(error),
+        })
+    }
+}

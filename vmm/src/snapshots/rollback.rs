@@ -83,7 +83,8 @@ impl Failed {
 }
 
 /// Both lists, ascending, each number once.
-fn merge(a: &[u64], b: &[u64]) -> Vec<u64> {
+#[must_use]
+pub fn merge(a: &[u64], b: &[u64]) -> Vec<u64> {
     let mut both = Vec::with_capacity(a.len() + b.len());
     let (mut a, mut b) = (a.iter().copied().peekable(), b.iter().copied().peekable());
     loop {

@@ -116,10 +116,11 @@ pub fn config(kernel: KernelImage) -> MachineConfig {
         ram: 64 << 20,
         kernel,
         protocol: BootProtocol::Linux64,
-        container: ContainerRun {
+        container: Some(ContainerRun {
             spec: ContainerSpec::default(),
             image: CompiledImage { bytes: vec![0; 4096], exec: 0..0, memory_minimum: 0 },
-        },
+        }),
+        resident: false,
         snapshots: false,
         heartbeat: None,
         timeout: Some(Duration::from_secs(20)),

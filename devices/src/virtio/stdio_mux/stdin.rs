@@ -112,13 +112,29 @@ impl Stdin {
         }
     }
 
+    /// Forgets a container's input, but for the rest of a frame that was begun.
+    pub(super) fn forget(&mut self, container: u32) {
+        let begun = self.outgoing.filter(|frame| frame.container == container);
+        let left = begun.map_or(0, |frame| usize::try_from(frame.payload_left).unwrap_or(0));
+        if let Some(input) = self.input(container) {
+            input.queued.truncate(left);
+            input.window = 0;
+            input.end = End::Open;
+        }
+    }
+
+    /// Whether a frame is sent in part: nothing else may come between.
+    pub(super) fn is_within_frame(&self) -> bool {
+        self.outgoing.is_some()
+    }
+
     pub(super) fn has_output(&self) -> bool {
         self.outgoing.is_some()
             || self.inputs.iter().any(|input| !input.queued.is_empty() || input.end == End::Ending)
     }
 
-    /// Writes as many frames as there is input and room for; returns the bytes written.
-    pub(super) fn send<B: BitmapSlice>(&mut self, cursor: &mut SliceCursor<'_, '_, B>) -> usize {
+    /// Writes as many frames as there is input and room for.
+    pub(super) fn send<B: BitmapSlice>(&mut self, cursor: &mut SliceCursor<'_, '_, B>) {
         while cursor.remaining() > 0 {
             let Some(mut frame) = self.outgoing.take().or_else(|| self.next_frame()) else {
                 break;
@@ -131,7 +147,6 @@ impl Stdin {
                 self.outgoing = Some(frame);
             }
         }
-        cursor.position()
     }
 
     /// Sends payload from the front of the queue and returns how much of it is left to send.

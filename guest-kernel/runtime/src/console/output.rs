@@ -46,6 +46,18 @@ impl Output {
         len
     }
 
+    /// Sends one frame with all of `payload`; `false` if there is no room now.
+    pub fn send_whole(&mut self, kind: FrameKind, container: u32, argument: u32, payload: &[u8]) -> bool {
+        if payload.is_empty() {
+            return self.send_empty(kind, container, argument);
+        }
+        if self.room() < payload.len() {
+            return false;
+        }
+        self.send(kind, container, argument, payload);
+        true
+    }
+
     /// Sends a frame without payload; `false` if there is no room now.
     pub fn send_empty(&mut self, kind: FrameKind, container: u32, argument: u32) -> bool {
         self.reclaim();

@@ -35,6 +35,11 @@ impl Programs {
         Ok(Self { folder })
     }
 
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.folder
+    }
+
     pub fn add(&self, name: &str, wasm: &[u8]) -> Result<PathBuf, CommandError> {
         let path = self.folder.join(name);
         std::fs::write(&path, wasm).map_err(|source| CommandError::Write { path: path.clone(), source })?;
@@ -182,7 +187,8 @@ fn config(image: CompiledImage, protocol: BootProtocol) -> Result<MachineConfig,
         ram: 128 << 20,
         kernel: KernelImage::embedded()?,
         protocol,
-        container: ContainerRun { spec, image },
+        container: Some(ContainerRun { spec, image }),
+        resident: false,
         snapshots: false,
         heartbeat: None,
         timeout: None,

@@ -1,0 +1,278 @@
+//! What goes over the socket: requests and answers, as JSON.
+//!
+//! The OpenAPI file is made from these types; `docs/openapi.json` is compared with it by a test.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// What a machine is and does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct MachineStatus {
+    /// Its name.
+    pub name: String,
+    /// Its id: 32 hexadecimal digits.
+    pub id: String,
+    /// What it does.
+    pub state: MachineState,
+    /// The process, if there is one.
+    pub pid: Option<u32>,
+    /// RAM, in bytes.
+    pub ram_bytes: u64,
+    /// How long its process has run, in milliseconds.
+    pub uptime_ms: Option<u64>,
+    /// The snapshot it stands at: its id.
+    pub current: Option<String>,
+    /// How many snapshots it has.
+    pub snapshots: u64,
+    /// How it ended last, if it does not run.
+    pub last_end: Option<String>,
+    /// Its containers.
+    pub containers: Vec<ContainerStatus>,
+}
+
+/// Whether a machine runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum MachineState {
+    /// Its guest runs.
+    Running,
+    /// It has no process.
+    Stopped,
+}
+
+/// A container.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ContainerStatus {
+    /// Its name.
+    pub name: String,
+    /// Its number in the machine.
+    pub index: u32,
+    /// The program's file name.
+    pub program: String,
+    /// What it does.
+    pub state: ContainerState,
+    /// Its exit code, if it has ended: the program's own, or one of docs/exit-codes.md.
+    pub exit_code: Option<u8>,
+    /// Why it ended or was refused, if there is more to say than a code.
+    pub reason: Option<String>,
+    /// Bytes of standard output so far.
+    pub stdout_bytes: u64,
+    /// Bytes of standard error so far.
+    pub stderr_bytes: u64,
+}
+
+/// What a container does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ContainerState {
+    /// On its way into the guest.
+    Starting,
+    /// It runs or waits.
+    Running,
+    /// It has ended.
+    Ended,
+}
+
+/// A container to start.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StartContainer {
+    /// The program: an absolute path of a WebAssembly file on this host.
+    pub program: String,
+    /// The container's name; the program's, with a number if that is taken, if there is none.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Arguments after the program's name.
+    #[serde(default)]
+    pub args: Vec<String>,
+    /// Environment: `NAME=value`.
+    #[serde(default)]
+    pub env: Vec<String>,
+    /// Most memory, in bytes; 64 MiB if not given.
+    #[serde(default)]
+    pub memory_bytes: Option<u64>,
+    /// Most CPU time, in milliseconds.
+    #[serde(default)]
+    pub cpu_time_ms: Option<u64>,
+}
+
+/// A snapshot to take.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TakeSnapshot {
+    /// What it is for.
+    #[serde(default)]
+    pub message: String,
+    /// A name for it.
+    #[serde(default)]
+    pub tag: Option<String>,
+}
+
+/// A snapshot that was taken, and is durable.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SnapshotTaken {
+    /// Its id: 64 hexadecimal digits.
+    pub id: String,
+    /// Pages that had changed since the one before.
+    pub dirty_pages: u64,
+    /// How long the guest stood still, in microseconds.
+    pub pause_us: u64,
+    /// How long it took until it was durable, in microseconds.
+    pub durable_us: u64,
+    /// Bytes it added to the store.
+    pub stored_bytes: u64,
+}
+
+/// A snapshot of a machine's timeline.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SnapshotInfo {
+    /// Its id: 64 hexadecimal digits.
+    pub id: String,
+    /// The one it was taken after; it may have been removed.
+    pub parent: Option<String>,
+    /// Its tags.
+    pub tags: Vec<String>,
+    /// Whether the machine stands at it.
+    pub current: bool,
+    /// When it was taken: nanoseconds since 1970-01-01 UTC.
+    pub created_unix_ns: u64,
+    /// What it is for.
+    pub message: String,
+    /// Pages that had changed since the parent.
+    pub dirty_pages: u64,
+    /// Bytes that only this snapshot refers to: what removing it gives back.
+    pub used_bytes: u64,
+    /// Bytes of memory it refers to in all.
+    pub referenced_bytes: u64,
+}
+
+/// Where to go back to. Exactly one of the two.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rollback {
+    /// A tag, an id, or a unique prefix of one.
+    #[serde(default)]
+    pub to: Option<String>,
+    /// So many snapshots before the current one; 0 is the current one.
+    #[serde(default)]
+    pub back: Option<u32>,
+    /// Do not keep where the machine is now: it cannot be undone.
+    #[serde(default)]
+    pub discard: bool,
+}
+
+/// A machine that was put back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RolledBack {
+    /// The snapshot it stands at now.
+    pub id: String,
+    /// The snapshot that was taken of where it was, for `undo`.
+    pub kept: Option<String>,
+    /// Pages that were put back.
+    pub pages: u64,
+    /// How long the guest stood still, in microseconds.
+    pub pause_us: u64,
+    /// Page tables differed, so that the guest will fault its pages in again.
+    pub translations_forgotten: bool,
+}
+
+/// What differs between two snapshots.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Difference {
+    /// The one.
+    pub from: String,
+    /// The other.
+    pub to: String,
+    /// Pages that differ in all.
+    pub pages: u64,
+    /// By region, those that differ only.
+    pub regions: Vec<RegionDifference>,
+}
+
+/// What differs in one region.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RegionDifference {
+    /// The region's name.
+    pub name: String,
+    /// The container it belongs to, if it is one's.
+    pub container: Option<String>,
+    /// Its first guest physical address.
+    pub base: u64,
+    /// Its length in bytes.
+    pub len: u64,
+    /// Pages in it that differ.
+    pub pages: u64,
+    /// Where: address of the first byte and length of each run of pages.
+    pub ranges: Vec<PageRange>,
+}
+
+/// A run of pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PageRange {
+    /// Guest physical address of its first byte.
+    pub base: u64,
+    /// Bytes.
+    pub len: u64,
+}
+
+/// A machine to be made from this one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Fork {
+    /// Its name.
+    pub name: String,
+    /// The snapshot it starts from; one of this moment if not given.
+    #[serde(default)]
+    pub from: Option<String>,
+}
+
+/// A machine that was made from another one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Forked {
+    /// Its name.
+    pub name: String,
+    /// Its id.
+    pub id: String,
+    /// Its first snapshot.
+    pub snapshot: String,
+    /// How long this machine's guest stood still, in microseconds.
+    pub pause_us: u64,
+}
+
+/// Which snapshots to let go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Prune {
+    /// How many to keep, the newest; the machine's setting if not given.
+    #[serde(default)]
+    pub keep: Option<u32>,
+}
+
+/// Snapshots that were let go.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Pruned {
+    /// Their ids, oldest first.
+    pub removed: Vec<String>,
+    /// Bytes of disk given back.
+    pub freed_bytes: u64,
+}
+
+/// What a check of stored snapshots found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Verified {
+    /// Snapshots that were checked.
+    pub snapshots: u64,
+    /// Pages that were read and compared with their names.
+    pub pages: u64,
+    /// What is wrong, a sentence each; none if all is well.
+    pub problems: Vec<String>,
+}
+
+/// Why a request was refused or failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Refusal {
+    /// A word for programs.
+    pub kind: String,
+    /// What is wrong, and the way out.
+    pub message: String,
+}

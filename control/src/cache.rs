@@ -1,0 +1,107 @@
+//! Pages of snapshots in memory, so that going back to a recent one reads no file.
+//!
+//! What is in here was copied from the guest by this process, or read from the store and compared with its
+//! hash: it is trusted.
+
+use sentient_snapshot::hash::PageHash;
+use sentient_snapshot::memory_map::MemoryMap;
+use sentient_snapshot::store::Store;
+use sentient_vmm::snapshots::{PageBytes, PageContents, PageSource};
+use std::collections::{HashMap, VecDeque};
+use std::io;
+
+/// Most bytes of pages.
+pub const BUDGET: usize = 256 << 20;
+
+/// Pages by their hash.
+#[derive(Debug, Default)]
+pub struct PageCache {
+    pages: HashMap<PageHash, Box<PageBytes>>,
+    /// In the order they came: the first goes first.
+    order: VecDeque<PageHash>,
+}
+
+impl PageCache {
+    /// Keeps a page.
+    pub fn insert(&mut self, hash: PageHash, page: &PageBytes) {
+        if hash.is_zero() || self.pages.contains_key(&hash) {
+            return;
+        }
+        while self.pages.len() >= BUDGET / size_of::<PageBytes>() {
+            match self.order.pop_front() {
+                Some(oldest) => drop(self.pages.remove(&oldest)),
+                None => break,
+            }
+        }
+        self.pages.insert(hash, Box::new(*page));
+        self.order.push_back(hash);
+    }
+
+    /// Bytes of pages in it.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.pages.len() * size_of::<PageBytes>()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.pages.is_empty()
+    }
+}
+
+/// The memory of one snapshot: from the cache, and what is not in there from the store.
+pub struct SnapshotPages {
+    /// Which page has which hash.
+    pub map: MemoryMap,
+    /// Pages in memory.
+    pub cache: PageCache,
+    /// All others.
+    pub store: Store,
+}
+
+impl SnapshotPages {
+    /// Reads what of these pages is not in memory.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn load(&mut self, numbers: &[u64]) -> io::Result<()> {
+        let missing: Vec<PageHash> = numbers
+            .iter()
+            .map(|number| self.map.page_hash(*number))
+            .filter(|hash| !hash.is_zero() && !self.cache.pages.contains_key(hash))
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let reader = self.store.session().and_then(|session| session.locate(missing.iter().copied()));
+        let reader = reader.map_err(io::Error::other)?;
+        let mut found = Vec::with_capacity(missing.len());
+        reader
+            .read_pages(missing, |hash, page| {
+                found.push((hash, Box::new(*page)));
+                Ok::<(), sentient_snapshot::store::StoreError>(())
+            })
+            .map_err(io::Error::other)?;
+        for (hash, page) in found {
+            self.cache.insert(hash, &page);
+        }
+        Ok(())
+    }
+}
+
+impl PageSource for SnapshotPages {
+    fn pages(&mut self, numbers: &[u64]) -> io::Result<Vec<PageContents<'_>>> {
+        self.load(numbers)?;
+        let contents = |number: &u64| {
+            let hash = self.map.page_hash(*number);
+            if hash.is_zero() {
+                return Ok(PageContents::Zero);
+            }
+            let page = self.cache.pages.get(&hash);
+            page.map(|page| PageContents::Bytes(page))
+                .ok_or_else(|| io::Error::other(format!("more pages differ than {} MiB hold", BUDGET >> 20)))
+        };
+        numbers.iter().map(contents).collect()
+    }
+}

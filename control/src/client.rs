@@ -1,0 +1,184 @@
+//! The side of the socket that asks.
+
+use crate::api::Refusal;
+use crate::home::MachineFolder;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::client::conn::http1::{Connection, SendRequest};
+use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
+use tokio::net::UnixStream;
+use tokio::runtime::{Builder, Runtime};
+
+/// Most bytes of an answer in JSON.
+const MAX_ANSWER: usize = 64 << 20;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens.
+    #[error("the machine `{0}` is not running; `sentctl boot {0}` starts it")]
+    NotRunning(String),
+    /// The machine says no, and why.
+    #[error("{}", .0.message)]
+    Refused(Refusal),
+    /// The conversation broke off.
+    #[error("the machine's process does not answer on {}: {why}", socket.display())]
+    Broken {
+        /// The socket.
+        socket: PathBuf,
+        /// How.
+        why: String,
+    },
+}
+
+/// A connection to a machine's process.
+pub struct Client {
+    machine: MachineFolder,
+    runtime: Runtime,
+}
+
+impl Client {
+    /// For this machine; nothing is connected yet.
+    ///
+    /// # Errors
+    /// [`ClientError::Broken`] if the host has no epoll to give.
+    pub fn new(machine: MachineFolder) -> Result<Self, ClientError> {
+        let runtime = Builder::new_current_thread()
+            .enable_io()
+            .build()
+            .map_err(|error| ClientError::Broken { socket: machine.socket(), why: error.to_string() })?;
+        Ok(Self { machine, runtime })
+    }
+
+    /// Asks for something.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn get<A: DeserializeOwned>(&self, path: &str) -> Result<A, ClientError> {
+        self.ask(Method::GET, path, Vec::new())
+    }
+
+    /// Wants something done.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn post<A: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<A, ClientError> {
+        let body = serde_json::to_vec(body).map_err(|error| self.broken(&error))?;
+        self.ask(Method::POST, path, body)
+    }
+
+    /// Wants something gone.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn delete<A: DeserializeOwned>(&self, path: &str) -> Result<A, ClientError> {
+        self.ask(Method::DELETE, path, Vec::new())
+    }
+
+    /// Asks for bytes, and writes them as they come.
+    ///
+    /// # Errors
+    /// [`ClientError`]; what was written is then not all of it.
+    pub fn download(&self, path: &str, mut out: impl Write) -> Result<(), ClientError> {
+        self.runtime.block_on(async {
+            let (mut sender, connection) = self.talk().await?;
+            let driver = tokio::spawn(connection);
+            let request = self.request(Method::GET, path, Vec::new())?;
+            let answer = sender.send_request(request).await.map_err(|error| self.broken(&error))?;
+            let status = answer.status();
+            let mut body = answer.into_body();
+            if !status.is_success() {
+                let bytes = body.collect().await.map_err(|error| self.broken(&error))?.to_bytes();
+                return Err(refused(status, &bytes));
+            }
+            while let Some(frame) = body.frame().await {
+                let frame = frame.map_err(|error| self.broken(&error))?;
+                if let Some(bytes) = frame.data_ref() {
+                    out.write_all(bytes).map_err(|error| self.broken(&error))?;
+                }
+            }
+            out.flush().map_err(|error| self.broken(&error))?;
+            driver.abort();
+            Ok(())
+        })
+    }
+
+    fn ask<A: DeserializeOwned>(&self, method: Method, path: &str, body: Vec<u8>) -> Result<A, ClientError> {
+        let (status, bytes) = self.runtime.block_on(self.exchange(method, path, body))?;
+        if status.is_success() {
+            return serde_json::from_slice(&bytes).map_err(|error| self.broken(&error));
+        }
+        Err(refused(status, &bytes))
+    }
+
+    async fn talk(
+        &self,
+    ) -> Result<(SendRequest<Full<Bytes>>, Connection<TokioIo<UnixStream>, Full<Bytes>>), ClientError> {
+        let stream = TokioIo::new(self.connect().await?);
+        hyper::client::conn::http1::handshake(stream).await.map_err(|error| self.broken(&error))
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<Request<Full<Bytes>>, ClientError> {
+        Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, "machine")
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|error| self.broken(&error))
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<(StatusCode, Bytes), ClientError> {
+        let (mut sender, connection) = self.talk().await?;
+        let request = self.request(method, path, body)?;
+        // On its own, so that an answer that comes with the end of the connection is still heard.
+        let driver = tokio::spawn(connection);
+        let answer = sender.send_request(request).await.map_err(|error| self.broken(&error))?;
+        let status = answer.status();
+        let limited = http_body_util::Limited::new(answer.into_body(), MAX_ANSWER);
+        let body = limited.collect().await.map_err(|error| self.broken(&error))?;
+        driver.abort();
+        Ok((status, body.to_bytes()))
+    }
+
+    async fn connect(&self) -> Result<UnixStream, ClientError> {
+        let not_running = || ClientError::NotRunning(self.machine.name().to_owned());
+        // A socket's path is limited to 108 bytes; one through an open folder is short.
+        let folder = File::open(self.machine.runtime()).map_err(|_| not_running())?;
+        let path = format!("/proc/self/fd/{}/control.sock", folder.as_raw_fd());
+        UnixStream::connect(path).await.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => not_running(),
+            _ => self.broken(&error),
+        })
+    }
+
+    fn broken(&self, why: &dyn std::fmt::Display) -> ClientError {
+        ClientError::Broken { socket: self.machine.socket(), why: why.to_string() }
+    }
+}
+
+fn refused(status: StatusCode, bytes: &[u8]) -> ClientError {
+    let refusal = serde_json::from_slice(bytes).unwrap_or_else(|_| Refusal {
+        kind: status.as_str().to_owned(),
+        message: String::from_utf8_lossy(bytes).into_owned(),
+    });
+    ClientError::Refused(refusal)
+}

@@ -1,0 +1,405 @@
+//! The containers of a running machine: who they are, what they have written, what has become of them.
+//!
+//! The table follows the guest: it is told by the console what starts and ends, and after a rollback by the
+//! snapshot's record what runs again. Output goes to files in the container's folder, which only grow: what
+//! was written before a rollback stays written, and what the container writes after it comes behind.
+
+use crate::api::{ContainerState, ContainerStatus, StartContainer};
+use crate::error::ControlError;
+use crate::home::MachineFolder;
+use sentient_abi::boot_module::ContainerSpec;
+use sentient_abi::exit::ContainerEnd;
+use sentient_abi::region::RegionKind;
+use sentient_abi::{MAX_CONTAINERS, region::Region};
+use sentient_devices::virtio::stdio_mux::{ContainerEvent, Stream, Written};
+use sentient_images::ImageCache;
+use sentient_snapshot::record::{ContainerEntry, OutputPosition, Record};
+use sentient_vmm::ContainerRun;
+use sentient_vmm::machine::resident::ResidentHandle;
+use sentient_vmm::streams::ContainerSink;
+use serde::{Deserialize, Serialize};
+use std::fs::{self, DirBuilder, File};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Memory of a container that does not say how much.
+const DEFAULT_MEMORY: u64 = 64 << 20;
+
+/// How long a container may take to come up.
+const START_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Numbers of output streams in a snapshot's record.
+const STDOUT: u8 = 1;
+const STDERR: u8 = 2;
+
+/// The containers of a machine.
+pub struct Containers {
+    machine: MachineFolder,
+    images: Option<PathBuf>,
+    table: Mutex<Vec<Entry>>,
+    changed: Condvar,
+}
+
+/// What is kept of a container in its folder, for processes to come.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Kept {
+    program: String,
+}
+
+#[derive(Debug)]
+struct Entry {
+    name: String,
+    index: u32,
+    kept: Kept,
+    state: ContainerState,
+    exit_code: Option<u8>,
+    reason: Option<String>,
+    stdout: Sink,
+    stderr: Sink,
+}
+
+/// A file that output is appended to.
+#[derive(Debug)]
+struct Sink {
+    file: File,
+    /// Bytes the container has written since its start, as it sees it.
+    bytes: u64,
+}
+
+impl Entry {
+    fn is_live(&self) -> bool {
+        self.state != ContainerState::Ended
+    }
+
+    fn status(&self) -> ContainerStatus {
+        ContainerStatus {
+            name: self.name.clone(),
+            index: self.index,
+            program: self.kept.program.clone(),
+            state: self.state,
+            exit_code: self.exit_code,
+            reason: self.reason.clone(),
+            stdout_bytes: self.stdout.bytes,
+            stderr_bytes: self.stderr.bytes,
+        }
+    }
+
+    fn end(&mut self, exit_code: Option<u8>, reason: Option<String>) {
+        self.state = ContainerState::Ended;
+        self.exit_code = exit_code;
+        self.reason = reason;
+    }
+}
+
+impl Containers {
+    /// No containers. `images` is the folder of compiled images.
+    #[must_use]
+    pub fn new(machine: MachineFolder, images: Option<PathBuf>) -> Arc<Self> {
+        Arc::new(Self { machine, images, table: Mutex::new(Vec::new()), changed: Condvar::new() })
+    }
+
+    fn table(&self) -> MutexGuard<'_, Vec<Entry>> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All of them, in the order they were started.
+    #[must_use]
+    pub fn list(&self) -> Vec<ContainerStatus> {
+        self.table().iter().map(Entry::status).collect()
+    }
+
+    /// Compiles a program, loads it into the machine and waits until it runs.
+    ///
+    /// # Errors
+    /// [`ControlError`], with the guest's own reason if it refuses.
+    pub fn start(
+        &self,
+        guest: &ResidentHandle,
+        wanted: &StartContainer,
+    ) -> Result<ContainerStatus, ControlError> {
+        let program = PathBuf::from(&wanted.program);
+        if !program.is_absolute() {
+            return Err(ControlError::Request(format!(
+                "the program `{}` must be an absolute path: the machine's process has a folder of its own",
+                wanted.program
+            )));
+        }
+        let run = self.prepare(&program, wanted)?;
+        let file_name =
+            program.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = match &wanted.name {
+            Some(name) => name.clone(),
+            None => self.free_name(file_name.strip_suffix(".wasm").unwrap_or(&file_name)),
+        };
+        let index = self.enter(&name, Kept { program: file_name })?;
+        guest.load(index, &run)?;
+        // Nobody is there to write to it.
+        guest.end_input(index);
+        self.wait_until_up(&name)
+    }
+
+    fn prepare(&self, program: &Path, wanted: &StartContainer) -> Result<ContainerRun, ControlError> {
+        let wasm = fs::read(program).map_err(ControlError::io(program))?;
+        let failed = |source| ControlError::Program { program: wanted.program.clone(), source };
+        let (image, _) = ImageCache::new(self.images.clone()).image(&wasm).map_err(failed)?;
+        let memory_limit = wanted.memory_bytes.unwrap_or(DEFAULT_MEMORY);
+        image.check_memory(memory_limit).map_err(failed)?;
+        for variable in &wanted.env {
+            if variable.split_once('=').is_none_or(|(name, _)| name.is_empty()) {
+                return Err(ControlError::Request(format!("`{variable}` is no NAME=value")));
+            }
+        }
+        let name = program.file_name().unwrap_or(program.as_os_str());
+        let words = std::iter::once(name.as_encoded_bytes().to_vec());
+        let spec = ContainerSpec {
+            image: 0,
+            flags: 0,
+            memory_limit,
+            cpu_limit_ns: wanted.cpu_time_ms.unwrap_or(0).saturating_mul(1_000_000),
+            args: words.chain(wanted.args.iter().map(|arg| arg.clone().into_bytes())).collect(),
+            env: wanted.env.iter().map(|variable| variable.clone().into_bytes()).collect(),
+        };
+        Ok(ContainerRun { spec, image })
+    }
+
+    fn free_name(&self, wanted: &str) -> String {
+        let table = self.table();
+        let taken = |name: &str| table.iter().any(|entry| entry.name == name);
+        let mut name = wanted.to_owned();
+        let mut number = 2u32;
+        while taken(&name) {
+            name = format!("{wanted}-{number}");
+            number = number.saturating_add(1);
+        }
+        name
+    }
+
+    /// A place in the table, a number, and a folder.
+    fn enter(&self, name: &str, kept: Kept) -> Result<u32, ControlError> {
+        let mut table = self.table();
+        if table.iter().any(|entry| entry.name == name && entry.is_live()) {
+            return Err(ControlError::Conflict(format!(
+                "there is a container `{name}` already; give another --name"
+            )));
+        }
+        let used = |index: u32| table.iter().any(|entry| entry.is_live() && entry.index == index);
+        let index = (0..MAX_CONTAINERS).find(|index| !used(*index)).ok_or_else(|| {
+            ControlError::Conflict(format!(
+                "{MAX_CONTAINERS} containers run already, which is all a machine has"
+            ))
+        })?;
+        let entry = self.open(name, index, kept, ContainerState::Starting)?;
+        let folder = self.machine.container(name);
+        let text =
+            serde_json::to_string(&entry.kept).map_err(|error| ControlError::Bug(error.to_string()))?;
+        fs::write(folder.join("container.json"), text).map_err(ControlError::io(&folder))?;
+        table.retain(|entry| entry.name != name);
+        table.push(entry);
+        Ok(index)
+    }
+
+    fn open(&self, name: &str, index: u32, kept: Kept, state: ContainerState) -> Result<Entry, ControlError> {
+        // The rules of machines' names keep it within its folder.
+        crate::home::check_name(name).map_err(|_| {
+            ControlError::Request(format!(
+                "`{name}` cannot be a container's name: 1 to 64 letters, digits, `.`, `_` and `-`"
+            ))
+        })?;
+        let folder = self.machine.container(name);
+        DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(ControlError::io(&folder))?;
+        let sink = |file: &str| {
+            let path = folder.join(file);
+            let opened = File::options().append(true).create(true).mode(0o600).open(&path);
+            opened.map(|file| Sink { file, bytes: 0 }).map_err(ControlError::io(&path))
+        };
+        let (stdout, stderr) = (sink("stdout.log")?, sink("stderr.log")?);
+        Ok(Entry { name: name.to_owned(), index, kept, state, exit_code: None, reason: None, stdout, stderr })
+    }
+
+    fn wait_until_up(&self, name: &str) -> Result<ContainerStatus, ControlError> {
+        let deadline = Instant::now() + START_PATIENCE;
+        let mut table = self.table();
+        loop {
+            let Some(entry) = table.iter().find(|entry| entry.name == name) else {
+                return Err(ControlError::Conflict(format!("the container `{name}` is gone")));
+            };
+            match (entry.state, &entry.reason) {
+                (ContainerState::Starting, _) => {}
+                (ContainerState::Ended, Some(reason)) if entry.exit_code.is_none() => {
+                    let error =
+                        ControlError::Conflict(format!("the machine cannot start `{name}`: {reason}"));
+                    table.retain(|entry| entry.name != name);
+                    return Err(error);
+                }
+                _ => return Ok(entry.status()),
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(ControlError::Conflict(format!(
+                    "the guest has not started `{name}` within {START_PATIENCE:?}"
+                )));
+            }
+            table = self.changed.wait_timeout(table, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// The number of a container that runs.
+    ///
+    /// # Errors
+    /// [`ControlError::NotFound`].
+    pub fn running(&self, name: &str) -> Result<u32, ControlError> {
+        let table = self.table();
+        let found = table.iter().find(|entry| entry.name == name && entry.is_live());
+        found.map(|entry| entry.index).ok_or_else(|| {
+            ControlError::NotFound(format!("no container `{name}` runs in `{}`", self.machine.name()))
+        })
+    }
+
+    /// Waits until a container has ended.
+    ///
+    /// # Errors
+    /// [`ControlError::Conflict`] if that takes longer than `patience`.
+    pub fn wait_until_ended(&self, name: &str, patience: Duration) -> Result<ContainerStatus, ControlError> {
+        let deadline = Instant::now() + patience;
+        let mut table = self.table();
+        loop {
+            match table.iter().find(|entry| entry.name == name) {
+                Some(entry) if !entry.is_live() => return Ok(entry.status()),
+                Some(_) => {}
+                None => return Err(ControlError::NotFound(format!("there is no container `{name}`"))),
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(ControlError::Conflict(format!("`{name}` has not ended within {patience:?}")));
+            }
+            table = self.changed.wait_timeout(table, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Those that run, for a snapshot's record. `regions` are the guest's.
+    #[must_use]
+    pub fn entries(&self, regions: &[Region]) -> Vec<ContainerEntry> {
+        let base = |index: u32| {
+            let own = |region: &&Region| region.kind == RegionKind::Container as u32 && region.owner == index;
+            regions.iter().find(own).map(|region| region.base)
+        };
+        let table = self.table();
+        let mut entries: Vec<_> = table
+            .iter()
+            .filter(|entry| entry.is_live())
+            .filter_map(|entry| {
+                Some(ContainerEntry {
+                    name: entry.name.clone(),
+                    index: entry.index,
+                    base: base(entry.index)?,
+                })
+            })
+            .collect();
+        entries.sort_by_key(|entry| entry.index);
+        entries
+    }
+
+    /// How far their output has got, for a snapshot's record.
+    #[must_use]
+    pub fn outputs(&self) -> Vec<OutputPosition> {
+        let table = self.table();
+        let mut live: Vec<_> = table.iter().filter(|entry| entry.is_live()).collect();
+        live.sort_by_key(|entry| entry.index);
+        let position = |entry: &&Entry| {
+            let at =
+                |stream, sink: &Sink| OutputPosition { container: entry.index, stream, bytes: sink.bytes };
+            [at(STDOUT, &entry.stdout), at(STDERR, &entry.stderr)]
+        };
+        live.iter().flat_map(position).collect()
+    }
+
+    /// The machine stands at a snapshot now: its containers run, all others do not.
+    ///
+    /// # Errors
+    /// The error of opening their files.
+    pub fn went_back(&self, record: &Record) -> Result<(), ControlError> {
+        let mut table = self.table();
+        for entry in table.iter_mut().filter(|entry| entry.is_live()) {
+            if !record.containers.iter().any(|container| container.name == entry.name) {
+                entry.end(None, Some("the machine was put back to before its start".into()));
+            }
+        }
+        for container in &record.containers {
+            let kept = self.kept(&container.name);
+            let mut entry = self.open(&container.name, container.index, kept, ContainerState::Running)?;
+            for output in record.outputs.iter().filter(|output| output.container == container.index) {
+                match output.stream {
+                    STDOUT => entry.stdout.bytes = output.bytes,
+                    STDERR => entry.stderr.bytes = output.bytes,
+                    _ => {}
+                }
+            }
+            table.retain(|entry| entry.name != container.name);
+            table.push(entry);
+        }
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    fn kept(&self, name: &str) -> Kept {
+        let file = self.machine.container(name).join("container.json");
+        let read = fs::read(file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        read.unwrap_or_else(|| Kept { program: name.to_owned() })
+    }
+}
+
+/// The console's end of it.
+pub struct Outputs(pub Arc<Containers>);
+
+impl std::fmt::Debug for Outputs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Outputs")
+    }
+}
+
+impl ContainerSink for Outputs {
+    fn output(&mut self, container: u32, stream: Stream, bytes: &[u8]) -> Written {
+        let mut table = self.0.table();
+        let Some(entry) = table.iter_mut().find(|entry| entry.is_live() && entry.index == container) else {
+            return Written::Closed;
+        };
+        let sink = if stream == Stream::Stdout { &mut entry.stdout } else { &mut entry.stderr };
+        sink.bytes += bytes.len() as u64;
+        if let Err(error) = sink.file.write_all(bytes) {
+            // A full disk must not stop the machine; the loss is told where people look.
+            tracing::error!(%error, container = entry.name, "a container's output is lost");
+        }
+        Written::Accepted(bytes.len())
+    }
+
+    fn event(&mut self, container: u32, event: ContainerEvent) {
+        let mut table = self.0.table();
+        let found = table.iter_mut().find(|entry| entry.is_live() && entry.index == container);
+        if let Some(entry) = found {
+            match event {
+                ContainerEvent::Started => entry.state = ContainerState::Running,
+                ContainerEvent::Refused(reason) => entry.end(None, Some(reason)),
+                ContainerEvent::Ended(end) => entry.end(Some(end.process_code()), reason(end)),
+            }
+        }
+        drop(table);
+        self.0.changed.notify_all();
+    }
+}
+
+/// What there is to say beyond a code.
+fn reason(end: ContainerEnd) -> Option<String> {
+    let said = match end {
+        ContainerEnd::Exited(_) => return None,
+        ContainerEnd::Trapped => "it trapped; its standard error tells where",
+        ContainerEnd::CpuLimit => "its CPU time was up",
+        ContainerEnd::Unstartable => "it could not be started; its standard error tells why",
+        ContainerEnd::BadBootModule => "the guest could not read it",
+        // The numbers of ends that this build knows are all of those the guest has.
+        _ => "it was killed",
+    };
+    Some(said.to_owned())
+}

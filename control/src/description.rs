@@ -1,0 +1,125 @@
+//! What a machine is, beyond its snapshots: `machine.json` in its folder.
+
+use crate::error::ControlError;
+use crate::home::MachineFolder;
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+
+/// Version of the file.
+const FORMAT: u32 = 1;
+
+/// What a machine is. Never changes once it is made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Description {
+    format: u32,
+    /// The machine's id: 32 hexadecimal digits. A fork has one of its own.
+    pub id: MachineId,
+    /// RAM, in bytes.
+    pub ram_bytes: u64,
+}
+
+/// A machine's id: 16 random bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct MachineId(pub [u8; 16]);
+
+impl std::fmt::Display for MachineId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl std::fmt::Debug for MachineId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "MachineId({self})")
+    }
+}
+
+impl From<MachineId> for String {
+    fn from(id: MachineId) -> Self {
+        id.to_string()
+    }
+}
+
+impl TryFrom<String> for MachineId {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let parsed = u128::from_str_radix(&text, 16).ok().filter(|_| text.len() == 32);
+        parsed
+            .map(|id| Self(id.to_be_bytes()))
+            .ok_or_else(|| format!("`{text}` is no machine id of 32 hexadecimal digits"))
+    }
+}
+
+impl MachineId {
+    /// A new one.
+    ///
+    /// # Errors
+    /// The error of getrandom.
+    pub fn random() -> Result<Self, ControlError> {
+        let mut id = [0; 16];
+        rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())
+            .map_err(|error| ControlError::io("making a machine id")(error.into()))?;
+        Ok(Self(id))
+    }
+}
+
+impl Description {
+    /// Of a new machine.
+    ///
+    /// # Errors
+    /// The error of getrandom.
+    pub fn new(ram_bytes: u64) -> Result<Self, ControlError> {
+        Ok(Self { format: FORMAT, id: MachineId::random()?, ram_bytes })
+    }
+
+    /// Reads a machine's.
+    ///
+    /// # Errors
+    /// [`ControlError`] if it is not there, or is none.
+    pub fn read(machine: &MachineFolder) -> Result<Self, ControlError> {
+        let path = machine.description();
+        let text = fs::read_to_string(&path).map_err(ControlError::io(&path))?;
+        let description: Self = serde_json::from_str(&text).map_err(|error| {
+            ControlError::Damaged(format!("{}: {error}; restore it from a copy", path.display()))
+        })?;
+        if description.format != FORMAT {
+            return Err(ControlError::Damaged(format!(
+                "{} has format {}, and this build reads {FORMAT}; use the build that wrote it",
+                path.display(),
+                description.format
+            )));
+        }
+        Ok(description)
+    }
+
+    /// Writes it, durably: with this the machine exists.
+    ///
+    /// # Errors
+    /// The error of writing.
+    pub fn write(&self, machine: &MachineFolder) -> Result<(), ControlError> {
+        let text =
+            serde_json::to_string_pretty(self).map_err(|error| ControlError::Bug(error.to_string()))?;
+        replace(machine, &machine.description(), format!("{text}\n").as_bytes())
+    }
+}
+
+/// Replaces a file of a machine's folder, durably: after a crash it is the old one or the new one.
+///
+/// # Errors
+/// The error of writing.
+pub fn replace(machine: &MachineFolder, path: &std::path::Path, bytes: &[u8]) -> Result<(), ControlError> {
+    let new = path.with_extension("new");
+    let write = || {
+        let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&new, path)?;
+        File::open(machine.path())?.sync_all()
+    };
+    write().map_err(ControlError::io(path))
+}

@@ -1,0 +1,150 @@
+//! Why something was not done.
+
+use crate::home::HomeError;
+use crate::lock::LockError;
+use sentient_images::{CompileError, KernelError};
+use sentient_snapshot::capture::CaptureError;
+use sentient_snapshot::keys::KeyError;
+use sentient_snapshot::layout::LayoutError;
+use sentient_snapshot::record::RecordError;
+use sentient_snapshot::record::trust::KeyTextError;
+use sentient_snapshot::store::StoreError;
+use sentient_snapshot::stream::export::ExportError;
+use sentient_snapshot::stream::import::ImportError;
+use sentient_snapshot::timeline::TimelineError;
+use sentient_vmm::MachineError;
+use std::io;
+
+/// Why something was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// The home or the machine's name.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// Somebody else has the machine.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The machine failed on the host's side.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    /// The kernel is damaged.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// The program cannot run.
+    #[error("cannot run {program}: {source}")]
+    Program {
+        /// The program.
+        program: String,
+        /// Why.
+        source: CompileError,
+    },
+    /// The store of pages.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The timeline.
+    #[error(transparent)]
+    Timeline(#[from] TimelineError),
+    /// The machine's key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A key that is none.
+    #[error(transparent)]
+    KeyText(#[from] KeyTextError),
+    /// A snapshot cannot be written out.
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    /// A snapshot from elsewhere is refused.
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    /// No snapshot can be made of the machine.
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+    /// The guest's region table.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// A record.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// A file of the machine.
+    #[error("{0}")]
+    Damaged(String),
+    /// The request makes no sense.
+    #[error("{0}")]
+    Request(String),
+    /// There is no such thing.
+    #[error("{0}")]
+    NotFound(String),
+    /// It cannot be done now.
+    #[error("{0}")]
+    Conflict(String),
+    /// The machine's process has failed.
+    #[error("{message}")]
+    Process {
+        /// A word for programs.
+        kind: String,
+        /// Why.
+        message: String,
+    },
+    /// A file or system call.
+    #[error("{what}: {source}")]
+    Io {
+        /// The file, or what was being done.
+        what: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A bug of ours.
+    #[error("{0}; please report this")]
+    Bug(String),
+}
+
+impl ControlError {
+    /// For `map_err`: an I/O error with the file, or what was being done.
+    pub fn io<W: AsRef<std::path::Path> + ?Sized>(what: &W) -> impl FnOnce(io::Error) -> Self + use<W> {
+        let what = what.as_ref().display().to_string();
+        move |source| Self::Io { what, source }
+    }
+
+    /// A word for programs.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        match self {
+            Self::Home(HomeError::Unknown { .. } | HomeError::None(_)) | Self::NotFound(_) => "not-found",
+            Self::Home(_) => "home",
+            Self::Lock(_) => "in-use",
+            Self::Machine(MachineError::Kvm(_)) => "kvm",
+            Self::Machine(_) => "machine",
+            Self::Kernel(_) => "kernel-image",
+            Self::Program { .. } => "program",
+            Self::Timeline(TimelineError::Unknown { .. } | TimelineError::NoAncestor { .. }) => "not-found",
+            Self::Timeline(TimelineError::Held { .. } | TimelineError::TagTaken { .. }) => "conflict",
+            Self::Store(StoreError::Full { .. }) => "full",
+            Self::Store(_) | Self::Timeline(_) | Self::Export(_) => "store",
+            Self::Key(_) | Self::KeyText(_) => "key",
+            Self::Import(_) => "import",
+            Self::Capture(_) | Self::Layout(_) | Self::Record(_) => "capture",
+            Self::Damaged(_) => "damaged",
+            Self::Request(_) => "request",
+            Self::Conflict(_) => "conflict",
+            Self::Process { kind, .. } => kind,
+            Self::Io { .. } => "io",
+            Self::Bug(_) => "bug",
+        }
+    }
+
+    /// The HTTP status of it (RFC 9110, 15).
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Home(HomeError::Unknown { .. } | HomeError::None(_)) | Self::NotFound(_) => 404,
+            Self::Timeline(TimelineError::Unknown { .. } | TimelineError::NoAncestor { .. }) => 404,
+            Self::Home(_) | Self::Request(_) | Self::KeyText(_) => 400,
+            Self::Timeline(TimelineError::Ambiguous { .. } | TimelineError::TagName { .. }) => 400,
+            Self::Timeline(TimelineError::Held { .. } | TimelineError::TagTaken { .. }) => 409,
+            Self::Lock(_) | Self::Conflict(_) => 409,
+            Self::Store(StoreError::Full { .. }) => 507,
+            Self::Program { .. } => 422,
+            _ => 500,
+        }
+    }
+}

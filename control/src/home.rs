@@ -1,0 +1,270 @@
+//! Where machines live: a folder each, under one home that they share a page store in.
+//!
+//! ```text
+//! HOME/                      $XDG_DATA_HOME/sentientos, or --home
+//!   store/                   pages of all machines, each once
+//!   machines/NAME/
+//!     machine.json           what the machine is: its id, RAM, kernel
+//!     recycle.lock           the snapshot it stands at
+//!     recycle.trace          what was done to it: a JSON object a line, appended
+//!     .auth/machine.key      the key that signs its snapshots
+//!     .container/NAME/       each container's output
+//!     .runtime/              the running process: lock, socket, log; and the timeline
+//! ```
+
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+/// Why there is no such home or machine.
+#[derive(Debug, thiserror::Error)]
+pub enum HomeError {
+    /// Neither an option nor the environment says where.
+    #[error("there is no place for machines: set HOME or XDG_DATA_HOME, or pass --home FOLDER")]
+    Nowhere,
+    /// A name that cannot be one.
+    #[error(
+        "`{0}` cannot be a machine's name: 1 to 64 letters, digits, `.`, `_` and `-`, not starting with `.` or `-`"
+    )]
+    Name(String),
+    /// No machine of that name.
+    #[error("there is no machine `{name}` in {}; `sentctl init {name}` makes one", home.display())]
+    Unknown {
+        /// The name.
+        name: String,
+        /// The home.
+        home: PathBuf,
+    },
+    /// No machine at all.
+    #[error("there is no machine in {}; `sentctl init NAME` makes one", .0.display())]
+    None(PathBuf),
+    /// Several machines, and none named.
+    #[error("which machine? There are {names}: name one with --machine or SENTCTL_MACHINE", names = .0.join(", "))]
+    Several(Vec<String>),
+    /// A file cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl HomeError {
+    fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { path, source }
+    }
+}
+
+/// The home of machines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Home(PathBuf);
+
+impl Home {
+    /// The folder the user names, or the one the XDG base directory specification gives.
+    ///
+    /// # Errors
+    /// [`HomeError::Nowhere`].
+    pub fn find(named: Option<PathBuf>) -> Result<Self, HomeError> {
+        if let Some(folder) = named {
+            return std::path::absolute(&folder).map(Self).map_err(HomeError::io(&folder));
+        }
+        let absolute =
+            |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let data = absolute("XDG_DATA_HOME").or_else(|| Some(absolute("HOME")?.join(".local/share")));
+        data.map(|data| Self(data.join("sentientos"))).ok_or(HomeError::Nowhere)
+    }
+
+    /// Its folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The page store that the machines share.
+    #[must_use]
+    pub fn store(&self) -> PathBuf {
+        self.0.join("store")
+    }
+
+    /// The folder of a machine that may or may not exist.
+    ///
+    /// # Errors
+    /// [`HomeError::Name`].
+    pub fn machine(&self, name: &str) -> Result<MachineFolder, HomeError> {
+        check_name(name)?;
+        Ok(MachineFolder { name: name.to_owned(), path: self.0.join("machines").join(name) })
+    }
+
+    /// The machine the user means: the one named, or else the only one there is.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn chosen(&self, named: Option<&str>) -> Result<MachineFolder, HomeError> {
+        if let Some(name) = named {
+            let machine = self.machine(name)?;
+            if !machine.exists() {
+                return Err(HomeError::Unknown { name: name.to_owned(), home: self.0.clone() });
+            }
+            return Ok(machine);
+        }
+        let mut names = self.names()?;
+        match names.len() {
+            0 => Err(HomeError::None(self.0.clone())),
+            1 => self.machine(&names.remove(0)),
+            _ => Err(HomeError::Several(names)),
+        }
+    }
+
+    /// Names of all machines, sorted.
+    ///
+    /// # Errors
+    /// [`HomeError::Io`].
+    pub fn names(&self) -> Result<Vec<String>, HomeError> {
+        let folder = self.0.join("machines");
+        let entries = match fs::read_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(HomeError::io(&folder))?,
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(HomeError::io(&folder))?;
+            if let Ok(name) = entry.file_name().into_string()
+                && let Ok(machine) = self.machine(&name)
+                && machine.exists()
+            {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+}
+
+pub(crate) fn check_name(name: &str) -> Result<(), HomeError> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    let good = (1..=64).contains(&name.len()) && name.bytes().all(allowed) && !name.starts_with(['.', '-']);
+    if good { Ok(()) } else { Err(HomeError::Name(name.to_owned())) }
+}
+
+/// A machine's folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MachineFolder {
+    name: String,
+    path: PathBuf,
+}
+
+impl MachineFolder {
+    /// The machine's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether there is a machine in it: an `init` that was interrupted has left none.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        self.description().exists()
+    }
+
+    /// What the machine is. Written last when a machine is made.
+    #[must_use]
+    pub fn description(&self) -> PathBuf {
+        self.path.join("machine.json")
+    }
+
+    /// Files of the running process.
+    #[must_use]
+    pub fn runtime(&self) -> PathBuf {
+        self.path.join(".runtime")
+    }
+
+    /// The socket the machine is driven over.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.runtime().join("control.sock")
+    }
+
+    /// What the machine's process has to say.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.runtime().join("vmm.log")
+    }
+
+    /// How the machine ended last.
+    #[must_use]
+    pub fn last_end(&self) -> PathBuf {
+        self.runtime().join("last-end")
+    }
+
+    /// The timeline of its snapshots.
+    #[must_use]
+    pub fn timeline(&self) -> PathBuf {
+        self.runtime().join("timeline.redb")
+    }
+
+    /// The key that signs its snapshots.
+    #[must_use]
+    pub fn key(&self) -> PathBuf {
+        self.path.join(".auth").join("machine.key")
+    }
+
+    /// A container's folder.
+    #[must_use]
+    pub fn container(&self, name: &str) -> PathBuf {
+        self.path.join(".container").join(name)
+    }
+
+    /// The snapshot the machine stands at, for people.
+    #[must_use]
+    pub fn recycle_lock(&self) -> PathBuf {
+        self.path.join("recycle.lock")
+    }
+
+    /// What was done to the machine.
+    #[must_use]
+    pub fn recycle_trace(&self) -> PathBuf {
+        self.path.join("recycle.trace")
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_leave_the_home() {
+        let home = Home::find(Some("/tmp/home".into())).unwrap();
+        for bad in ["", ".", "..", "../x", "a/b", "-x", "a b", "ä", &"x".repeat(65)] {
+            assert!(matches!(home.machine(bad), Err(HomeError::Name(_))), "{bad:?}");
+        }
+        assert!(home.machine("demo-2.x_y").is_ok());
+    }
+
+    #[test]
+    fn the_only_machine_is_meant_unless_one_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::find(Some(folder.path().into())).unwrap();
+        assert!(matches!(home.chosen(None), Err(HomeError::None(_))));
+        let make = |name: &str| {
+            let machine = home.machine(name).unwrap();
+            fs::create_dir_all(machine.path()).unwrap();
+            fs::write(machine.description(), "{}").unwrap();
+        };
+        make("one");
+        assert_eq!(home.chosen(None).unwrap().name(), "one");
+        assert!(matches!(home.chosen(Some("two")), Err(HomeError::Unknown { .. })));
+        make("two");
+        let several = home.chosen(None).unwrap_err().to_string();
+        assert!(several.contains("one, two"), "{several}");
+        assert_eq!(home.chosen(Some("two")).unwrap().name(), "two");
+    }
+}

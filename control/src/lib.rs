@@ -1,0 +1,27 @@
+//! A machine as people keep it: a folder with its snapshots, and a process that runs it and answers on a
+//! socket.
+//!
+//! * [`home`], [`description`]: where machines live, and what each is;
+//! * [`lock`]: who owns one;
+//! * [`history`]: its snapshots, whether it runs or not;
+//! * [`process`], [`machine_process`]: how it is started, and what it does then;
+//! * [`session`], with [`live`], [`cache`] and [`containers`]: the running machine;
+//! * [`api`]: what is said over the socket, and in answers with `--json`;
+//! * [`server`], [`client`]: the side that answers, and the side that asks.
+//!
+//! Invariant: whatever touches a machine's timeline holds its [`lock`].
+
+pub mod api;
+pub mod cache;
+pub mod client;
+pub mod containers;
+pub mod description;
+pub mod error;
+pub mod history;
+pub mod home;
+pub mod live;
+pub mod lock;
+pub mod machine_process;
+pub mod process;
+pub mod server;
+pub mod session;

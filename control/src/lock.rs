@@ -1,0 +1,88 @@
+//! Who owns a machine's folder: the process that holds its lock.
+//!
+//! The kernel gives the lock back when the process ends, however it ends: there are no stale locks, only a
+//! file that says who held it last.
+
+use crate::home::MachineFolder;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::PathBuf;
+
+/// Why the lock cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process has it.
+    #[error("the machine `{machine}` is in use by process {owner}")]
+    Taken {
+        /// The machine.
+        machine: String,
+        /// What the lock's file says: a process number, or a question mark.
+        owner: String,
+    },
+    /// The file cannot be used.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// The lock, held for as long as this exists.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes it.
+    ///
+    /// # Errors
+    /// [`LockError`].
+    pub fn take(machine: &MachineFolder) -> Result<Self, LockError> {
+        let path = machine.runtime().join("lock");
+        let failed = |source| LockError::Io { path: path.clone(), source };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(machine.runtime()).map_err(failed)?;
+        let opened =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let mut file = opened.map_err(failed)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => {
+                let mut owner = String::new();
+                // Only a word for people.
+                let _ = file.take(32).read_to_string(&mut owner);
+                let owner = owner.trim();
+                let owner = if owner.is_empty() { "?" } else { owner }.to_owned();
+                return Err(LockError::Taken { machine: machine.name().to_owned(), owner });
+            }
+            Err(error) => return Err(failed(error.into())),
+        }
+        let written = file.set_len(0).and_then(|()| file.rewind());
+        written.and_then(|()| writeln!(file, "{}", std::process::id())).map_err(failed)?;
+        Ok(Self { _file: file })
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use super::*;
+    use crate::home::Home;
+
+    #[test]
+    fn a_second_taker_is_told_who_has_it_and_a_dead_owner_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let machine = Home::find(Some(folder.path().into())).unwrap().machine("m").unwrap();
+        let held = Lock::take(&machine).unwrap();
+        let refused = Lock::take(&machine).unwrap_err().to_string();
+        assert!(refused.contains(&std::process::id().to_string()), "{refused}");
+        drop(held);
+        // What the file says of the last owner does not matter.
+        Lock::take(&machine).unwrap();
+    }
+}

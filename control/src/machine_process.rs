@@ -1,0 +1,254 @@
+//! The machine's process: from its start to its end.
+//!
+//! The main thread works for the devices; another one has the socket; the vCPU has a third. The process ends
+//! when its machine does, and leaves a word about it in the machine's folder.
+
+use crate::containers::{Containers, Outputs};
+use crate::description::{Description, replace};
+use crate::error::ControlError;
+use crate::history::History;
+use crate::home::{Home, MachineFolder};
+use crate::live::Live;
+use crate::lock::Lock;
+use crate::session::Session;
+use crate::{cache, process, server};
+use sentient_images::KernelImage;
+use sentient_snapshot::hash::PageHash;
+use sentient_vmm::machine::state::MachineState;
+use sentient_vmm::machine::{Readiness, Running, StopHandle};
+use sentient_vmm::streams::{Input, Output, Streams};
+use sentient_vmm::{BootProtocol, Ended, Machine, MachineConfig, MachineError, Report};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::fs::{self, DirBuilder, File};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::UnixListener;
+use tokio::sync::oneshot;
+
+/// How long a kernel may take until it is ready; on software KVM under load it is milliseconds.
+const BOOT_PATIENCE: Duration = Duration::from_secs(20);
+
+/// What the process is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Make a machine with so much RAM, boot it, and take its first snapshot.
+    Init {
+        /// Bytes of RAM.
+        ram: u64,
+    },
+    /// Go on from the current snapshot.
+    Boot,
+}
+
+/// Runs the machine's process to its end. `images` is the folder of compiled images.
+///
+/// # Errors
+/// [`ControlError`], which the starter has been told if it came before the machine was up.
+pub fn run(
+    home: &Home,
+    machine: MachineFolder,
+    task: Task,
+    images: Option<PathBuf>,
+) -> Result<(), ControlError> {
+    process::detach()?;
+    let started = start(home, machine, task, images);
+    let (running, session, watch) = match started {
+        Ok(started) => started,
+        Err(error) => {
+            process::report(Err(&error))?;
+            return Err(error);
+        }
+    };
+    let session = Arc::new(session);
+    let (end, ended) = oneshot::channel();
+    let talking = {
+        let (session, home) = (Arc::clone(&session), home.clone());
+        let talk = move || talk(&session, &home, task, &watch, ended);
+        std::thread::Builder::new().name("control".into()).spawn(talk)
+    };
+    let talking = talking.map_err(ControlError::io("starting the control thread"))?;
+    let report = running.wait();
+    // Nobody listens any more if that thread has failed.
+    let _ = end.send(());
+    let told =
+        talking.join().unwrap_or_else(|_| Err(ControlError::Bug("the control thread panicked".into())));
+    let machine = session.history().machine();
+    let _ = fs::remove_file(machine.socket());
+    let word = match &report {
+        Ok(Report { ended, .. }) => ended.to_string(),
+        Err(error) => error.to_string(),
+    };
+    replace(machine, &machine.last_end(), format!("{word}\n").as_bytes())?;
+    told?;
+    report?;
+    Ok(())
+}
+
+/// Makes or restores the machine and starts its guest.
+fn start(
+    home: &Home,
+    folder: MachineFolder,
+    task: Task,
+    images: Option<PathBuf>,
+) -> Result<(Running, Session, Readiness), ControlError> {
+    let containers = Containers::new(folder.clone(), images);
+    let sink = Box::new(Outputs(Arc::clone(&containers)));
+    let streams = streams().map_err(ControlError::io("opening /dev/null"))?;
+    let (history, machine, live) = match task {
+        Task::Init { ram } => {
+            if folder.exists() {
+                return Err(ControlError::Conflict(format!(
+                    "there is a machine `{}` already",
+                    folder.name()
+                )));
+            }
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(folder.path())
+                .map_err(ControlError::io(folder.path()))?;
+            let lock = Lock::take(&folder)?;
+            // What an interrupted attempt has left is nobody's.
+            let _ = fs::remove_file(folder.timeline());
+            let history = History::begin(home, folder, Description::new(ram)?, lock)?;
+            let kernel = KernelImage::embedded()?;
+            let digest = *blake3::hash(kernel.elf()).as_bytes();
+            let config = MachineConfig {
+                ram,
+                kernel,
+                protocol: BootProtocol::Linux64,
+                container: None,
+                resident: true,
+                snapshots: true,
+                heartbeat: None,
+                timeout: None,
+            };
+            (history, Machine::resident(&config, streams, sink)?, Live::booted(digest))
+        }
+        Task::Boot => {
+            let history = History::open(home, folder)?;
+            history.tidy()?;
+            let current = history.current()?;
+            let record = current.record();
+            let (machine, live) = restore(&history, record, streams, sink)?;
+            containers.went_back(record)?;
+            (history, machine, live)
+        }
+    };
+    let (stop, guest, watch) = (machine.stop_handle(), machine.resident_handle(), machine.readiness());
+    stop_on_signals(stop.clone())?;
+    let running = machine.start()?;
+    let session = Session::new(history, running.door(), stop, guest, containers, live);
+    Ok((running, session, watch))
+}
+
+/// A machine that goes on from a snapshot: its pages are read and checked, all of them, before the guest runs.
+fn restore(
+    history: &History,
+    record: &sentient_snapshot::record::Record,
+    streams: Streams,
+    sink: Box<Outputs>,
+) -> Result<(Machine, Live), ControlError> {
+    let session = history.store().session()?;
+    let map = sentient_snapshot::memory_map::MemoryMap::load(record, &session)?;
+    let state = session.object(sentient_snapshot::store::Kind::State, record.state)?;
+    let mut places: Vec<(PageHash, u64)> = Vec::new();
+    map.visit(0..u64::MAX, |gpn, hash| places.push((hash, gpn)));
+    places.sort_unstable();
+    let reader = session.locate(places.iter().map(|(hash, _)| *hash))?;
+    drop(session);
+    let state = MachineState::decode(&state).map_err(MachineError::from)?;
+    let ram = history.description().ram_bytes;
+    let machine = Machine::restored(ram, &state, streams, sink, |memory| {
+        reader.read_all(|hash, page| {
+            let first = places.partition_point(|(found, _)| *found < hash);
+            for (_, gpn) in places.iter().skip(first).take_while(|(found, _)| *found == hash) {
+                memory.write(*gpn, page)?;
+            }
+            Ok::<(), ControlError>(())
+        })
+    })?;
+    let pages =
+        cache::SnapshotPages { map, cache: cache::PageCache::default(), store: history.store().clone() };
+    Ok((machine, Live::restored(record, pages)))
+}
+
+/// Containers have files; only the kernel's log uses these, for standard error.
+fn streams() -> std::io::Result<Streams> {
+    let null = || File::options().read(true).write(true).open("/dev/null");
+    let stderr = File::from(std::io::stderr().as_fd().try_clone_to_owned()?);
+    Ok(Streams { stdin: Input::new(null()?)?, stdout: Output::new(null()?)?, stderr: Output::new(stderr)? })
+}
+
+fn stop_on_signals(stop: StopHandle) -> Result<(), ControlError> {
+    let mut signals =
+        Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(ControlError::io("installing signal handlers"))?;
+    let watch = move || {
+        for _ in signals.forever() {
+            stop.stop(Ended::Terminated);
+        }
+    };
+    let started = std::thread::Builder::new().name("signals".into()).spawn(watch);
+    started.map(drop).map_err(ControlError::io("starting the signals' thread"))
+}
+
+/// The control thread: sees the machine up, tells the starter, and answers on the socket.
+fn talk(
+    session: &Arc<Session>,
+    home: &Home,
+    task: Task,
+    watch: &Readiness,
+    ended: oneshot::Receiver<()>,
+) -> Result<(), ControlError> {
+    let up = come_up(session, task, watch);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(ControlError::io("setting up the control thread"))?;
+    let _inside = runtime.enter();
+    let listener = up.and_then(|()| listen(session.history().machine()));
+    match listener {
+        Ok(listener) => {
+            process::report(Ok(()))?;
+            let served = server::serve(listener, Arc::clone(session), home.clone(), async {
+                let _ = ended.await;
+            });
+            runtime.block_on(served).map_err(ControlError::io("answering on the socket"))
+        }
+        Err(error) => {
+            process::report(Err(&error))?;
+            session.abandon();
+            Err(error)
+        }
+    }
+}
+
+/// Waits for the guest; a new machine gets its first snapshot, and exists from then on.
+fn come_up(session: &Session, task: Task, watch: &Readiness) -> Result<(), ControlError> {
+    if !watch.wait(BOOT_PATIENCE) {
+        return Err(ControlError::Conflict(format!("the guest was not ready within {BOOT_PATIENCE:?}")));
+    }
+    if let Task::Init { .. } = task {
+        session
+            .snapshot(&crate::api::TakeSnapshot { message: "genesis".into(), tag: Some("genesis".into()) })?;
+        let history = session.history();
+        history.description().write(history.machine())?;
+    }
+    Ok(())
+}
+
+/// The socket, for its owner alone: the process' umask sees to that.
+fn listen(machine: &MachineFolder) -> Result<UnixListener, ControlError> {
+    let failed = |machine: &MachineFolder| ControlError::io(&machine.socket());
+    // Whoever holds the lock owns the socket: one that is there is of a process that was killed.
+    match fs::remove_file(machine.socket()) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(machine)(error)),
+        _ => {}
+    }
+    // A socket's path is limited to 108 bytes; one through an open folder is short.
+    let folder = File::open(machine.runtime()).map_err(failed(machine))?;
+    let path = format!("/proc/self/fd/{}/control.sock", folder.as_raw_fd());
+    UnixListener::bind(path).map_err(failed(machine))
+}

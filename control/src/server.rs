@@ -1,0 +1,341 @@
+//! The side of the socket that answers: HTTP/1.1 with JSON, described by `docs/openapi.json`.
+//!
+//! One thread takes requests; what they want is done on others, one thing at a time, in [`Session`].
+
+use crate::api::{
+    ContainerStatus, Difference, Fork, Forked, MachineStatus, Prune, Pruned, Refusal, Rollback, RolledBack,
+    SnapshotInfo, SnapshotTaken, StartContainer, TakeSnapshot, Verified,
+};
+use crate::error::ControlError;
+use crate::home::Home;
+use crate::session::Session;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use axum::{Extension, Json, Router};
+use hyper::body::{Bytes, Frame};
+use serde::Deserialize;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tokio::net::UnixListener;
+use utoipa::{IntoParams, OpenApi, ToSchema};
+
+/// Most bytes of a request.
+const MAX_REQUEST: usize = 1 << 20;
+
+/// The interface, as OpenAPI describes it.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "SentientOS machine",
+        description = "Drives one machine over its Unix socket, `.runtime/control.sock` in the machine's folder."
+    ),
+    paths(
+        status,
+        stop,
+        containers,
+        start_container,
+        kill_container,
+        snapshots,
+        take_snapshot,
+        remove_snapshot,
+        export,
+        rollback,
+        undo,
+        diff,
+        fork,
+        prune,
+        verify
+    ),
+    components(schemas(Refusal))
+)]
+struct Interface;
+
+/// The interface's description: an OpenAPI document in JSON.
+///
+/// # Errors
+/// None in practice: the document is made of strings.
+pub fn openapi() -> Result<String, serde_json::Error> {
+    Interface::openapi().to_pretty_json()
+}
+
+/// Answers on `listener` until `ended` is over.
+///
+/// # Errors
+/// The error of accepting connections.
+pub async fn serve(
+    listener: UnixListener,
+    session: Arc<Session>,
+    home: Home,
+    ended: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let router = Router::new()
+        .route("/v1/machine", get(status))
+        .route("/v1/machine/stop", post(stop))
+        .route("/v1/containers", get(containers).post(start_container))
+        .route("/v1/containers/{name}", delete(kill_container))
+        .route("/v1/snapshots", get(snapshots).post(take_snapshot))
+        .route("/v1/snapshots/{id}", delete(remove_snapshot))
+        .route("/v1/snapshots/{id}/export", get(export))
+        .route("/v1/rollback", post(rollback))
+        .route("/v1/rollback/undo", post(undo))
+        .route("/v1/diff", get(diff))
+        .route("/v1/fork", post(fork))
+        .route("/v1/prune", post(prune))
+        .route("/v1/verify", post(verify))
+        .route("/openapi.json", get(description))
+        .fallback(nowhere)
+        .layer(DefaultBodyLimit::max(MAX_REQUEST))
+        .with_state(session)
+        .layer(Extension(home));
+    axum::serve(listener, router).with_graceful_shutdown(ended).await
+}
+
+/// An answer, or a refusal with its status.
+type Answer<T> = Result<Json<T>, ControlError>;
+
+impl IntoResponse for ControlError {
+    fn into_response(self) -> Response {
+        let refusal = Refusal { kind: self.kind().to_owned(), message: self.to_string() };
+        let status = StatusCode::from_u16(self.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        (status, Json(refusal)).into_response()
+    }
+}
+
+impl From<JsonRejection> for ControlError {
+    fn from(rejection: JsonRejection) -> Self {
+        Self::Request(rejection.body_text())
+    }
+}
+
+impl From<QueryRejection> for ControlError {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::Request(rejection.body_text())
+    }
+}
+
+/// Does something on a thread that may wait.
+async fn on_thread<T: Send + 'static>(
+    session: Arc<Session>,
+    work: impl FnOnce(&Session) -> Result<T, ControlError> + Send + 'static,
+) -> Answer<T> {
+    let done = tokio::task::spawn_blocking(move || work(&session)).await;
+    done.unwrap_or_else(|error| Err(ControlError::Bug(error.to_string()))).map(Json)
+}
+
+type Shared = State<Arc<Session>>;
+type Body<T> = Result<Json<T>, JsonRejection>;
+
+/// What the machine is and does.
+#[utoipa::path(get, path = "/v1/machine", responses((status = 200, body = MachineStatus)))]
+async fn status(State(session): Shared) -> Answer<MachineStatus> {
+    on_thread(session, Session::status).await
+}
+
+/// How to stop.
+#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Stop {
+    /// Do not take a last snapshot: the machine goes on from the one before when it is booted.
+    #[serde(default)]
+    discard: bool,
+}
+
+/// Ends the machine's process, after a last snapshot.
+#[utoipa::path(post, path = "/v1/machine/stop", request_body = Stop,
+    responses((status = 200, body = Option<SnapshotTaken>)))]
+async fn stop(State(session): Shared, body: Body<Stop>) -> Answer<Option<SnapshotTaken>> {
+    let Json(stop) = body?;
+    on_thread(session, move |session| session.stop(stop.discard)).await
+}
+
+/// The machine's containers.
+#[utoipa::path(get, path = "/v1/containers", responses((status = 200, body = Vec<ContainerStatus>)))]
+async fn containers(State(session): Shared) -> Answer<Vec<ContainerStatus>> {
+    on_thread(session, |session| Ok(session.containers())).await
+}
+
+/// Starts a container.
+#[utoipa::path(post, path = "/v1/containers", request_body = StartContainer,
+    responses((status = 200, body = ContainerStatus), (status = 409, body = Refusal)))]
+async fn start_container(State(session): Shared, body: Body<StartContainer>) -> Answer<ContainerStatus> {
+    let Json(start) = body?;
+    on_thread(session, move |session| session.start_container(&start)).await
+}
+
+/// Kills a container.
+#[utoipa::path(delete, path = "/v1/containers/{name}", params(("name" = String, Path)),
+    responses((status = 200, body = ContainerStatus), (status = 404, body = Refusal)))]
+async fn kill_container(State(session): Shared, Path(name): Path<String>) -> Answer<ContainerStatus> {
+    on_thread(session, move |session| session.kill_container(&name)).await
+}
+
+/// The machine's snapshots, oldest first.
+#[utoipa::path(get, path = "/v1/snapshots", responses((status = 200, body = Vec<SnapshotInfo>)))]
+async fn snapshots(State(session): Shared) -> Answer<Vec<SnapshotInfo>> {
+    on_thread(session, Session::snapshots).await
+}
+
+/// Takes a snapshot, and answers when it is durable.
+#[utoipa::path(post, path = "/v1/snapshots", request_body = TakeSnapshot,
+    responses((status = 200, body = SnapshotTaken), (status = 409, body = Refusal)))]
+async fn take_snapshot(State(session): Shared, body: Body<TakeSnapshot>) -> Answer<SnapshotTaken> {
+    let Json(take) = body?;
+    on_thread(session, move |session| session.snapshot(&take)).await
+}
+
+/// How to let go.
+#[derive(Clone, Copy, Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct Force {
+    /// Also a tagged one, or one that the last rollback could be undone to.
+    #[serde(default)]
+    force: bool,
+}
+
+/// Lets a snapshot go.
+#[utoipa::path(delete, path = "/v1/snapshots/{id}", params(("id" = String, Path), Force),
+    responses((status = 200, body = Pruned), (status = 404, body = Refusal), (status = 409, body = Refusal)))]
+async fn remove_snapshot(
+    State(session): Shared,
+    Path(id): Path<String>,
+    force: Result<Query<Force>, QueryRejection>,
+) -> Answer<Pruned> {
+    let Query(force) = force?;
+    on_thread(session, move |session| session.remove_snapshot(&id, force.force)).await
+}
+
+/// Puts the machine back into the state of a snapshot; it goes on from there.
+#[utoipa::path(post, path = "/v1/rollback", request_body = Rollback,
+    responses((status = 200, body = RolledBack), (status = 404, body = Refusal)))]
+async fn rollback(State(session): Shared, body: Body<Rollback>) -> Answer<RolledBack> {
+    let Json(rollback) = body?;
+    on_thread(session, move |session| session.rollback(&rollback)).await
+}
+
+/// Puts the machine back to where it was before the last rollback.
+#[utoipa::path(post, path = "/v1/rollback/undo",
+    responses((status = 200, body = RolledBack), (status = 409, body = Refusal)))]
+async fn undo(State(session): Shared) -> Answer<RolledBack> {
+    on_thread(session, Session::undo).await
+}
+
+/// What to compare.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct Compare {
+    /// A tag, an id, or a unique prefix of one.
+    from: String,
+    /// Another one.
+    to: String,
+}
+
+/// What differs between two snapshots.
+#[utoipa::path(get, path = "/v1/diff", params(Compare),
+    responses((status = 200, body = Difference), (status = 404, body = Refusal)))]
+async fn diff(State(session): Shared, query: Result<Query<Compare>, QueryRejection>) -> Answer<Difference> {
+    let Query(compare) = query?;
+    on_thread(session, move |session| session.diff(&compare.from, &compare.to)).await
+}
+
+/// Makes another machine that goes on from a snapshot of this one.
+#[utoipa::path(post, path = "/v1/fork", request_body = Fork,
+    responses((status = 200, body = Forked), (status = 409, body = Refusal)))]
+async fn fork(State(session): Shared, Extension(home): Extension<Home>, body: Body<Fork>) -> Answer<Forked> {
+    let Json(fork) = body?;
+    on_thread(session, move |session| session.fork(&fork, &home)).await
+}
+
+/// Lets the oldest snapshots go.
+#[utoipa::path(post, path = "/v1/prune", request_body = Prune, responses((status = 200, body = Pruned)))]
+async fn prune(State(session): Shared, body: Body<Prune>) -> Answer<Pruned> {
+    let Json(prune) = body?;
+    on_thread(session, move |session| session.prune(prune.keep)).await
+}
+
+/// A snapshot as a file that needs nothing else.
+#[utoipa::path(get, path = "/v1/snapshots/{id}/export", params(("id" = String, Path)),
+    responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream"), (status = 404, body = Refusal)))]
+async fn export(State(session): Shared, Path(id): Path<String>) -> Result<Response, ControlError> {
+    let Json(signed) = on_thread(Arc::clone(&session), move |session| session.history().named(&id)).await?;
+    let (sender, receiver) = tokio::sync::mpsc::channel(4);
+    tokio::task::spawn_blocking(move || {
+        let mut chunks = Chunks { sender, buffer: Vec::new() };
+        let written = session.history().export_signed(&signed, &mut chunks);
+        if let Err(error) = written {
+            // The stream breaks off, and its reader sees that its end is missing.
+            let _ = chunks.sender.blocking_send(Err(std::io::Error::other(error.to_string())));
+        }
+    });
+    let body = axum::body::Body::new(ChunkBody(receiver));
+    Ok(([("content-type", "application/octet-stream")], body).into_response())
+}
+
+/// Bytes on their way from a thread that writes to the one that sends.
+struct Chunks {
+    sender: tokio::sync::mpsc::Sender<std::io::Result<Bytes>>,
+    buffer: Vec<u8>,
+}
+
+/// Bytes sent at once.
+const CHUNK: usize = 256 << 10;
+
+impl std::io::Write for Chunks {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= CHUNK {
+            self.flush()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        let chunk = Bytes::from(std::mem::take(&mut self.buffer));
+        self.sender.blocking_send(Ok(chunk)).map_err(|_| std::io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+struct ChunkBody(tokio::sync::mpsc::Receiver<std::io::Result<Bytes>>);
+
+impl hyper::body::Body for ChunkBody {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        self.0.poll_recv(context).map(|chunk| chunk.map(|chunk| chunk.map(Frame::data)))
+    }
+}
+
+/// What to check.
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Verify {
+    /// A tag, an id, or a unique prefix of one; all snapshots if not given.
+    #[serde(default)]
+    snapshot: Option<String>,
+}
+
+/// Reads all snapshots from the store and checks every page.
+#[utoipa::path(post, path = "/v1/verify", request_body = Verify, responses((status = 200, body = Verified)))]
+async fn verify(State(session): Shared, body: Body<Verify>) -> Answer<Verified> {
+    let Json(verify) = body?;
+    on_thread(session, move |session| session.verify(verify.snapshot.as_deref())).await
+}
+
+async fn description() -> Result<Response, ControlError> {
+    let text = openapi().map_err(|error| ControlError::Bug(error.to_string()))?;
+    Ok(([("content-type", "application/json")], text).into_response())
+}
+
+async fn nowhere(uri: Uri) -> ControlError {
+    ControlError::Request(format!(
+        "there is nothing at {}; GET /openapi.json tells what there is",
+        uri.path()
+    ))
+}

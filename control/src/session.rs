@@ -1,0 +1,326 @@
+//! A running machine and its snapshots: what the socket's requests come to.
+//!
+//! Things that stop the guest or move the timeline happen one at a time. A snapshot is taken in two steps:
+//! copying, with the guest stopped; then hashing, storing and syncing, while it runs.
+
+use crate::api::{
+    ContainerStatus, Difference, Fork, Forked, MachineState as Activity, MachineStatus, Pruned, Rollback,
+    RolledBack, SnapshotInfo, SnapshotTaken, StartContainer, TakeSnapshot, Verified,
+};
+use crate::cache::SnapshotPages;
+use crate::error::ControlError;
+use crate::history::{History, unix_ns};
+use crate::live::{Containers, Live, Outcome};
+use sentient_snapshot::record::{SignedRecord, SnapshotId};
+use sentient_snapshot::timeline::Undo;
+use sentient_vmm::Ended;
+use sentient_vmm::machine::Door;
+use sentient_vmm::machine::StopHandle;
+use sentient_vmm::machine::resident::ResidentHandle;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long a container may take to end when it is killed.
+const KILL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The running machine.
+pub struct Session {
+    history: Arc<History>,
+    door: Arc<Door>,
+    stop: StopHandle,
+    guest: ResidentHandle,
+    containers: Arc<Containers>,
+    started: Instant,
+    /// What the next snapshot or rollback builds on; held while one is being done.
+    live: Mutex<Live>,
+}
+
+impl Session {
+    /// Over a machine that has just been started.
+    #[must_use]
+    pub fn new(
+        history: History,
+        door: Arc<Door>,
+        stop: StopHandle,
+        guest: ResidentHandle,
+        containers: Arc<Containers>,
+        live: Live,
+    ) -> Self {
+        Self {
+            history: Arc::new(history),
+            door,
+            stop,
+            guest,
+            containers,
+            started: Instant::now(),
+            live: Mutex::new(live),
+        }
+    }
+
+    fn live(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The machine's containers.
+    #[must_use]
+    pub fn containers(&self) -> Vec<ContainerStatus> {
+        self.containers.list()
+    }
+
+    /// Starts a container. No snapshot is taken while it is on its way into the guest: half of it would not be
+    /// in there.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn start_container(&self, wanted: &StartContainer) -> Result<ContainerStatus, ControlError> {
+        let _live = self.live();
+        self.containers.start(&self.guest, wanted)
+    }
+
+    /// Kills a container.
+    ///
+    /// # Errors
+    /// [`ControlError::NotFound`].
+    pub fn kill_container(&self, name: &str) -> Result<ContainerStatus, ControlError> {
+        let _live = self.live();
+        self.guest.kill(self.containers.running(name)?);
+        self.containers.wait_until_ended(name, KILL_PATIENCE)
+    }
+
+    /// Ends the machine without another word.
+    pub fn abandon(&self) {
+        self.stop.stop(Ended::Terminated);
+    }
+
+    /// What the machine is and does.
+    ///
+    /// # Errors
+    /// [`ControlError::Timeline`].
+    pub fn status(&self) -> Result<MachineStatus, ControlError> {
+        let timeline = self.history.timeline();
+        Ok(MachineStatus {
+            name: self.history.machine().name().to_owned(),
+            id: self.history.description().id.to_string(),
+            state: Activity::Running,
+            pid: Some(std::process::id()),
+            ram_bytes: self.history.description().ram_bytes,
+            uptime_ms: Some(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)),
+            current: timeline.head()?.map(|id| id.to_string()),
+            snapshots: timeline.ids()?.len() as u64,
+            last_end: None,
+            containers: self.containers.list(),
+        })
+    }
+
+    /// The machine's snapshots, oldest first.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn snapshots(&self) -> Result<Vec<SnapshotInfo>, ControlError> {
+        self.history.list()
+    }
+
+    /// Takes a snapshot; it is durable when this returns.
+    ///
+    /// # Errors
+    /// [`ControlError`]; the machine goes on, and its snapshots are as before.
+    pub fn snapshot(&self, wanted: &TakeSnapshot) -> Result<SnapshotTaken, ControlError> {
+        if let Some(tag) = &wanted.tag {
+            // Before the work, not after it.
+            sentient_snapshot::timeline::check_tag(tag)?;
+        }
+        let mut live = self.live();
+        let started = Instant::now();
+        let instant = live.capture(&self.door, &self.containers)?;
+        let pause = instant.capture.pause;
+        let done = live.commit(&self.history, instant, &wanted.message, wanted.tag.as_deref())?;
+        drop(live);
+        self.history.prune(None)?;
+        Ok(taken(&done, pause, started.elapsed()))
+    }
+
+    /// Puts the machine back. Where it was is kept first, unless that is not wanted.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn rollback(&self, wanted: &Rollback) -> Result<RolledBack, ControlError> {
+        let name = match (&wanted.to, wanted.back) {
+            (Some(name), None) => name.clone(),
+            (None, back) => format!("@~{}", back.unwrap_or(0)),
+            (Some(_), Some(_)) => {
+                return Err(ControlError::Request("give `to` or `back`, not both".into()));
+            }
+        };
+        let mut live = self.live();
+        let target = self.history.named(&name)?;
+        self.go_to(&mut live, &target, !wanted.discard)
+    }
+
+    /// Puts the machine back to where it was before the last rollback.
+    ///
+    /// # Errors
+    /// [`ControlError::Conflict`] if there is none to undo.
+    pub fn undo(&self) -> Result<RolledBack, ControlError> {
+        let mut live = self.live();
+        let nothing =
+            || ControlError::Conflict("there is no rollback to undo, or it was done with --discard".into());
+        let undo = self.history.timeline().undo()?.ok_or_else(nothing)?;
+        let target = self.history.timeline().get(undo.snapshot)?;
+        // What was done since the rollback is kept, so that undoing can be undone.
+        self.go_to(&mut live, &target, true)
+    }
+
+    fn go_to(&self, live: &mut Live, target: &SignedRecord, keep: bool) -> Result<RolledBack, ControlError> {
+        let before = self.history.timeline().head()?;
+        let mut pages = SnapshotPages {
+            map: self.history.memory(target.record())?,
+            cache: std::mem::take(&mut live.cache),
+            store: self.history.store().clone(),
+        };
+        let state = live.state_of(&self.history, target.record());
+        let state = match state {
+            Ok(state) => state,
+            Err(error) => {
+                live.cache = pages.cache;
+                return Err(error);
+            }
+        };
+        // Whatever is not in memory is read before the guest is stopped.
+        let differing = live.differing(&pages.map);
+        if let Err(error) = pages.load(&differing) {
+            live.cache = pages.cache;
+            return Err(ControlError::io("reading the snapshot")(error));
+        }
+        let message = format!("before going back to {}", short(target.id()));
+        let keeper = keep.then(|| (Arc::clone(&self.history), Arc::clone(&self.containers), message));
+        let taken = std::mem::take(live);
+        let outcome = self
+            .door
+            .stopped(move |machine| taken.roll_back(machine, pages, &state, differing, keeper))
+            .map_err(|_| ControlError::Conflict("the machine is not running any more".into()))?;
+        let Outcome { live: after, result } = outcome;
+        *live = after;
+        match result {
+            Ok((kept, done)) => {
+                let undo = kept.zip(before).map(|(snapshot, head)| Undo { snapshot, head });
+                self.containers.went_back(target.record())?;
+                self.history.moved(target.id(), undo)?;
+                Ok(RolledBack {
+                    id: target.id().to_string(),
+                    kept: kept.map(|id| id.to_string()),
+                    pages: done.pages as u64,
+                    pause_us: micros(done.pause),
+                    translations_forgotten: done.translations,
+                })
+            }
+            Err(failure) => {
+                if failure.amid {
+                    // Half of one state and half of another must not run.
+                    self.stop.stop(Ended::UnexpectedExit(format!(
+                        "a rollback failed half way: {}",
+                        failure.error
+                    )));
+                }
+                Err(failure.error)
+            }
+        }
+    }
+
+    /// What differs between two snapshots.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn diff(&self, from: &str, to: &str) -> Result<Difference, ControlError> {
+        self.history.diff(from, to)
+    }
+
+    /// Lets a snapshot go.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn remove_snapshot(&self, name: &str, force: bool) -> Result<Pruned, ControlError> {
+        let _live = self.live();
+        self.history.remove(name, force)
+    }
+
+    /// Lets the oldest snapshots go.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn prune(&self, keep: Option<u32>) -> Result<Pruned, ControlError> {
+        let _live = self.live();
+        self.history.prune(keep)
+    }
+
+    /// Checks all snapshots.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn verify(&self, name: Option<&str>) -> Result<Verified, ControlError> {
+        self.history.verify(name)
+    }
+
+    /// The snapshots, for what needs no guest.
+    #[must_use]
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// Ends the machine, after a last snapshot unless `discard`.
+    ///
+    /// # Errors
+    /// [`ControlError`] if the snapshot cannot be taken; the machine then goes on.
+    pub fn stop(&self, discard: bool) -> Result<Option<SnapshotTaken>, ControlError> {
+        let taken = if discard {
+            None
+        } else {
+            Some(self.snapshot(&TakeSnapshot { message: "at the stop".into(), tag: None })?)
+        };
+        self.stop.stop(Ended::Terminated);
+        Ok(taken)
+    }
+
+    /// Makes another machine that goes on from a snapshot of this one.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn fork(&self, wanted: &Fork, home: &crate::home::Home) -> Result<Forked, ControlError> {
+        let (from, pause_us) = match &wanted.from {
+            Some(name) => (self.history.named(name)?, 0),
+            None => {
+                let message = format!("fork to {}", wanted.name);
+                let taken = self.snapshot(&TakeSnapshot { message, tag: None })?;
+                (self.history.named(&taken.id)?, taken.pause_us)
+            }
+        };
+        let (id, snapshot) = self.history.fork(home, &wanted.name, &from)?;
+        Ok(Forked { name: wanted.name.clone(), id, snapshot: snapshot.to_string(), pause_us })
+    }
+}
+
+fn taken(done: &crate::live::Committed, pause: Duration, whole: Duration) -> SnapshotTaken {
+    SnapshotTaken {
+        id: done.id.to_string(),
+        dirty_pages: done.dirty_pages,
+        pause_us: micros(pause),
+        durable_us: micros(whole),
+        stored_bytes: done.stored_bytes,
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// The beginning of an id, as people see it.
+#[must_use]
+pub fn short(id: SnapshotId) -> String {
+    let mut text = id.to_string();
+    text.truncate(12);
+    text
+}
+
+/// When a snapshot is taken, for its record.
+pub(crate) fn now() -> u64 {
+    unix_ns()
+}

@@ -1,0 +1,325 @@
+//! Who has the processor. docs/decisions/0009 has the reasons and what a switch costs.
+//!
+//! [`Scheduler::run`] is a loop on the runtime's own stack: it takes what the host sends, sees whose wait is
+//! over, and lets the thread run that is furthest behind, until that stops. Threads are ordered by the CPU
+//! time they have used; what a thread sleeps through is not saved up for it beyond one slice.
+//!
+//! Interrupts come while a thread runs, by the upcall. In its compiled code they stop it at once; anywhere
+//! else they set [`ASKED`], and the thread stops when its host function returns. In case that takes too long,
+//! or the code is entered in another way, the timer looks again after a millisecond.
+//!
+//! The timer is armed for whatever comes first: the end of a slice (if another thread could run), a CPU time
+//! limit, a deadline another thread waits for, the heartbeat. A thread that runs alone meets no interrupt.
+
+use crate::console::{self, InputState};
+use crate::container::Container;
+use crate::control::Control;
+use crate::machine::Machine;
+use crate::preview1::Stop;
+use crate::report;
+use crate::thread::{State, Stopped, Thread};
+use crate::upcall::Interrupted;
+use crate::{clock, gate, heartbeat};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::cell::Cell;
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::Relaxed};
+use sentient_abi::exit::ContainerEnd;
+use sentient_wasi::Wait;
+
+/// Longest turn of a thread while another could run, in nanoseconds.
+pub const SLICE_NS: u64 = 5_000_000;
+/// Shortest turn the timer ends because of a CPU time limit, in nanoseconds.
+const SHORTEST_NS: u64 = 100_000;
+/// How soon the timer looks again when it finds a thread in the runtime's code, in nanoseconds.
+const RETRY_NS: u64 = 1_000_000;
+
+/// An interrupt has come since the scheduler last looked around.
+pub static ASKED: AtomicBool = AtomicBool::new(false);
+/// The thread that has the processor; null while the scheduler has.
+static RUNNING: AtomicPtr<Thread> = AtomicPtr::new(core::ptr::null_mut());
+/// Monotonic time its turn began.
+static SINCE: AtomicU64 = AtomicU64::new(0);
+
+fn running() -> Option<&'static Thread> {
+    // SAFETY: set by `take_turn` to a thread that the scheduler keeps while it runs, and reset before it goes
+    // on itself.
+    unsafe { RUNNING.load(Relaxed).as_ref() }
+}
+
+/// An interrupt has come in ring 3. Called from the upcall: see there for what may be done here.
+pub fn on_interrupt(state: &Interrupted) {
+    ASKED.store(true, Relaxed);
+    clock::forget_timer();
+    let Some(thread) = running() else { return };
+    if thread.code.contains(&(state.frame.rip as usize)) {
+        RUNNING.store(core::ptr::null_mut(), Relaxed);
+        // SAFETY: the state is the running thread's, in its compiled code.
+        unsafe { thread.leave(state) }
+    }
+    clock::wake_by(clock::monotonic_ns().saturating_add(RETRY_NS));
+}
+
+/// The running thread gives the processor back, and goes on here.
+pub fn stop(thread: &Thread) {
+    RUNNING.store(core::ptr::null_mut(), Relaxed);
+    thread.stop();
+}
+
+/// The running thread waits.
+///
+/// # Errors
+/// [`Stop::Doomed`] if it is not to go on.
+pub fn wait(wait: Wait) -> Result<(), Stop> {
+    if let Some(thread) = running() {
+        thread.state.set(State::Waiting(wait));
+        stop(thread);
+    }
+    check()
+}
+
+/// Gives the processor back if somebody has asked. Called at the end of every host function.
+pub fn give_way() {
+    if ASKED.load(Relaxed)
+        && let Some(thread) = running()
+    {
+        stop(thread);
+    }
+}
+
+/// Whether the running thread is to go on.
+///
+/// # Errors
+/// [`Stop::Doomed`] if not.
+pub fn check() -> Result<(), Stop> {
+    match running().and_then(|thread| thread.doomed.get()) {
+        Some(end) => Err(Stop::Doomed(end)),
+        None => Ok(()),
+    }
+}
+
+/// The running thread's container is over, and what is left is to say so: that takes what time it takes, unless
+/// it is killed.
+pub fn last_words() {
+    if let Some(thread) = running() {
+        thread.doomed.set(None);
+        thread.is_over.set(true);
+    }
+}
+
+/// CPU time the running thread has used, in nanoseconds.
+pub fn used_ns() -> u64 {
+    let turn = clock::monotonic_ns().saturating_sub(SINCE.load(Relaxed));
+    running().map_or(0, |thread| thread.used_ns.get().saturating_add(turn))
+}
+
+/// Whether a thread runs: what waits may then let others run meanwhile.
+pub fn is_in_thread() -> bool {
+    running().is_some()
+}
+
+/// All threads.
+pub struct Scheduler {
+    /// Where containers live.
+    pub machine: Machine,
+    #[expect(clippy::vec_box, reason = "a thread's address is on its stack: it does not move")]
+    threads: Vec<Box<Thread>>,
+    /// Where the thread that is furthest behind was, when it last got its turn: newcomers start there.
+    turn: Cell<u64>,
+    upcall: bool,
+}
+
+impl Scheduler {
+    /// A scheduler without threads.
+    pub fn new(machine: Machine) -> Self {
+        Self { machine, threads: Vec::new(), turn: Cell::new(0), upcall: false }
+    }
+
+    /// Adds a thread for a container.
+    pub fn add(&mut self, container: Container) {
+        let thread = Thread::new(container);
+        if thread.limit_ns > 0 || heartbeat::is_wanted() {
+            self.want_upcalls();
+        }
+        thread.virtual_ns.set(self.turn.get());
+        self.threads.push(thread);
+    }
+
+    /// Has interrupts stop threads. Late, because the nucleus checks the addresses, instruction by
+    /// instruction.
+    pub fn want_upcalls(&mut self) {
+        if !self.upcall {
+            crate::upcall::start();
+            self.upcall = true;
+        }
+    }
+
+    /// Ends a container's thread; `false` if there is none.
+    pub fn kill(&mut self, index: u32) -> bool {
+        let found = self.threads.iter().find(|thread| thread.index == index);
+        found.map(|thread| doom(thread, ContainerEnd::Killed)).is_some()
+    }
+
+    /// Runs the threads there are to their ends, and gives how the last one ended. With `control`, it takes
+    /// containers from the host, and never ends.
+    pub fn run(&mut self, mut control: Option<Control>) -> ContainerEnd {
+        let mut last = ContainerEnd::BadBootModule;
+        loop {
+            if ASKED.swap(false, Relaxed) {
+                clock::forget_timer();
+            }
+            heartbeat::beat_if_due();
+            if let Some(control) = &mut control {
+                control.receive(self);
+            }
+            if let Some(end) = self.reap(control.as_mut()) {
+                last = end;
+            }
+            console::send_queued();
+            if control.is_none() && self.threads.is_empty() {
+                return last;
+            }
+            let deadline = self.wake();
+            match self.next() {
+                Some((thread, others)) => self.take_turn(thread, others, deadline),
+                None => self.idle(deadline),
+            }
+        }
+    }
+
+    /// Wakes threads whose wait is over; gives the next deadline of those that go on waiting.
+    fn wake(&self) -> u64 {
+        let now = clock::monotonic_ns();
+        let mut deadline = clock::NEVER;
+        for thread in &self.threads {
+            let State::Waiting(wait) = thread.state.get() else { continue };
+            if thread.doomed.get().is_some() || is_over(thread.index, wait, now) {
+                let earliest = self.turn.get().saturating_sub(SLICE_NS);
+                let turn = if wait == Wait::YIELD { self.latest_turn() } else { 0 };
+                thread.virtual_ns.set(thread.virtual_ns.get().max(earliest).max(turn));
+                thread.state.set(State::Ready);
+            } else {
+                deadline = deadline.min(wait.until_ns.unwrap_or(clock::NEVER));
+            }
+        }
+        deadline
+    }
+
+    fn ready(&self) -> impl Iterator<Item = &Thread> {
+        self.threads.iter().map(Box::as_ref).filter(|thread| matches!(thread.state.get(), State::Ready))
+    }
+
+    fn latest_turn(&self) -> u64 {
+        self.ready().map(|thread| thread.virtual_ns.get()).max().unwrap_or(0).saturating_add(1)
+    }
+
+    /// The thread whose turn it is, and whether another could run.
+    fn next(&self) -> Option<(&Thread, bool)> {
+        let thread = self.ready().min_by_key(|thread| thread.virtual_ns.get())?;
+        Some((thread, self.ready().nth(1).is_some()))
+    }
+
+    fn take_turn(&self, thread: &Thread, others: bool, deadline: u64) {
+        let now = clock::monotonic_ns();
+        // Never so little that the interrupt comes before the thread does: it would not get there at all.
+        let left = match thread.limit() {
+            Some(limit) => now.saturating_add(limit.saturating_sub(thread.used_ns.get()).max(SHORTEST_NS)),
+            None => clock::NEVER,
+        };
+        self.turn.set(self.turn.get().max(thread.virtual_ns.get()));
+        // One that is to end must not go on alone for ever.
+        let slice =
+            if others || thread.doomed.get().is_some() { now.saturating_add(SLICE_NS) } else { clock::NEVER };
+        clock::wake_by(deadline.min(left).min(slice).min(heartbeat::due_at()));
+        if self.is_anyone_stuck() && !console::want_room() {
+            return;
+        }
+        SINCE.store(now, Relaxed);
+        RUNNING.store((&raw const *thread).cast_mut(), Relaxed);
+        // What came until here is looked at first; what comes from here on finds a thread running.
+        if ASKED.load(Relaxed) {
+            RUNNING.store(core::ptr::null_mut(), Relaxed);
+            return;
+        }
+        thread.run();
+        let turn = clock::monotonic_ns().saturating_sub(now);
+        let used = thread.used_ns.get().saturating_add(turn);
+        thread.used_ns.set(used);
+        thread.virtual_ns.set(thread.virtual_ns.get().saturating_add(turn));
+        if let Some(end) = thread.doomed.get() {
+            doom(thread, end);
+        } else if thread.limit().is_some_and(|limit| used >= limit) {
+            doom(thread, ContainerEnd::CpuLimit);
+        }
+    }
+
+    fn is_anyone_stuck(&self) -> bool {
+        console::has_queued()
+            || self.threads.iter().any(
+                |thread| matches!(thread.state.get(), State::Waiting(wait) if wait.stdout || wait.stderr),
+            )
+    }
+
+    /// Sleeps until something has come, or `deadline`.
+    fn idle(&self, deadline: u64) {
+        console::prepare_sleep();
+        // What the device has given back just now, it does not tell of again.
+        console::send_queued();
+        let now = clock::monotonic_ns();
+        let is_over = self.threads.iter().any(
+            |thread| matches!(thread.state.get(), State::Waiting(wait) if is_over(thread.index, wait, now)),
+        );
+        if !is_over && !console::has_news() {
+            clock::wake_by(deadline.min(heartbeat::due_at()));
+            gate::idle();
+            clock::forget_timer();
+        }
+        console::end_sleep();
+    }
+
+    /// Takes away the threads that are over; gives how the last of them ended.
+    fn reap(&mut self, mut control: Option<&mut Control>) -> Option<ContainerEnd> {
+        let mut last = None;
+        while let Some(at) =
+            self.threads.iter().position(|thread| matches!(thread.state.get(), State::Ended(_)))
+        {
+            let thread = self.threads.swap_remove(at);
+            let State::Ended(end) = thread.state.get() else { continue };
+            if end == ContainerEnd::CpuLimit {
+                report::tell_limit(&thread);
+            }
+            last = Some(end);
+            match &mut control {
+                Some(control) => {
+                    let index = thread.index;
+                    // Before its memory is anybody else's. If it was left in its code, frames on its stack
+                    // still refer to what is dropped here; they never run again.
+                    drop(thread);
+                    control.ended(&mut self.machine, index, end);
+                }
+                // The machine ends: nothing to give back.
+                None => core::mem::forget(thread),
+            }
+        }
+        last
+    }
+}
+
+/// Ends a thread: at once if it is in its compiled code, which is then left for good, or at the end of the
+/// host function it is in.
+fn doom(thread: &Thread, end: ContainerEnd) {
+    if matches!(thread.state.get(), State::Ended(_)) {
+        return;
+    }
+    thread.doomed.set(Some(end));
+    if thread.stopped.get() != Stopped::InHost {
+        thread.state.set(State::Ended(end));
+    }
+}
+
+fn is_over(container: u32, wait: Wait, now: u64) -> bool {
+    wait == Wait::YIELD
+        || (wait.stdin && !matches!(console::input_state(container), InputState::Empty))
+        || ((wait.stdout || wait.stderr) && console::output_room() > 0)
+        || wait.until_ns.is_some_and(|deadline| now >= deadline)
+}

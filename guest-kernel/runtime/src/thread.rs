@@ -1,0 +1,221 @@
+//! Threads: what the scheduler has on the processor by turns. Each runs one container, on a stack in the
+//! container's own region.
+//!
+//! A thread stops in one of two ways. It asks for it, in a host function: then its stack pointer is all there
+//! is to keep, everything else lies on its stack. Or an interrupt finds it in its compiled code: then all its
+//! registers are kept in [`Interrupted`]. In the runtime's own code it is never stopped by an interrupt, so
+//! that nobody else ever runs while a lock is held or the heap is half changed.
+//!
+//! The scheduler runs on the runtime's own stack, and every switch is from it or to it.
+
+use crate::container::Container;
+use crate::platform::{self, ThreadWords};
+use crate::scheduler;
+use crate::upcall::{self, Interrupted};
+use alloc::boxed::Box;
+use core::arch::naked_asm;
+use core::cell::{Cell, UnsafeCell};
+use core::ops::Range;
+use core::sync::atomic::AtomicU64;
+use sentient_abi::exit::ContainerEnd;
+use sentient_wasi::Wait;
+
+/// What a thread is up to.
+#[derive(Clone, Copy)]
+pub enum State {
+    /// It could run.
+    Ready,
+    /// It waits.
+    Waiting(Wait),
+    /// It is over, and never runs again.
+    Ended(ContainerEnd),
+}
+
+/// How a thread goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    /// It has not begun.
+    Fresh,
+    /// In a host function, by itself.
+    InHost,
+    /// In its compiled code, by an interrupt.
+    InCode,
+}
+
+/// One thread. Only the scheduler and the thread itself touch it, never both at a time.
+pub struct Thread {
+    /// Index of its container.
+    pub index: u32,
+    /// Where its compiled code lies.
+    pub code: Range<usize>,
+    /// The container's region, with the stack in it.
+    pub region: Range<usize>,
+    /// What it is up to.
+    pub state: Cell<State>,
+    /// Where it stopped.
+    pub stopped: Cell<Stopped>,
+    /// CPU time it may use, in nanoseconds; 0 for any.
+    pub limit_ns: u64,
+    /// CPU time used, without the turn it may be having, in nanoseconds.
+    pub used_ns: Cell<u64>,
+    /// Its place in the order of turns: CPU time used, but for what it slept through.
+    pub virtual_ns: Cell<u64>,
+    /// It is to end with this at its next host function.
+    pub doomed: Cell<Option<ContainerEnd>>,
+    /// Its container is over, and only its last words are not.
+    pub is_over: Cell<bool>,
+    container: UnsafeCell<Container>,
+    stack_pointer: Cell<u64>,
+    interrupted: UnsafeCell<Interrupted>,
+    words: Cell<ThreadWords>,
+}
+
+/// Stack pointer of the scheduler while a thread runs.
+static SCHEDULER: AtomicU64 = AtomicU64::new(0);
+
+impl Thread {
+    /// A thread that runs `container`.
+    pub fn new(container: Container) -> Box<Self> {
+        let thread = Box::new(Self {
+            index: container.index,
+            code: container.code(),
+            region: container.region.clone(),
+            state: Cell::new(State::Ready),
+            stopped: Cell::new(Stopped::Fresh),
+            limit_ns: container.config.cpu_limit_ns,
+            used_ns: Cell::new(0),
+            virtual_ns: Cell::new(0),
+            doomed: Cell::new(None),
+            is_over: Cell::new(false),
+            container: UnsafeCell::new(container),
+            stack_pointer: Cell::new(0),
+            interrupted: UnsafeCell::new(Interrupted::NONE),
+            words: Cell::new(ThreadWords::default()),
+        });
+        // What `switch` pops: six registers, the first the thread's address, and where to return to.
+        // Two words more put `begin` on a 16-byte boundary.
+        let first = [&raw const *thread as u64, 0, 0, 0, 0, 0, begin as *const () as u64, 0, 0];
+        let at = thread.region.end - size_of_val(&first);
+        // SAFETY: the top of the stack, at the end of the container's own region, which is mapped, writable
+        // and not in use.
+        unsafe { (at as *mut [u64; 9]).write(first) }
+        thread.stack_pointer.set(at as u64);
+        thread
+    }
+
+    /// CPU time it may use, if that is limited now.
+    pub fn limit(&self) -> Option<u64> {
+        (self.limit_ns > 0 && self.doomed.get().is_none() && !self.is_over.get()).then_some(self.limit_ns)
+    }
+
+    /// Lets the thread run until it stops. Called by the scheduler, on its own stack.
+    pub fn run(&self) {
+        let mine = platform::exchange(self.words.get());
+        // SAFETY: the thread has stopped as `stopped` says, and its stack is as it left it. It comes back
+        // here by `stop` or `leave`, both of which go to the stack pointer that is saved here.
+        unsafe {
+            match self.stopped.get() {
+                Stopped::InCode => resume(SCHEDULER.as_ptr(), self.interrupted.get()),
+                Stopped::Fresh | Stopped::InHost => switch(SCHEDULER.as_ptr(), self.stack_pointer.get()),
+            }
+        }
+        self.words.set(platform::exchange(mine));
+    }
+
+    /// The running thread stops by itself, and goes on here.
+    pub fn stop(&self) {
+        self.stopped.set(Stopped::InHost);
+        // SAFETY: called on this thread's stack; the scheduler waits in `run`.
+        unsafe { switch(self.stack_pointer.as_ptr(), *SCHEDULER.as_ptr()) }
+    }
+
+    /// The running thread was interrupted in its compiled code: keeps its state and goes to the scheduler.
+    ///
+    /// # Safety
+    /// `state` must be of this thread, in its compiled code: nothing of the runtime is in the middle of
+    /// anything.
+    pub unsafe fn leave(&self, state: &Interrupted) -> ! {
+        self.stopped.set(Stopped::InCode);
+        // SAFETY: the scheduler waits in `run` and has no reference to the state; its stack pointer was
+        // saved there. What lies on the upcall's stack is not needed any more.
+        unsafe {
+            self.interrupted.get().write(*state);
+            abandon(*SCHEDULER.as_ptr())
+        }
+    }
+
+    /// The state of a thread that was stopped in its code.
+    pub fn interrupted(&self) -> Option<&Interrupted> {
+        // SAFETY: only written while the thread runs, when nobody else does.
+        (self.stopped.get() == Stopped::InCode).then(|| unsafe { &*self.interrupted.get() })
+    }
+
+    /// The container, from its scheduler.
+    ///
+    /// # Safety
+    /// The thread must not go on while the reference lives, unless it has ended.
+    pub unsafe fn container(&self) -> &Container {
+        // SAFETY: the caller's contract.
+        unsafe { &*self.container.get() }
+    }
+}
+
+/// First code of a thread: `r15` has its address.
+#[unsafe(naked)]
+unsafe extern "C" fn begin() {
+    naked_asm!("xor ebp, ebp", "mov rdi, r15", "call {main}", "ud2", main = sym main)
+}
+
+extern "C" fn main(thread: &Thread) -> ! {
+    // SAFETY: only the thread itself uses its container until it has ended.
+    let end = unsafe { (*thread.container.get()).run() };
+    thread.state.set(State::Ended(end));
+    loop {
+        scheduler::stop(thread);
+    }
+}
+
+/// Saves what a call must keep and the stack pointer, and goes on where another stack pointer was saved.
+#[unsafe(naked)]
+unsafe extern "C" fn switch(save: *mut u64, to: u64) {
+    naked_asm!(
+        "push rbp",
+        "push rbx",
+        "push r12",
+        "push r13",
+        "push r14",
+        "push r15",
+        "mov [rdi], rsp",
+        "mov rsp, rsi",
+        "jmp {restore}",
+        restore = sym restore,
+    )
+}
+
+/// As [`switch`], to a state that an interrupt has left.
+#[unsafe(naked)]
+unsafe extern "C" fn resume(save: *mut u64, state: *mut Interrupted) {
+    naked_asm!(
+        "push rbp",
+        "push rbx",
+        "push r12",
+        "push r13",
+        "push r14",
+        "push r15",
+        "mov [rdi], rsp",
+        "mov rsp, rsi",
+        "jmp {resume}",
+        resume = sym upcall::resume,
+    )
+}
+
+/// Goes on where a stack pointer was saved, and saves nothing.
+#[unsafe(naked)]
+unsafe extern "C" fn abandon(to: u64) -> ! {
+    naked_asm!("mov rsp, rdi", "jmp {restore}", restore = sym restore)
+}
+
+#[unsafe(naked)]
+unsafe extern "C" fn restore() {
+    naked_asm!("pop r15", "pop r14", "pop r13", "pop r12", "pop rbx", "pop rbp", "ret")
+}

@@ -1,0 +1,142 @@
+//! Verbs about machines that stay.
+
+use crate::units::parse_size;
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
+
+/// A new machine.
+#[derive(Args, Debug)]
+pub struct InitArgs {
+    /// The machine's name.
+    pub name: String,
+
+    /// RAM of the machine.
+    #[arg(long, value_name = "SIZE", default_value = "128M", value_parser = parse_size)]
+    pub memory: u64,
+}
+
+/// A snapshot to take, or what to do with others.
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct SnapshotArgs {
+    /// What to do with a snapshot that is there.
+    #[command(subcommand)]
+    pub other: Option<SnapshotCommand>,
+
+    /// Give the snapshot a name.
+    #[arg(short, long, value_name = "NAME")]
+    pub tag: Option<String>,
+
+    /// What it is for.
+    #[arg(default_value = "")]
+    pub message: String,
+}
+
+/// What to do with a snapshot.
+#[derive(Debug, Subcommand)]
+pub enum SnapshotCommand {
+    /// Let snapshots go, and give back the disk space that only they need.
+    #[command(after_help = "Examples:
+  sentctl snapshot rm before-upgrade --force
+  sentctl snapshot rm 3f9a 77c1")]
+    Rm {
+        /// Tags, ids, or unique beginnings of ids.
+        #[arg(required = true)]
+        snapshots: Vec<String>,
+
+        /// Also a tagged one, or one that the last rollback can be undone to.
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+/// Where to go back to.
+#[derive(Args, Debug)]
+pub struct RollbackArgs {
+    /// A tag, an id, or a unique beginning of one.
+    #[arg(conflicts_with_all = ["back", "undo"])]
+    pub snapshot: Option<String>,
+
+    /// So many snapshots before the current one; 0 is the current one.
+    #[arg(short = 'n', long, value_name = "COUNT", conflicts_with = "undo")]
+    pub back: Option<u32>,
+
+    /// Return to where the machine was before the last rollback.
+    #[arg(long)]
+    pub undo: bool,
+
+    /// Do not keep where the machine is now: this rollback cannot be undone.
+    #[arg(long, conflicts_with = "undo")]
+    pub discard: bool,
+}
+
+/// What to compare.
+#[derive(Args, Debug)]
+pub struct DiffArgs {
+    /// A tag, an id, or a unique beginning of one; `@` is the current snapshot.
+    pub from: String,
+
+    /// Another one.
+    #[arg(default_value = "@")]
+    pub to: String,
+
+    /// List the addresses that differ.
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// A machine to be made from another.
+#[derive(Args, Debug)]
+pub struct ForkArgs {
+    /// The machine that is there.
+    pub machine: String,
+
+    /// The name of the new one.
+    pub name: String,
+
+    /// Start from this snapshot; without it, from this moment.
+    #[arg(long, value_name = "SNAPSHOT")]
+    pub from: Option<String>,
+}
+
+/// A snapshot to write out.
+#[derive(Args, Debug)]
+pub struct ExportArgs {
+    /// A tag, an id, or a unique beginning of one; `@` is the current snapshot.
+    pub snapshot: String,
+
+    /// Write to this file instead of standard output.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// A snapshot to read in.
+#[derive(Args, Debug)]
+pub struct ImportArgs {
+    /// The file; standard input if there is none.
+    pub file: Option<PathBuf>,
+
+    /// Take a snapshot signed by this key: 64 hexadecimal digits. The machine's own is trusted.
+    #[arg(long, value_name = "KEY")]
+    pub trust: Vec<String>,
+
+    /// Give the snapshot a name.
+    #[arg(short, long, value_name = "NAME")]
+    pub tag: Option<String>,
+}
+
+/// Which snapshots to let go.
+#[derive(Args, Debug)]
+pub struct PruneArgs {
+    /// How many to keep, the newest; 64 if not given. Tagged ones stay as well.
+    #[arg(long, value_name = "COUNT")]
+    pub keep: Option<u32>,
+}
+
+/// How to stop.
+#[derive(Args, Debug)]
+pub struct StopArgs {
+    /// Take no last snapshot: what was done since the one before is lost.
+    #[arg(long)]
+    pub discard: bool,
+}

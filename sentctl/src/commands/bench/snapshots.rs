@@ -1,0 +1,268 @@
+//! Figures of snapshots: machines that stay, driven over their sockets as `sentctl` does it.
+
+use super::runs::Programs;
+use super::statistics::Series;
+use crate::errors::CommandError;
+use sentient_control::api::{ContainerStatus, RolledBack, SnapshotTaken, StartContainer};
+use sentient_control::client::Client;
+use sentient_control::home::{Home, MachineFolder};
+use serde_json::{Map, Value, json};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+const PAGES: &[u8] = include_bytes!("../../../../resources/containers/pages/pages.wasm");
+const COUNTER: &[u8] = include_bytes!("../../../../resources/containers/counter/counter.wasm");
+
+/// Milliseconds between two rounds of the program that dirties pages: long enough for a rollback to come
+/// between two rounds most of the time.
+const INTERVAL_MS: u64 = 3;
+
+/// How long anything may take before the measurement is given up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a measurement gives.
+type Measured = Result<(Series, Map<String, Value>), CommandError>;
+
+/// A home of its own, with one machine.
+struct Stage {
+    programs: Programs,
+    home: Home,
+    machine: MachineFolder,
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        // Whatever is left of it goes with the folder.
+        for name in self.home.names().unwrap_or_default() {
+            let _ = self.sentctl(&["-m", &name, "stop", "--discard"]);
+        }
+    }
+}
+
+impl Stage {
+    fn new(memory: &str) -> Result<Self, CommandError> {
+        let programs = Programs::new()?;
+        let home = Home::find(Some(programs.path().join("home")))
+            .map_err(sentient_control::error::ControlError::from)?;
+        let machine = home.machine("bench").map_err(sentient_control::error::ControlError::from)?;
+        let stage = Self { programs, home, machine };
+        stage.sentctl(&["init", "bench", "--memory", memory])?;
+        Ok(stage)
+    }
+
+    fn client(&self) -> Result<Client, CommandError> {
+        Ok(Client::new(self.machine.clone())?)
+    }
+
+    /// A command line, as a user gives it; how long it took.
+    fn sentctl(&self, words: &[&str]) -> Result<Duration, CommandError> {
+        let own = std::env::current_exe().map_err(CommandError::io("finding this program"))?;
+        let mut command = Command::new(own);
+        command.arg("--home").arg(self.home.path()).args(words).env_remove("SENTCTL_MACHINE");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let started = Instant::now();
+        let output = command.output().map_err(CommandError::io("starting this program"))?;
+        let took = started.elapsed();
+        if output.status.success() {
+            Ok(took)
+        } else {
+            let said = String::from_utf8_lossy(&output.stderr);
+            Err(CommandError::Bench(format!("`sentctl {}` failed: {}", words.join(" "), said.trim())))
+        }
+    }
+
+    /// Starts a program in the machine and waits for its first line.
+    fn start(&self, name: &str, wasm: &[u8], args: &[&str]) -> Result<(), CommandError> {
+        let program = self.programs.add(&format!("{name}.wasm"), wasm)?;
+        let start = StartContainer {
+            program: program.display().to_string(),
+            name: Some(name.to_owned()),
+            args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+            ..StartContainer::default()
+        };
+        let _: ContainerStatus = self.client()?.post("/v1/containers", &start)?;
+        self.wait_for_more(name, 0).map(drop)
+    }
+
+    fn output_len(&self, name: &str) -> u64 {
+        let log = self.machine.container(name).join("stdout.log");
+        std::fs::metadata(log).map_or(0, |metadata| metadata.len())
+    }
+
+    /// Waits until a container has written more than `len` bytes in all; how many there are.
+    fn wait_for_more(&self, name: &str, len: u64) -> Result<u64, CommandError> {
+        grown(&self.machine.container(name).join("stdout.log"), len)
+    }
+}
+
+fn grown(log: &Path, len: u64) -> Result<u64, CommandError> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let now = std::fs::metadata(log).map_or(0, |metadata| metadata.len());
+        if now > len {
+            return Ok(now);
+        }
+        if Instant::now() > deadline {
+            return Err(CommandError::Bench(format!("the container does not write to {}", log.display())));
+        }
+        std::thread::sleep(Duration::from_micros(50));
+    }
+}
+
+fn ms(us: u64) -> f64 {
+    us as f64 / 1e3
+}
+
+/// Milliseconds the guest stands still while a program that has written to `pages` pages is put back.
+fn rollback(pages: u32, repeats: u32) -> Measured {
+    let stage = Stage::new("256M")?;
+    stage.start("pages", PAGES, &[&pages.to_string(), &INTERVAL_MS.to_string(), "0"])?;
+    let client = stage.client()?;
+    let _: SnapshotTaken = client.post("/v1/snapshots", &json!({}))?;
+    let (mut pauses, mut counts, mut whole) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..=repeats {
+        let written = stage.output_len("pages");
+        stage.wait_for_more("pages", written)?;
+        let started = Instant::now();
+        let done: RolledBack = client.post("/v1/rollback", &json!({ "back": 0, "discard": true }))?;
+        if round > 0 && done.pages >= u64::from(pages) {
+            pauses.push(ms(done.pause_us));
+            counts.push(done.pages as f64);
+            whole.push(started.elapsed().as_secs_f64() * 1e3);
+        }
+    }
+    if pauses.is_empty() {
+        return Err(CommandError::Bench(format!("no rollback found {pages} pages to put back")));
+    }
+    let mut details = Map::new();
+    details.insert("pages_put_back".into(), json!(Series::new(counts).median()));
+    details.insert("request_ms".into(), json!(Series::new(whole).median()));
+    details.insert(format!("memcpy_{pages}_pages_ms"), json!(memcpy_ms(pages)));
+    Ok((Series::new(pauses), details))
+}
+
+pub fn rollback_200(repeats: u32) -> Measured {
+    rollback(200, repeats)
+}
+
+pub fn rollback_10000(repeats: u32) -> Measured {
+    rollback(10_000, repeats)
+}
+
+/// Copying so many pages that lie apart, in this process: the limit of any rollback.
+fn memcpy_ms(pages: u32) -> f64 {
+    const PAGE: usize = 4096;
+    let count = pages as usize;
+    let from = vec![1u8; count * PAGE];
+    let mut to = vec![2u8; count * PAGE * 3];
+    let mut times = Vec::new();
+    for _ in 0..9 {
+        let started = Instant::now();
+        for (target, source) in to.chunks_exact_mut(PAGE * 3).zip(from.chunks_exact(PAGE)) {
+            if let Some(target) = target.get_mut(..PAGE) {
+                target.copy_from_slice(source);
+            }
+        }
+        times.push(started.elapsed().as_secs_f64() * 1e3);
+        std::hint::black_box(&mut to);
+    }
+    Series::new(times).median()
+}
+
+/// Milliseconds the guest stands still for a snapshot with 256 changed pages; and until it is durable.
+pub fn snapshot_pause(repeats: u32) -> Measured {
+    const PAGES_CHANGED: u32 = 256;
+    let stage = Stage::new("128M")?;
+    stage.start("pages", PAGES, &[&PAGES_CHANGED.to_string(), &INTERVAL_MS.to_string(), "0"])?;
+    let client = stage.client()?;
+    let (mut pauses, mut durable, mut counts) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..=repeats {
+        let written = stage.output_len("pages");
+        stage.wait_for_more("pages", written)?;
+        let taken: SnapshotTaken = client.post("/v1/snapshots", &json!({}))?;
+        if round > 0 && taken.dirty_pages >= u64::from(PAGES_CHANGED) {
+            pauses.push(ms(taken.pause_us));
+            durable.push(ms(taken.durable_us));
+            counts.push(taken.dirty_pages as f64);
+        }
+    }
+    let mut details = Map::new();
+    details.insert("durable_ms".into(), json!(Series::new(durable).median()));
+    details.insert("pages_copied".into(), json!(Series::new(counts).median()));
+    details.insert("memcpy_256_pages_ms".into(), json!(memcpy_ms(PAGES_CHANGED)));
+    Ok((Series::new(pauses), details))
+}
+
+/// Milliseconds from the start of the process that boots a stopped machine to its container's next byte.
+fn restore(memory: &str, repeats: u32) -> Measured {
+    let stage = Stage::new(memory)?;
+    stage.start("counter", COUNTER, &["--interval-ms", "1"])?;
+    stage.sentctl(&["stop"])?;
+    let (mut answers, mut commands) = (Vec::new(), Vec::new());
+    for round in 0..=repeats.min(11) {
+        let written = stage.output_len("counter");
+        let log = stage.machine.container("counter").join("stdout.log");
+        let started = Instant::now();
+        let waiting = std::thread::spawn(move || grown(&log, written).map(|_| started.elapsed()));
+        let command = stage.sentctl(&["boot"])?;
+        let answer = waiting.join().map_err(|_| CommandError::Bench("a thread panicked".into()))??;
+        stage.sentctl(&["stop", "--discard"])?;
+        if round > 0 {
+            answers.push(answer.as_secs_f64() * 1e3);
+            commands.push(command.as_secs_f64() * 1e3);
+        }
+    }
+    let mut details = Map::new();
+    details.insert("boot_command_ms".into(), json!(Series::new(commands).median()));
+    Ok((Series::new(answers), details))
+}
+
+pub fn restore_128mib(repeats: u32) -> Measured {
+    restore("128M", repeats)
+}
+
+pub fn restore_4gib(repeats: u32) -> Measured {
+    restore("4G", repeats)
+}
+
+/// Milliseconds of `sentctl fork` of a running machine, to the clone's container's next byte.
+pub fn fork(repeats: u32) -> Measured {
+    let stage = Stage::new("128M")?;
+    stage.start("counter", COUNTER, &["--interval-ms", "1"])?;
+    let mut answers = Vec::new();
+    for round in 0..=repeats.min(11) {
+        let name = format!("clone{round}");
+        let clone = stage.home.machine(&name).map_err(sentient_control::error::ControlError::from)?;
+        let log = clone.container("counter").join("stdout.log");
+        let started = Instant::now();
+        let waiting = std::thread::spawn(move || grown(&log, 0).map(|_| started.elapsed()));
+        stage.sentctl(&["fork", "bench", &name])?;
+        let answer = waiting.join().map_err(|_| CommandError::Bench("a thread panicked".into()))??;
+        stage.sentctl(&["-m", &name, "stop", "--discard"])?;
+        if round > 0 {
+            answers.push(answer.as_secs_f64() * 1e3);
+        }
+    }
+    Ok((Series::new(answers), Map::new()))
+}
+
+/// Milliseconds of the whole command `sentctl rollback`.
+pub fn rollback_command(repeats: u32) -> Measured {
+    let stage = Stage::new("128M")?;
+    stage.start("counter", COUNTER, &["--interval-ms", "1"])?;
+    let _: SnapshotTaken = stage.client()?.post("/v1/snapshots", &json!({ "tag": "start" }))?;
+    let mut times = Vec::new();
+    let mut kept = Vec::new();
+    for round in 0..=repeats {
+        let discarding = stage.sentctl(&["rollback", "start", "--discard"])?;
+        let keeping = stage.sentctl(&["rollback", "start"])?;
+        if round > 0 {
+            times.push(discarding.as_secs_f64() * 1e3);
+            kept.push(keeping.as_secs_f64() * 1e3);
+        }
+    }
+    let mut details = Map::new();
+    details.insert("with_a_snapshot_before_ms".into(), json!(Series::new(kept).median()));
+    Ok((Series::new(times), details))
+}

@@ -1,0 +1,84 @@
+//! Verbs about machines that stay: thin over `sentient-control`.
+//!
+//! A machine that runs is asked over its socket; of one that does not, the snapshots are opened here.
+
+pub mod life;
+pub mod snapshots;
+mod tree;
+
+use crate::cli::Cli;
+use crate::errors::CommandError;
+use sentient_control::client::{Client, ClientError};
+use sentient_control::error::ControlError;
+use sentient_control::history::History;
+use sentient_control::home::{Home, MachineFolder};
+use sentient_control::lock::LockError;
+use serde::Serialize;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// Which home, which machine, and how to answer.
+pub struct Context {
+    home: Home,
+    named: Option<String>,
+    json: bool,
+}
+
+impl Context {
+    /// As the command line and the environment say.
+    pub fn new(cli: &Cli) -> Result<Self, CommandError> {
+        let home = Home::find(cli.home.clone()).map_err(ControlError::from)?;
+        Ok(Self { home, named: cli.machine.clone(), json: cli.json })
+    }
+
+    fn machine(&self) -> Result<MachineFolder, CommandError> {
+        Ok(self.home.chosen(self.named.as_deref()).map_err(ControlError::from)?)
+    }
+
+    fn client(&self) -> Result<Client, CommandError> {
+        Ok(Client::new(self.machine()?)?)
+    }
+
+    /// The machine's process, or its snapshots if there is none.
+    fn reach(&self) -> Result<Reach, CommandError> {
+        let machine = self.machine()?;
+        match History::open(&self.home, machine.clone()) {
+            Ok(history) => Ok(Reach::Stopped(Box::new(history))),
+            Err(ControlError::Lock(LockError::Taken { .. })) => Ok(Reach::Running(Client::new(machine)?)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Prints an answer: as JSON, or as `text` writes it.
+    fn answer<A: Serialize>(
+        &self,
+        answer: &A,
+        text: impl FnOnce(&mut dyn Write, &A) -> std::io::Result<()>,
+    ) -> Result<ExitCode, CommandError> {
+        let mut out = std::io::stdout().lock();
+        let written = if self.json {
+            serde_json::to_writer(&mut out, answer).map_err(std::io::Error::from).and_then(|()| writeln!(out))
+        } else {
+            text(&mut out, answer)
+        };
+        match written.and_then(|()| out.flush()) {
+            // Whoever has stopped reading has what they wanted.
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                Err(CommandError::Io { what: "writing the answer", source: error })
+            }
+            _ => Ok(ExitCode::SUCCESS),
+        }
+    }
+}
+
+enum Reach {
+    Running(Client),
+    Stopped(Box<History>),
+}
+
+/// An error of the machine's process is one of ours.
+impl From<ClientError> for CommandError {
+    fn from(error: ClientError) -> Self {
+        Self::Client(error)
+    }
+}

@@ -1,0 +1,200 @@
+//! Making, starting, stopping and looking at machines; starting containers in them.
+
+use super::Context;
+use crate::cli::RunArgs;
+use crate::cli::machine::{ForkArgs, InitArgs, StopArgs};
+use crate::commands::program;
+use crate::errors::CommandError;
+use crate::paths;
+use sentient_control::api::{
+    ContainerState, ContainerStatus, Fork, Forked, MachineState, MachineStatus, SnapshotTaken, StartContainer,
+};
+use sentient_control::client::{Client, ClientError};
+use sentient_control::description::Description;
+use sentient_control::error::ControlError;
+use sentient_control::history::History;
+use sentient_control::home::MachineFolder;
+use sentient_control::machine_process::{self, Task};
+use sentient_control::process;
+use std::process::{Command, ExitCode};
+
+impl Context {
+    /// `init`.
+    pub fn init(&self, args: &InitArgs) -> Result<ExitCode, CommandError> {
+        let machine = self.home.machine(&args.name).map_err(ControlError::from)?;
+        if machine.exists() {
+            return Err(ControlError::Conflict(format!(
+                "there is a machine `{}` already, in {}",
+                args.name,
+                machine.path().display()
+            ))
+            .into());
+        }
+        std::fs::create_dir_all(machine.runtime()).map_err(ControlError::io(&machine.runtime()))?;
+        self.start_process(&machine, Some(args.memory))?;
+        let status: MachineStatus = Client::new(machine.clone())?.get("/v1/machine")?;
+        self.answer(&status, |out, status| {
+            writeln!(out, "{} runs, in {}", status.name, machine.path().display())
+        })
+    }
+
+    /// `boot`.
+    pub fn boot(&self, name: Option<&str>) -> Result<ExitCode, CommandError> {
+        let named = name.or(self.named.as_deref());
+        let machine = self.home.chosen(named).map_err(ControlError::from)?;
+        self.start_process(&machine, None)?;
+        let status: MachineStatus = Client::new(machine)?.get("/v1/machine")?;
+        self.answer(&status, |out, status| {
+            let current = status.current.as_deref().map_or("nothing", super::tree::short);
+            writeln!(out, "{} runs, from {current}", status.name)
+        })
+    }
+
+    fn start_process(&self, machine: &MachineFolder, init: Option<u64>) -> Result<(), CommandError> {
+        let own = std::env::current_exe().map_err(CommandError::io("finding this program"))?;
+        let mut command = Command::new(own);
+        command.arg("--home").arg(self.home.path());
+        command.args(["machine-process", machine.name()]);
+        if let Some(ram) = init {
+            command.args(["--init", &ram.to_string()]);
+        }
+        command.env_remove("SENTCTL_MACHINE");
+        process::start(machine, command)?;
+        Ok(())
+    }
+
+    /// `machine-process`.
+    pub fn machine_process(&self, name: &str, init: Option<u64>) -> Result<ExitCode, CommandError> {
+        let machine = self.home.machine(name).map_err(ControlError::from)?;
+        let task = init.map_or(Task::Boot, |ram| Task::Init { ram });
+        machine_process::run(&self.home, machine, task, paths::image_cache())?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// `stop`.
+    pub fn stop(&self, args: &StopArgs) -> Result<ExitCode, CommandError> {
+        let machine = self.machine()?;
+        let body = serde_json::json!({ "discard": args.discard });
+        let taken: Option<SnapshotTaken> = Client::new(machine.clone())?.post("/v1/machine/stop", &body)?;
+        // The folder is free again when the process is gone.
+        while History::open(&self.home, machine.clone())
+            .is_err_and(|error| matches!(error, ControlError::Lock(_)))
+        {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        self.answer(&taken, |out, taken| match taken {
+            Some(taken) => writeln!(out, "{} stopped at {}", machine.name(), super::tree::short(&taken.id)),
+            None => writeln!(out, "{} stopped", machine.name()),
+        })
+    }
+
+    /// `status`.
+    pub fn status(&self) -> Result<ExitCode, CommandError> {
+        let machine = self.machine()?;
+        let status = match Client::new(machine.clone())?.get("/v1/machine") {
+            Err(ClientError::NotRunning(_)) => self.stopped_status(machine)?,
+            status => status?,
+        };
+        self.answer(&status, |out, status| {
+            let doing = match status.state {
+                MachineState::Running => format!("runs, process {}", status.pid.unwrap_or(0)),
+                MachineState::Stopped => "is stopped".to_owned(),
+            };
+            writeln!(out, "{} {doing}", status.name)?;
+            writeln!(out, "  id         {}", status.id)?;
+            writeln!(out, "  memory     {} MiB", status.ram_bytes >> 20)?;
+            let current = status.current.as_deref().map_or("none", super::tree::short);
+            writeln!(out, "  snapshots  {}, current {current}", status.snapshots)?;
+            if let Some(end) = &status.last_end {
+                writeln!(out, "  last end   {end}")?;
+            }
+            for container in &status.containers {
+                let doing = match (container.state, container.exit_code) {
+                    (ContainerState::Starting, _) => "starts".to_owned(),
+                    (ContainerState::Running, _) => "runs".to_owned(),
+                    (ContainerState::Ended, Some(code)) => format!("ended with {code}"),
+                    (ContainerState::Ended, None) => {
+                        container.reason.clone().unwrap_or_else(|| "ended".to_owned())
+                    }
+                };
+                writeln!(out, "  container  {} ({}): {doing}", container.name, container.program)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn stopped_status(&self, machine: MachineFolder) -> Result<MachineStatus, CommandError> {
+        let last_end = std::fs::read_to_string(machine.last_end()).ok().map(|text| text.trim().to_owned());
+        let description = Description::read(&machine)?;
+        let history = History::open(&self.home, machine)?;
+        let timeline = history.timeline();
+        Ok(MachineStatus {
+            name: history.machine().name().to_owned(),
+            id: description.id.to_string(),
+            state: MachineState::Stopped,
+            pid: None,
+            ram_bytes: description.ram_bytes,
+            uptime_ms: None,
+            current: timeline.head().map_err(ControlError::from)?.map(|id| id.to_string()),
+            snapshots: timeline.ids().map_err(ControlError::from)?.len() as u64,
+            last_end,
+            containers: Vec::new(),
+        })
+    }
+
+    /// `run --detach`.
+    pub fn run_detached(&self, args: &RunArgs) -> Result<ExitCode, CommandError> {
+        let client = self.client()?;
+        // Compiled here, so that the machine's process finds it in the cache.
+        let (run, _) = program::prepare(&args.program)?;
+        let program =
+            std::path::absolute(&args.program.program).map_err(CommandError::io("finding the program"))?;
+        let text = |what: &str, value: std::ffi::OsString| {
+            value.into_string().map_err(|value| CommandError::Usage(format!("{what} {value:?} is not UTF-8")))
+        };
+        let start = StartContainer {
+            program: text("the program's path", program.into_os_string())?,
+            name: args.name.clone(),
+            args: args
+                .program
+                .args
+                .iter()
+                .map(|arg| text("the argument", arg.clone()))
+                .collect::<Result<_, _>>()?,
+            env: run.spec.env.iter().map(|variable| String::from_utf8_lossy(variable).into_owned()).collect(),
+            memory_bytes: Some(args.program.memory),
+            cpu_time_ms: args
+                .program
+                .cpu_time
+                .map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+        };
+        let started: ContainerStatus = client.post("/v1/containers", &start)?;
+        self.answer(&started, |out, started| writeln!(out, "{}", started.name))
+    }
+
+    /// `fork`.
+    pub fn fork(&self, args: &ForkArgs) -> Result<ExitCode, CommandError> {
+        let machine = self.home.chosen(Some(&args.machine)).map_err(ControlError::from)?;
+        let wanted = Fork { name: args.name.clone(), from: args.from.clone() };
+        let forked: Forked = match Client::new(machine.clone())?.post("/v1/fork", &wanted) {
+            Err(ClientError::NotRunning(_)) => {
+                let history = History::open(&self.home, machine)?;
+                let from = history.named(args.from.as_deref().unwrap_or("@"))?;
+                let (id, snapshot) = history.fork(&self.home, &args.name, &from)?;
+                Forked { name: args.name.clone(), id, snapshot: snapshot.to_string(), pause_us: 0 }
+            }
+            forked => forked?,
+        };
+        let machine = self.home.machine(&forked.name).map_err(ControlError::from)?;
+        self.start_process(&machine, None)?;
+        self.answer(&forked, |out, forked| {
+            writeln!(
+                out,
+                "{} runs, from {} of {}",
+                forked.name,
+                super::tree::short(&forked.snapshot),
+                args.machine
+            )
+        })
+    }
+}

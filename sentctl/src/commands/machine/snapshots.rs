@@ -1,0 +1,207 @@
+//! Taking snapshots and going back to them.
+
+use super::{Context, Reach, tree};
+use crate::cli::machine::{
+    DiffArgs, ExportArgs, ImportArgs, PruneArgs, RollbackArgs, SnapshotArgs, SnapshotCommand,
+};
+use crate::errors::CommandError;
+use sentient_control::api::{
+    Difference, Prune, Pruned, Rollback, RolledBack, SnapshotInfo, SnapshotTaken, TakeSnapshot, Verified,
+};
+use sentient_control::error::ControlError;
+use std::fs::File;
+use std::io::{BufReader, BufWriter, IsTerminal, Read, Write};
+use std::process::ExitCode;
+
+/// Exit code of `verify` when something is wrong.
+const DAMAGED: u8 = 1;
+
+impl Context {
+    /// `snapshot`.
+    pub fn snapshot(&self, args: &SnapshotArgs) -> Result<ExitCode, CommandError> {
+        if let Some(SnapshotCommand::Rm { snapshots, force }) = &args.other {
+            return self.remove(snapshots, *force);
+        }
+        let wanted = TakeSnapshot { message: args.message.clone(), tag: args.tag.clone() };
+        let taken: SnapshotTaken = self.client()?.post("/v1/snapshots", &wanted)?;
+        self.answer(&taken, |out, taken| {
+            writeln!(
+                out,
+                "{}  {} pages, paused {}, durable after {}",
+                tree::short(&taken.id),
+                taken.dirty_pages,
+                tree::time(taken.pause_us),
+                tree::time(taken.durable_us)
+            )
+        })
+    }
+
+    fn remove(&self, names: &[String], force: bool) -> Result<ExitCode, CommandError> {
+        let mut all = Pruned { removed: Vec::new(), freed_bytes: 0 };
+        for name in names {
+            let pruned: Pruned = match self.reach()? {
+                Reach::Running(client) => client.delete(&format!("/v1/snapshots/{name}?force={force}"))?,
+                Reach::Stopped(history) => history.remove(name, force)?,
+            };
+            all.removed.extend(pruned.removed);
+            all.freed_bytes += pruned.freed_bytes;
+        }
+        self.answer(&all, write_pruned)
+    }
+
+    /// `log`.
+    pub fn log(&self) -> Result<ExitCode, CommandError> {
+        let list: Vec<SnapshotInfo> = match self.reach()? {
+            Reach::Running(client) => client.get("/v1/snapshots")?,
+            Reach::Stopped(history) => history.list()?,
+        };
+        self.answer(&list, |out, list| tree::write(out, list))
+    }
+
+    /// `rollback`.
+    pub fn rollback(&self, args: &RollbackArgs) -> Result<ExitCode, CommandError> {
+        let client = self.client()?;
+        let done: RolledBack = if args.undo {
+            client.post("/v1/rollback/undo", &serde_json::json!({}))?
+        } else if args.snapshot.is_none() && args.back.is_none() {
+            let message =
+                "rollback needs a snapshot: a tag, an id, -n COUNT, or --undo; `sentctl log` shows them";
+            return Err(CommandError::Usage(message.into()));
+        } else {
+            let wanted = Rollback { to: args.snapshot.clone(), back: args.back, discard: args.discard };
+            client.post("/v1/rollback", &wanted)?
+        };
+        self.answer(&done, |out, done| {
+            let (id, pause) = (tree::short(&done.id), tree::time(done.pause_us));
+            writeln!(out, "back at {id}: {} pages, paused {pause}", done.pages)?;
+            match &done.kept {
+                Some(kept) => writeln!(
+                    out,
+                    "was kept as {}; `sentctl rollback --undo` returns there",
+                    tree::short(kept)
+                ),
+                None => Ok(()),
+            }
+        })
+    }
+
+    /// `diff`.
+    pub fn diff(&self, args: &DiffArgs) -> Result<ExitCode, CommandError> {
+        let found: Difference = match self.reach()? {
+            Reach::Running(client) => client.get(&format!("/v1/diff?from={}&to={}", args.from, args.to))?,
+            Reach::Stopped(history) => history.diff(&args.from, &args.to)?,
+        };
+        self.answer(&found, |out, found| {
+            writeln!(out, "{} pages differ", found.pages)?;
+            for region in &found.regions {
+                let name = match &region.container {
+                    Some(container) => format!("{} {container}", region.name),
+                    None => region.name.clone(),
+                };
+                writeln!(out, "  {name:<28} {:>7} of {} pages", region.pages, region.len / 4096)?;
+                for range in region.ranges.iter().filter(|_| args.verbose) {
+                    writeln!(out, "    {:#014x}  {} KiB", range.base, range.len >> 10)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// `export`.
+    pub fn export(&self, args: &ExportArgs) -> Result<ExitCode, CommandError> {
+        // The store and the record are enough; the machine may run meanwhile.
+        let stdout = std::io::stdout();
+        if args.output.is_none() && stdout.is_terminal() {
+            let message = "a snapshot is not for a terminal: use `> FILE` or --output FILE";
+            return Err(CommandError::Usage(message.into()));
+        }
+        match self.reach()? {
+            Reach::Running(client) => match &args.output {
+                Some(path) => {
+                    let file = create(path)?;
+                    client
+                        .download(&format!("/v1/snapshots/{}/export", args.snapshot), BufWriter::new(file))?;
+                }
+                None => client.download(&format!("/v1/snapshots/{}/export", args.snapshot), stdout.lock())?,
+            },
+            Reach::Stopped(history) => match &args.output {
+                Some(path) => history.export(&args.snapshot, BufWriter::new(create(path)?))?,
+                None => history.export(&args.snapshot, stdout.lock())?,
+            },
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// `import`.
+    pub fn import(&self, args: &ImportArgs) -> Result<ExitCode, CommandError> {
+        let input: Box<dyn Read> = match &args.file {
+            Some(path) => Box::new(BufReader::new(
+                File::open(path).map_err(|source| CommandError::Read { path: path.clone(), source })?,
+            )),
+            None => Box::new(std::io::stdin().lock()),
+        };
+        let history = match self.reach()? {
+            Reach::Stopped(history) => history,
+            Reach::Running(_) => {
+                let machine = self.machine()?;
+                return Err(ControlError::Conflict(format!(
+                    "`{0}` runs: stop it first (`sentctl stop`), then import, then `sentctl boot`",
+                    machine.name()
+                ))
+                .into());
+            }
+        };
+        let id = history.import(input, &args.trust, args.tag.as_deref())?.to_string();
+        self.answer(&serde_json::json!({ "id": id }), |out, _| writeln!(out, "{}", tree::short(&id)))
+    }
+
+    /// `prune`.
+    pub fn prune(&self, args: &PruneArgs) -> Result<ExitCode, CommandError> {
+        let pruned: Pruned = match self.reach()? {
+            Reach::Running(client) => client.post("/v1/prune", &Prune { keep: args.keep })?,
+            Reach::Stopped(history) => history.prune(args.keep)?,
+        };
+        self.answer(&pruned, write_pruned)
+    }
+
+    /// `verify`.
+    pub fn verify(&self, snapshot: Option<&str>) -> Result<ExitCode, CommandError> {
+        let found: Verified = match self.reach()? {
+            Reach::Running(client) => {
+                client.post("/v1/verify", &serde_json::json!({ "snapshot": snapshot }))?
+            }
+            Reach::Stopped(history) => history.verify(snapshot)?,
+        };
+        self.answer(&found, |out, found| {
+            for problem in &found.problems {
+                writeln!(out, "{problem}")?;
+            }
+            let (snapshots, pages) = (found.snapshots, found.pages);
+            match found.problems.len() {
+                0 => writeln!(out, "{snapshots} snapshots, {pages} pages: all is well"),
+                count => writeln!(out, "{snapshots} snapshots, {pages} pages: {count} problems"),
+            }
+        })?;
+        Ok(if found.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(DAMAGED) })
+    }
+}
+
+fn create(path: &std::path::Path) -> Result<File, CommandError> {
+    let failed = |source: std::io::Error| match source.kind() {
+        std::io::ErrorKind::AlreadyExists => CommandError::Exists(path.to_owned()),
+        _ => CommandError::Write { path: path.to_owned(), source },
+    };
+    File::create_new(path).map_err(failed)
+}
+
+fn write_pruned(out: &mut dyn Write, pruned: &Pruned) -> std::io::Result<()> {
+    for id in &pruned.removed {
+        writeln!(out, "removed {}", tree::short(id))?;
+    }
+    writeln!(
+        out,
+        "{} snapshots removed, {} given back",
+        pruned.removed.len(),
+        tree::bytes(pruned.freed_bytes)
+    )
+}

@@ -1,0 +1,187 @@
+//! Building machines: from a configuration, or from a snapshot.
+
+use super::shared::{Console, Events, HostEntropy, RngDevice, lock};
+use super::state::{MachineState, Places};
+use super::{Machine, Stages, Stopped};
+use crate::bus::Bus;
+use crate::config::MachineConfig;
+use crate::error::MachineError;
+use crate::handover;
+use crate::kvm::vm::{DirtyLog, IrqFd, Vm};
+use crate::kvm::{self, cpuid, registers};
+use crate::lifecycle::State;
+use crate::memory::{self, GuestMemory};
+use crate::snapshots::{MemoryWriter, dirty};
+use crate::streams::{ContainerSink, HostStreams, SerialOutput, Streams};
+use crate::time::Clock;
+use kvm_ioctls::VcpuFd;
+use sentient_abi::layout::queues;
+use sentient_devices::sentinel::Sentinel;
+use sentient_devices::serial::{COM1_IRQ, Serial};
+use sentient_devices::virtio::console::Console as ConsoleModel;
+use sentient_devices::virtio::rng::Rng;
+use sentient_devices::virtio::stdio_mux::StdioMux;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// Features the VMM and the guest agree on for devices that are set up without a handshake.
+const ADOPTED_FEATURES: u64 = 1 << 32;
+
+/// KVM's part of a machine.
+struct Made {
+    vm: Vm,
+    vcpu: VcpuFd,
+    /// Rate of the vCPU's time-stamp counter, in kHz.
+    tsc_khz: u32,
+}
+
+/// Where containers' output goes.
+struct Outlets {
+    streams: Streams,
+    /// Of a resident machine, whose containers have no streams of the process.
+    sink: Option<Box<dyn ContainerSink>>,
+}
+
+impl Machine {
+    /// Builds a machine whose container uses `streams`.
+    ///
+    /// # Errors
+    /// See [`MachineError`].
+    pub fn new(config: &MachineConfig, streams: Streams) -> Result<Self, MachineError> {
+        Self::booting(config, Outlets { streams, sink: None })
+    }
+
+    /// Builds a resident machine, whose containers write to `sink`; of `streams` only standard error is used,
+    /// for the kernel's log. `config` need not say that it is resident.
+    ///
+    /// # Errors
+    /// See [`MachineError`].
+    pub fn resident(
+        config: &MachineConfig,
+        streams: Streams,
+        sink: Box<dyn ContainerSink>,
+    ) -> Result<Self, MachineError> {
+        let config = MachineConfig { resident: true, ..config.clone() };
+        Self::booting(&config, Outlets { streams, sink: Some(sink) })
+    }
+
+    /// Builds a resident machine of `ram` bytes that goes on from a snapshot. `fill` writes the snapshot's
+    /// pages; all others are zero.
+    ///
+    /// # Errors
+    /// See [`MachineError`], and what `fill` returns.
+    pub fn restored<E: From<MachineError> + Send>(
+        ram: u64,
+        state: &MachineState,
+        streams: Streams,
+        sink: Box<dyn ContainerSink>,
+        fill: impl FnOnce(&MemoryWriter<'_>) -> Result<(), E> + Send,
+    ) -> Result<Self, E> {
+        let started = Instant::now();
+        let kvm = kvm::open().map_err(MachineError::from)?;
+        let memory = memory::allocate(ram)?;
+        let made = std::thread::scope(|scope| {
+            let filling = scope.spawn(|| fill(&MemoryWriter::new(&memory)));
+            let made = make(&kvm, &memory, true);
+            filling.join().map_err(|_| MachineError::Thread("filling guest memory"))??;
+            Ok::<_, E>(made?)
+        })?;
+        let clock = Clock::stopped(made.tsc_khz);
+        let outlets = Outlets { streams, sink: Some(sink) };
+        let mut machine = Self::assemble(made, memory, state.places, clock, outlets, started)?;
+        // The host knows what these pages hold: they are the snapshot's.
+        dirty::forget_device_writes(&machine.memory);
+        state.write(&mut machine.at_rest()).map_err(MachineError::from)?;
+        machine.events.ready();
+        machine.stages.created = Instant::now();
+        Ok(machine)
+    }
+
+    fn booting(config: &MachineConfig, outlets: Outlets) -> Result<Self, MachineError> {
+        let started = Instant::now();
+        let kvm = kvm::open()?;
+        let memory = memory::allocate(config.ram)?;
+        let made = std::thread::scope(|scope| {
+            // Loading the kernel takes about as long as KVM takes to make its objects.
+            let loading = scope.spawn(|| handover::load_kernel(config, &memory));
+            let made = make(&kvm, &memory, config.snapshots);
+            loading.join().map_err(|_| MachineError::Thread("loading the kernel"))??;
+            made
+        })?;
+        let prepared = handover::prepare(config, &memory)?;
+        registers::set(&made.vcpu, prepared.entry)?;
+        let clock = Clock::start(&made.vcpu, made.tsc_khz, &memory, prepared.places.time_page)?;
+        let mut machine = Self::assemble(made, memory, prepared.places, clock, outlets, started)?;
+        machine.timeout = config.timeout;
+        lock(&machine.console).adopt(
+            ADOPTED_FEATURES,
+            &[prepared.queue(queues::CONSOLE_RECEIVE), prepared.queue(queues::CONSOLE_TRANSMIT)],
+        )?;
+        lock(&machine.rng).adopt(ADOPTED_FEATURES, &[prepared.queue(queues::RNG)])?;
+        machine.stages.created = Instant::now();
+        Ok(machine)
+    }
+
+    /// The machine with its devices, as after power-on.
+    fn assemble(
+        made: Made,
+        memory: GuestMemory,
+        places: Places,
+        clock: Clock,
+        outlets: Outlets,
+        started: Instant,
+    ) -> Result<Self, MachineError> {
+        let Made { vm, vcpu, .. } = made;
+        let events = Arc::new(Events::new().map_err(MachineError::io("making an event descriptor"))?);
+        let Outlets { streams: Streams { stdin, stdout, stderr }, sink } = outlets;
+        let serial_output =
+            SerialOutput::beside(&stderr).map_err(MachineError::io("duplicating standard error"))?;
+        let resident = sink.is_some();
+        let host = HostStreams::new(stdout, stderr).with_containers(sink);
+        let mux = if resident { StdioMux::resident(host) } else { StdioMux::new(host, 1) };
+        let interrupt = |gsi| vm.interrupt(gsi).map(Arc::new);
+        let console_interrupt: Arc<IrqFd> = interrupt(handover::CONSOLE_GSI)?;
+        let rng_interrupt: Arc<IrqFd> = interrupt(handover::RNG_GSI)?;
+        let serial_interrupt: Arc<IrqFd> = interrupt(COM1_IRQ)?;
+        let console = Console::new(ConsoleModel::new(mux), Arc::clone(&memory), console_interrupt);
+        let rng = RngDevice::new(Rng::new(HostEntropy), Arc::clone(&memory), rng_interrupt);
+        let (console, rng) = (Arc::new(Mutex::new(console)), Arc::new(Mutex::new(rng)));
+        let bus = Bus {
+            sentinel: Sentinel::new(),
+            serial: Serial::new(serial_interrupt, Box::new(serial_output)),
+            console: Arc::clone(&console),
+            rng: Arc::clone(&rng),
+            events: Arc::clone(&events),
+        };
+        let created = started;
+        Ok(Self {
+            vcpu,
+            bus,
+            vm: Arc::new(vm),
+            memory,
+            state: State::Built,
+            places,
+            clock,
+            console,
+            rng,
+            events,
+            stdin: (!resident).then_some(stdin),
+            timeout: None::<Duration>,
+            stages: Stages { started, created, entered: None, ready: None, first_byte: None, ended: None },
+        })
+    }
+
+    fn at_rest(&mut self) -> Stopped<'_> {
+        Stopped::new(&self.vcpu, &self.vm, &self.memory, self.places, &mut self.clock, &mut self.bus)
+    }
+}
+
+/// The virtual machine and its vCPU.
+fn make(kvm: &kvm_ioctls::Kvm, memory: &GuestMemory, snapshots: bool) -> Result<Made, MachineError> {
+    let log = if snapshots { DirtyLog::On } else { DirtyLog::Off };
+    let vm = Vm::new(kvm, Arc::clone(memory), log)?;
+    let vcpu = vm.create_vcpu()?;
+    cpuid::set(kvm, &vcpu)?;
+    let tsc_khz = vcpu.get_tsc_khz().map_err(kvm::KvmError::call("KVM_GET_TSC_KHZ"))?;
+    Ok(Made { vm, vcpu, tsc_khz })
+}
