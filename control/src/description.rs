@@ -4,8 +4,9 @@ use crate::error::ControlError;
 use crate::home::MachineFolder;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
 /// Version of the file.
 const FORMAT: u32 = 1;
@@ -112,14 +113,34 @@ impl Description {
 ///
 /// # Errors
 /// The error of writing.
-pub fn replace(machine: &MachineFolder, path: &std::path::Path, bytes: &[u8]) -> Result<(), ControlError> {
-    let new = path.with_extension("new");
+pub fn replace(machine: &MachineFolder, path: &Path, bytes: &[u8]) -> Result<(), ControlError> {
     let write = || {
-        let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&new, path)?;
+        put(path, bytes)?.sync_all()?;
+        fs::rename(new_name(path), path)?;
         File::open(machine.path())?.sync_all()
     };
     write().map_err(ControlError::io(path))
+}
+
+/// Replaces a file that says for people what is known elsewhere: whole or not at all, but not waited for.
+///
+/// # Errors
+/// The error of writing.
+pub fn note(path: &Path, text: &str) -> Result<(), ControlError> {
+    let write = || {
+        put(path, text.as_bytes())?;
+        fs::rename(new_name(path), path)
+    };
+    write().map_err(ControlError::io(path))
+}
+
+fn put(path: &Path, bytes: &[u8]) -> io::Result<File> {
+    let mut file =
+        File::options().write(true).create(true).truncate(true).mode(0o600).open(new_name(path))?;
+    file.write_all(bytes)?;
+    Ok(file)
+}
+
+fn new_name(path: &Path) -> PathBuf {
+    path.with_extension("new")
 }

@@ -4,7 +4,7 @@
 //! otherwise.
 
 use crate::api::{Difference, PageRange, Pruned, RegionDifference, SnapshotInfo, Verified};
-use crate::description::{Description, replace};
+use crate::description::{Description, note};
 use crate::error::ControlError;
 use crate::home::{Home, MachineFolder};
 use crate::lock::Lock;
@@ -18,7 +18,7 @@ use sentient_snapshot::timeline::{LogEntry, Timeline, Undo};
 use sentient_snapshot::verify;
 use serde_json::json;
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs::{DirBuilder, File};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -110,9 +110,7 @@ impl History {
     /// # Errors
     /// [`ControlError`].
     pub fn tidy(&self) -> Result<(), ControlError> {
-        let known: HashSet<[u8; 32]> = self.timeline.ids()?.into_iter().map(|id| id.0).collect();
-        let mut lost = self.store.roots(Some(self.description.id.0))?;
-        lost.retain(|root| !known.contains(&root.snapshot));
+        let lost = self.timeline.unclaimed(self.store.roots(Some(self.description.id.0))?)?;
         if !lost.is_empty() {
             self.store.remove(&lost)?;
         }
@@ -405,7 +403,7 @@ impl History {
     }
 
     fn note_current(&self, id: SnapshotId) -> Result<(), ControlError> {
-        replace(&self.machine, &self.machine.recycle_lock(), format!("{id}\n").as_bytes())
+        note(&self.machine.recycle_lock(), &format!("{id}\n"))
     }
 
     /// A line in `recycle.trace`.

@@ -3,19 +3,22 @@
 use crate::cache::{PageCache, SnapshotPages};
 use crate::error::ControlError;
 use crate::history::History;
+use sentient_abi::region::{Region as GuestRegion, RegionKind};
 use sentient_snapshot::capture::{Capture as Hashing, Details};
 use sentient_snapshot::layout::{Layout, Region};
 use sentient_snapshot::memory_map::MemoryMap;
 use sentient_snapshot::page::Page;
 use sentient_snapshot::record::{ContainerEntry, OutputPosition, Record, SignedRecord, SnapshotId};
 use sentient_snapshot::store::Kind;
+use sentient_vmm::Ended;
 use sentient_vmm::machine::state::MachineState;
-use sentient_vmm::machine::{Door, Stopped};
+use sentient_vmm::machine::{Door, StopHandle, Stopped};
 use sentient_vmm::snapshots::capture::{self, Capture, Extent};
 use sentient_vmm::snapshots::page::PageBuffer;
 use sentient_vmm::snapshots::rollback::{self, Done};
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use crate::containers::Containers;
 
@@ -203,6 +206,25 @@ impl Live {
         }
     }
 
+    /// On the vCPU's thread: takes a last snapshot, and ends the machine there. How long copying took.
+    pub fn last(
+        mut self,
+        machine: &mut Stopped<'_>,
+        history: &History,
+        containers: &Containers,
+        stop: &StopHandle,
+    ) -> (Self, Result<(Committed, Duration), ControlError>) {
+        let (extent, buffer) = (self.extent(), std::mem::take(&mut self.buffer));
+        let taken = Instant::take(machine, extent, buffer, containers);
+        let pause = taken.as_ref().map(|taken| taken.capture.pause).unwrap_or_default();
+        let done = taken.and_then(|taken| self.commit(history, taken, "at the stop", None));
+        match &done {
+            Ok(_) => stop.stop_here(Ended::Terminated),
+            Err(_) => self.head = None,
+        }
+        (self, done.map(|done| (done, pause)))
+    }
+
     /// On the vCPU's thread: keeps where the machine is, if asked, and puts it back.
     pub fn roll_back(
         mut self,
@@ -261,27 +283,77 @@ impl Live {
 
 /// Pages of the guest's page tables.
 fn page_tables(map: &MemoryMap) -> Range<u64> {
-    let kind = sentient_abi::region::RegionKind::PageTables as u32;
+    let kind = RegionKind::PageTables as u32;
     let found = map.regions().iter().find(|(region, _)| region.kind == kind);
     // A guest that hides them gets its translations forgotten every time.
     found.map_or(0..u64::MAX, |(region, _)| region.range())
 }
 
-/// The guest's regions, and what lies between them.
+/// The guest's regions, and what lies between them. The guest may have been stopped while it gave a piece of
+/// its free memory to somebody: until it is done, both say they have it, and the free memory is wrong.
 fn layout(capture: &Capture, ram: u64) -> Result<Layout, ControlError> {
-    let regions = capture.regions.iter().map(|region| {
-        let name = region.name.split(|byte| *byte == 0).next().unwrap_or_default();
-        Region {
-            name: String::from_utf8_lossy(name).into_owned(),
-            kind: region.kind,
-            owner: region.owner,
-            access: region.access,
-            base: region.base,
-            pages: region.len / PAGE,
+    let free = |region: &&GuestRegion| region.kind == RegionKind::Unassigned as u32;
+    let mut taken: Vec<Range<u64>> = capture
+        .regions
+        .iter()
+        .filter(|region| !free(region))
+        .filter_map(|r| Some(r.base..r.end()?))
+        .collect();
+    taken.sort_unstable_by_key(|range| range.start);
+    let mut regions = Vec::with_capacity(capture.regions.len());
+    for region in &capture.regions {
+        if free(&region) {
+            let whole = region.base..region.end().unwrap_or(region.base);
+            regions.extend(without(whole, &taken).map(|range| described(region, range)));
+        } else {
+            regions.push(described(region, region.base..region.end().unwrap_or(u64::MAX)));
         }
-    });
+    }
     let ranges = sentient_abi::layout::ram_ranges(ram);
     let memory: Vec<Range<u64>> =
         ranges.iter().filter(|range| range.len > 0).map(|range| range.base..range.base + range.len).collect();
-    Ok(Layout::new(regions.collect(), &memory)?)
+    Ok(Layout::new(regions, &memory)?)
+}
+
+fn described(region: &GuestRegion, range: Range<u64>) -> Region {
+    let name = region.name.split(|byte| *byte == 0).next().unwrap_or_default();
+    Region {
+        name: String::from_utf8_lossy(name).into_owned(),
+        kind: region.kind,
+        owner: region.owner,
+        access: region.access,
+        base: range.start,
+        pages: (range.end - range.start) / PAGE,
+    }
+}
+
+/// What is left of a range without others, which ascend.
+fn without(whole: Range<u64>, others: &[Range<u64>]) -> impl Iterator<Item = Range<u64>> {
+    let mut left = Vec::new();
+    let mut at = whole.start;
+    for other in others.iter().filter(|other| other.start < whole.end && other.end > whole.start) {
+        if other.start > at {
+            left.push(at..other.start);
+        }
+        at = at.max(other.end);
+    }
+    if at < whole.end {
+        left.push(at..whole.end);
+    }
+    left.into_iter()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn free_memory_is_what_nobody_else_says_to_have() {
+        let left = |others: &[Range<u64>]| without(10..20, others).collect::<Vec<_>>();
+        assert_eq!(left(&[]), [10..20]);
+        assert_eq!(left(&[0..10, 20..30]), [10..20]);
+        assert_eq!(left(&[12..14, 18..25]), [10..12, 14..18]);
+        assert_eq!(left(&[5..12, 11..13]), [13..20]);
+        assert!(left(&[0..30]).is_empty());
+    }
 }

@@ -4,7 +4,7 @@
 //! when its machine does, and leaves a word about it in the machine's folder.
 
 use crate::containers::{Containers, Outputs};
-use crate::description::{Description, replace};
+use crate::description::{Description, note};
 use crate::error::ControlError;
 use crate::history::History;
 use crate::home::{Home, MachineFolder};
@@ -20,9 +20,9 @@ use sentient_vmm::streams::{Input, Output, Streams};
 use sentient_vmm::{BootProtocol, Ended, Machine, MachineConfig, MachineError, Report};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,7 +82,7 @@ pub fn run(
         Ok(Report { ended, .. }) => ended.to_string(),
         Err(error) => error.to_string(),
     };
-    replace(machine, &machine.last_end(), format!("{word}\n").as_bytes())?;
+    note(&machine.last_end(), &format!("{word}\n"))?;
     told?;
     report?;
     Ok(())
@@ -239,7 +239,7 @@ fn come_up(session: &Session, task: Task, watch: &Readiness) -> Result<(), Contr
     Ok(())
 }
 
-/// The socket, for its owner alone: the process' umask sees to that.
+/// The socket, for its owner alone: until its mode is set, the process' umask sees to that.
 fn listen(machine: &MachineFolder) -> Result<UnixListener, ControlError> {
     let failed = |machine: &MachineFolder| ControlError::io(&machine.socket());
     // Whoever holds the lock owns the socket: one that is there is of a process that was killed.
@@ -250,5 +250,7 @@ fn listen(machine: &MachineFolder) -> Result<UnixListener, ControlError> {
     // A socket's path is limited to 108 bytes; one through an open folder is short.
     let folder = File::open(machine.runtime()).map_err(failed(machine))?;
     let path = format!("/proc/self/fd/{}/control.sock", folder.as_raw_fd());
-    UnixListener::bind(path).map_err(failed(machine))
+    let listener = UnixListener::bind(path).map_err(failed(machine))?;
+    fs::set_permissions(machine.socket(), Permissions::from_mode(0o600)).map_err(failed(machine))?;
+    Ok(listener)
 }

@@ -266,18 +266,27 @@ impl Session {
         &self.history
     }
 
-    /// Ends the machine, after a last snapshot unless `discard`.
+    /// Ends the machine, after a last snapshot unless `discard`. The guest does not go on behind it: what it
+    /// has written by then is what the snapshot says.
     ///
     /// # Errors
     /// [`ControlError`] if the snapshot cannot be taken; the machine then goes on.
     pub fn stop(&self, discard: bool) -> Result<Option<SnapshotTaken>, ControlError> {
-        let taken = if discard {
-            None
-        } else {
-            Some(self.snapshot(&TakeSnapshot { message: "at the stop".into(), tag: None })?)
-        };
-        self.stop.stop(Ended::Terminated);
-        Ok(taken)
+        if discard {
+            self.stop.stop(Ended::Terminated);
+            return Ok(None);
+        }
+        let mut live = self.live();
+        let started = Instant::now();
+        let (taken, stop) = (std::mem::take(&mut *live), self.stop.clone());
+        let (history, containers) = (Arc::clone(&self.history), Arc::clone(&self.containers));
+        let (after, done) = self
+            .door
+            .stopped(move |machine| taken.last(machine, &history, &containers, &stop))
+            .map_err(|_| ControlError::Conflict("the machine is not running any more".into()))?;
+        *live = after;
+        let (done, pause) = done?;
+        Ok(Some(crate::session::taken(&done, pause, started.elapsed())))
     }
 
     /// Makes another machine that goes on from a snapshot of this one.

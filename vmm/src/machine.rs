@@ -72,6 +72,12 @@ impl StopHandle {
     pub fn stop(&self, ended: Ended) {
         self.0.stop(ended);
     }
+
+    /// The same, from a job that has the guest stopped: it does not go on for another instruction.
+    pub fn stop_here(&self, ended: Ended) {
+        self.0.set_stopping();
+        self.0.stop(ended);
+    }
 }
 
 /// Tells when the guest is ready.

@@ -35,7 +35,8 @@ int main(int argc, char **argv)
         return EXIT_USAGE;
     }
 
-    unsigned char *memory = malloc((size_t)pages * PAGE + 1);
+    /* Nobody reads it: without volatile nothing would be written. */
+    volatile unsigned char *memory = malloc((size_t)pages * PAGE + 1);
     if (memory == NULL) {
         fprintf(stderr, "pages: no memory for %lu pages\n", pages);
         return 1;

@@ -14,6 +14,8 @@ use sentient_abi::panic_record::{RECORD_LEN, Reason};
 use sentient_devices::Lifecycle;
 use sentient_devices::sentinel::{Sentinel, Signal};
 use sentient_devices::serial::Serial;
+use sentient_devices::virtio::console::TRANSMIT_QUEUE;
+use sentient_devices::virtio::device::Progress;
 use std::io;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, MutexGuard};
@@ -179,6 +181,10 @@ impl Parts {
                 return Ok(None);
             }
             self.work(jobs);
+            if self.events.is_stopping() {
+                // A job wants the machine to end as it left it.
+                return Ok(None);
+            }
             let left = vcpu::run(&mut self.vcpu, &mut self.bus)?;
             let rip = vcpu::rip(&self.vcpu);
             return Ok(Some(match left {
@@ -200,6 +206,18 @@ impl Parts {
         while let Ok(job) = jobs.try_recv() {
             let Self { vcpu, vm, bus, memory, places, clock, .. } = self;
             let mut stopped = Stopped::new(vcpu, vm, memory, *places, clock, bus);
+            // What the guest has handed over by now was written before this instant. The file or pipe behind
+            // it may be full: the rest is then written after it.
+            let handed_over = loop {
+                match stopped.console.notify(TRANSMIT_QUEUE) {
+                    Ok(Progress::Again) => {}
+                    Ok(Progress::Done) => break Ok(()),
+                    Err(error) => break Err(error),
+                }
+            };
+            if let Err(error) = handed_over {
+                self.events.stop(Ended::DeviceViolation(error.to_string()));
+            }
             stopped.console.pause();
             stopped.rng.pause();
             job(&mut stopped);
