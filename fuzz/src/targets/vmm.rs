@@ -63,6 +63,7 @@ fn config(kernel: KernelImage, protocol: BootProtocol) -> MachineConfig {
         protocol,
         container,
         resident: false,
+        snapshots: false,
         timeout: None,
         heartbeat: None,
     }

@@ -39,11 +39,21 @@ fn the_table_of_exit_codes_is_that_of_the_source() {
     }
 }
 
+/// The verbs that `sentctl --help` lists.
+fn verbs(help: &str) -> Vec<String> {
+    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let names = lines.take_while(|line| !line.is_empty()).filter_map(|line| line.split_whitespace().next());
+    names.filter(|name| *name != "help").map(str::to_owned).collect()
+}
+
 #[test]
 fn every_option_is_in_the_users_guide() {
     let stage = Stage::new();
     let guide = read("docs/using.md");
-    for verb in ["run", "boot-files", "bench", "doctor", "version", "completions"] {
+    let mut verbs = verbs(&stage.run("sentctl --help"));
+    assert!(verbs.len() >= 19, "the verbs are read rightly: {verbs:?}");
+    verbs.push("snapshot rm".to_owned());
+    for verb in verbs {
         assert!(guide.contains(&format!("sentctl {verb}")), "docs/using.md has `sentctl {verb}`");
         let help = stage.run(&format!("sentctl {verb} --help"));
         let words = help.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
@@ -62,6 +72,44 @@ fn every_figure_of_the_benchmark_is_in_the_users_guide() {
     let guide = read("docs/using.md");
     for name in names.split(", ") {
         assert!(guide.contains(&format!("`{name}`")), "docs/using.md explains {name}");
+    }
+}
+
+/// The key in a line of a JSON document with an object's members a line each, if it is indented that far.
+fn key(line: &str, indent: usize) -> Option<&str> {
+    let text = line.strip_prefix(&" ".repeat(indent))?.strip_prefix('"')?;
+    text.split_once("\": {").map(|(key, _)| key)
+}
+
+#[test]
+fn every_route_of_the_socket_is_in_its_table() {
+    let (description, table) = (read("docs/openapi.json"), read("docs/api.md"));
+    let (mut path, mut routes) = (None, 0);
+    for line in description.lines() {
+        if key(line, 2).is_some() {
+            path = None;
+        } else if let Some(found) = key(line, 4) {
+            path = Some(found).filter(|found| found.starts_with('/'));
+        } else if let (Some(path), Some(method)) = (path, key(line, 6)) {
+            let row = format!("| {} | `{path}` |", method.to_uppercase());
+            assert!(table.contains(&row), "docs/api.md has a row {row}");
+            routes += 1;
+        }
+    }
+    assert!(routes >= 15, "docs/openapi.json is read rightly: {routes} routes");
+}
+
+#[test]
+fn every_kind_of_error_on_the_socket_is_in_its_table() {
+    let source = read("control/src/error.rs");
+    let (_, after) = source.split_once("fn kind(").unwrap_or_default();
+    let (kinds, _) = after.split_once("fn status(").unwrap_or_default();
+    let kinds: BTreeSet<&str> = kinds.split('"').skip(1).step_by(2).collect();
+    assert!(kinds.len() >= 10, "the source is read rightly: {kinds:?}");
+    let table = read("docs/api.md");
+    for kind in kinds {
+        let mut rows = table.lines().filter(|line| line.starts_with("| `"));
+        assert!(rows.any(|row| row.contains(&format!("`{kind}`"))), "docs/api.md has a row for {kind}");
     }
 }
 

@@ -75,4 +75,5 @@ documents! {
     using_shows_what_happens: "docs/using.md";
     exit_codes_shows_what_happens: "docs/exit-codes.md";
     guest_shows_what_happens: "docs/guest.md";
+    machines_shows_what_happens: "docs/machines.md";
 }

@@ -44,6 +44,9 @@ impl Stage {
             .env("PATH", format!("{}:{path}", self.programs.display()))
             .env("HOME", self.folder.path().join(".home"))
             .env_remove("XDG_CACHE_HOME")
+            .env_remove("XDG_DATA_HOME")
+            .env_remove("SENTCTL_HOME")
+            .env_remove("SENTCTL_MACHINE")
             .env_remove("SENTCTL_LOG_LEVEL")
             .stdin(Stdio::null())
             .output();
@@ -54,6 +57,18 @@ impl Stage {
             return format!("{printed}\n(it did not end within {PATIENCE})");
         }
         printed.into_owned()
+    }
+}
+
+impl Drop for Stage {
+    /// A document stops its machines; where it does not, they must not outlive its test.
+    fn drop(&mut self) {
+        let machines = self.folder.path().join(".home/.local/share/sentientos/machines");
+        for machine in std::fs::read_dir(machines).into_iter().flatten().flatten() {
+            if machine.path().join(".runtime/control.sock").exists() {
+                self.run(&format!("sentctl -m {} stop --discard", machine.file_name().display()));
+            }
+        }
     }
 }
 
