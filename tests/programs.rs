@@ -35,6 +35,7 @@ programs! {
     jsonq
     kernels
     minidb
+    pages
     press
     seek
     spout

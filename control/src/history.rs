@@ -22,7 +22,7 @@ use std::collections::HashMap;
 use std::fs::{DirBuilder, File};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const PAGE: u64 = sentient_abi::PAGE_SIZE;
 
@@ -42,7 +42,19 @@ impl History {
     /// # Errors
     /// [`ControlError`]; [`Lock`](ControlError::Lock) if a process has the machine.
     pub fn open(home: &Home, machine: MachineFolder) -> Result<Self, ControlError> {
-        let lock = Lock::take(&machine)?;
+        Self::open_within(home, machine, Duration::ZERO)
+    }
+
+    /// The same, waiting for so long for a process that is about to end.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_within(
+        home: &Home,
+        machine: MachineFolder,
+        patience: Duration,
+    ) -> Result<Self, ControlError> {
+        let lock = Lock::take_within(&machine, patience)?;
         let description = Description::read(&machine)?;
         let key = MachineKey::load(&machine.key())?;
         Self::with(home, machine, description, key, lock)

@@ -348,6 +348,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::single_range_in_vec_init, reason = "results are lists of ranges")]
     fn free_memory_is_what_nobody_else_says_to_have() {
         let left = |others: &[Range<u64>]| without(10..20, others).collect::<Vec<_>>();
         assert_eq!(left(&[]), [10..20]);

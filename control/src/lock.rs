@@ -10,6 +10,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 /// Why the lock cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +66,23 @@ impl Lock {
         let written = file.set_len(0).and_then(|()| file.rewind());
         written.and_then(|()| writeln!(file, "{}", std::process::id())).map_err(failed)?;
         Ok(Self { _file: file })
+    }
+
+    /// Takes it, and waits for so long if a process still has it: one that was killed a moment ago takes its
+    /// time to give its memory back, and the lock comes after that.
+    ///
+    /// # Errors
+    /// [`LockError`].
+    pub fn take_within(machine: &MachineFolder, patience: Duration) -> Result<Self, LockError> {
+        let deadline = Instant::now() + patience;
+        loop {
+            match Self::take(machine) {
+                Err(LockError::Taken { .. }) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                taken => return taken,
+            }
+        }
     }
 }
 

@@ -32,6 +32,9 @@ use tokio::sync::oneshot;
 /// How long a kernel may take until it is ready; on software KVM under load it is milliseconds.
 const BOOT_PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long the process that had the machine before may take to be gone.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+
 /// What the process is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Task {
@@ -130,7 +133,7 @@ fn start(
             (history, Machine::resident(&config, streams, sink)?, Live::booted(digest))
         }
         Task::Boot => {
-            let history = History::open(home, folder)?;
+            let history = History::open_within(home, folder, LOCK_PATIENCE)?;
             history.tidy()?;
             let current = history.current()?;
             let record = current.record();
@@ -139,6 +142,8 @@ fn start(
             (history, machine, live)
         }
     };
+    // From here on it is not known how it will end.
+    let _ = fs::remove_file(history.machine().last_end());
     let (stop, guest, watch) = (machine.stop_handle(), machine.resident_handle(), machine.readiness());
     stop_on_signals(stop.clone())?;
     let running = machine.start()?;

@@ -128,6 +128,12 @@ impl Session {
         if let Some(tag) = &wanted.tag {
             // Before the work, not after it.
             sentient_snapshot::timeline::check_tag(tag)?;
+            if let Ok(id) = self.history.timeline().resolve(tag) {
+                return Err(ControlError::Conflict(format!(
+                    "the snapshot {} is called `{tag}` already; choose another tag",
+                    short(id)
+                )));
+            }
         }
         let mut live = self.live();
         let started = Instant::now();
@@ -294,6 +300,9 @@ impl Session {
     /// # Errors
     /// [`ControlError`].
     pub fn fork(&self, wanted: &Fork, home: &crate::home::Home) -> Result<Forked, ControlError> {
+        if home.machine(&wanted.name)?.exists() {
+            return Err(ControlError::Conflict(format!("there is a machine `{}` already", wanted.name)));
+        }
         let (from, pause_us) = match &wanted.from {
             Some(name) => (self.history.named(name)?, 0),
             None => {

@@ -284,7 +284,7 @@ pub struct RunArgs {
     pub machine_memory: Option<u64>,
 
     /// Run it in a machine that stays, in the background; see `sentctl init`.
-    #[arg(short, long, conflicts_with_all = ["timeout", "heartbeat", "machine_memory", "kernel"])]
+    #[arg(short, long, conflicts_with_all = ["timeout", "heartbeat", "machine_memory", "kernel", "invoke", "repeat"])]
     pub detach: bool,
 
     /// With --detach: the container's name.

@@ -3,7 +3,7 @@
 //!
 //! These tests need KVM, and fail without it.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod guest;
 
@@ -69,6 +69,7 @@ impl Resident {
             protocol: BootProtocol::Linux64,
             container: None,
             resident: true,
+            snapshots: false,
             heartbeat: None,
             timeout: None,
         };

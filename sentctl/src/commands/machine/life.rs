@@ -17,6 +17,10 @@ use sentient_control::home::MachineFolder;
 use sentient_control::machine_process::{self, Task};
 use sentient_control::process;
 use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+/// How long a machine's process may take to end.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
 impl Context {
     /// `init`.
@@ -77,11 +81,7 @@ impl Context {
         let body = serde_json::json!({ "discard": args.discard });
         let taken: Option<SnapshotTaken> = Client::new(machine.clone())?.post("/v1/machine/stop", &body)?;
         // The folder is free again when the process is gone.
-        while History::open(&self.home, machine.clone())
-            .is_err_and(|error| matches!(error, ControlError::Lock(_)))
-        {
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
+        History::open_within(&self.home, machine.clone(), STOP_PATIENCE)?;
         self.answer(&taken, |out, taken| match taken {
             Some(taken) => writeln!(out, "{} stopped at {}", machine.name(), super::tree::short(&taken.id)),
             None => writeln!(out, "{} stopped", machine.name()),

@@ -188,7 +188,9 @@ impl Context {
 
 fn create(path: &std::path::Path) -> Result<File, CommandError> {
     let failed = |source: std::io::Error| match source.kind() {
-        std::io::ErrorKind::AlreadyExists => CommandError::Exists(path.to_owned()),
+        std::io::ErrorKind::AlreadyExists => {
+            CommandError::Usage(format!("{} exists already; choose another name", path.display()))
+        }
         _ => CommandError::Write { path: path.to_owned(), source },
     };
     File::create_new(path).map_err(failed)
