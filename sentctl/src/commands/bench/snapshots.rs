@@ -21,6 +21,11 @@ const INTERVAL_MS: u64 = 3;
 /// How long anything may take before the measurement is given up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Memory of the program that dirties pages: C's allocator rounds 10,000 of them up to 64 MiB.
+const PAGES_MEMORY: u64 = 80 << 20;
+/// Memory of the counter.
+const COUNTER_MEMORY: u64 = 16 << 20;
+
 /// What a measurement gives.
 type Measured = Result<(Series, Map<String, Value>), CommandError>;
 
@@ -73,16 +78,18 @@ impl Stage {
     }
 
     /// Starts a program in the machine and waits for its first line.
-    fn start(&self, name: &str, wasm: &[u8], args: &[&str]) -> Result<(), CommandError> {
+    fn start(&self, name: &str, wasm: &[u8], memory: u64, args: &[&str]) -> Result<(), CommandError> {
         let program = self.programs.add(&format!("{name}.wasm"), wasm)?;
         let start = StartContainer {
             program: program.display().to_string(),
             name: Some(name.to_owned()),
             args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+            memory_bytes: Some(memory),
             ..StartContainer::default()
         };
         let _: ContainerStatus = self.client()?.post("/v1/containers", &start)?;
-        self.wait_for_more(name, 0).map(drop)
+        // Far enough that all its pages are there.
+        self.wait_for_more(name, 4).map(drop)
     }
 
     fn output_len(&self, name: &str) -> u64 {
@@ -117,7 +124,7 @@ fn ms(us: u64) -> f64 {
 /// Milliseconds the guest stands still while a program that has written to `pages` pages is put back.
 fn rollback(pages: u32, repeats: u32) -> Measured {
     let stage = Stage::new("256M")?;
-    stage.start("pages", PAGES, &[&pages.to_string(), &INTERVAL_MS.to_string(), "0"])?;
+    stage.start("pages", PAGES, PAGES_MEMORY, &[&pages.to_string(), &INTERVAL_MS.to_string(), "0"])?;
     let client = stage.client()?;
     let _: SnapshotTaken = client.post("/v1/snapshots", &json!({}))?;
     let (mut pauses, mut counts, mut whole) = (Vec::new(), Vec::new(), Vec::new());
@@ -173,8 +180,13 @@ fn memcpy_ms(pages: u32) -> f64 {
 /// Milliseconds the guest stands still for a snapshot with 256 changed pages; and until it is durable.
 pub fn snapshot_pause(repeats: u32) -> Measured {
     const PAGES_CHANGED: u32 = 256;
-    let stage = Stage::new("128M")?;
-    stage.start("pages", PAGES, &[&PAGES_CHANGED.to_string(), &INTERVAL_MS.to_string(), "0"])?;
+    let stage = Stage::new("256M")?;
+    stage.start(
+        "pages",
+        PAGES,
+        PAGES_MEMORY,
+        &[&PAGES_CHANGED.to_string(), &INTERVAL_MS.to_string(), "0"],
+    )?;
     let client = stage.client()?;
     let (mut pauses, mut durable, mut counts) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..=repeats {
@@ -197,7 +209,7 @@ pub fn snapshot_pause(repeats: u32) -> Measured {
 /// Milliseconds from the start of the process that boots a stopped machine to its container's next byte.
 fn restore(memory: &str, repeats: u32) -> Measured {
     let stage = Stage::new(memory)?;
-    stage.start("counter", COUNTER, &["--interval-ms", "1"])?;
+    stage.start("counter", COUNTER, COUNTER_MEMORY, &["--interval-ms", "1"])?;
     stage.sentctl(&["stop"])?;
     let (mut answers, mut commands) = (Vec::new(), Vec::new());
     for round in 0..=repeats.min(11) {
@@ -229,7 +241,7 @@ pub fn restore_4gib(repeats: u32) -> Measured {
 /// Milliseconds of `sentctl fork` of a running machine, to the clone's container's next byte.
 pub fn fork(repeats: u32) -> Measured {
     let stage = Stage::new("128M")?;
-    stage.start("counter", COUNTER, &["--interval-ms", "1"])?;
+    stage.start("counter", COUNTER, COUNTER_MEMORY, &["--interval-ms", "1"])?;
     let mut answers = Vec::new();
     for round in 0..=repeats.min(11) {
         let name = format!("clone{round}");
@@ -250,7 +262,7 @@ pub fn fork(repeats: u32) -> Measured {
 /// Milliseconds of the whole command `sentctl rollback`.
 pub fn rollback_command(repeats: u32) -> Measured {
     let stage = Stage::new("128M")?;
-    stage.start("counter", COUNTER, &["--interval-ms", "1"])?;
+    stage.start("counter", COUNTER, COUNTER_MEMORY, &["--interval-ms", "1"])?;
     let _: SnapshotTaken = stage.client()?.post("/v1/snapshots", &json!({ "tag": "start" }))?;
     let mut times = Vec::new();
     let mut kept = Vec::new();
