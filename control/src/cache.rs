@@ -8,15 +8,36 @@ use sentient_snapshot::memory_map::MemoryMap;
 use sentient_snapshot::store::Store;
 use sentient_vmm::snapshots::{PageBytes, PageContents, PageSource};
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 
 /// Most bytes of pages.
 pub const BUDGET: usize = 256 << 20;
 
+/// The key is a hash already: its first bytes are as good as any other hash of it.
+#[derive(Debug, Default)]
+pub struct FirstBytes(u64);
+
+impl Hasher for FirstBytes {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(first) = bytes.first_chunk() {
+            self.0 = u64::from_le_bytes(*first);
+        }
+    }
+
+    fn write_usize(&mut self, _: usize) {
+        // The length of a key, which all have.
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// Pages by their hash.
 #[derive(Debug, Default)]
 pub struct PageCache {
-    pages: HashMap<PageHash, Box<PageBytes>>,
+    pages: HashMap<PageHash, Box<PageBytes>, BuildHasherDefault<FirstBytes>>,
     /// In the order they came: the first goes first.
     order: VecDeque<PageHash>,
 }
@@ -66,42 +87,40 @@ impl SnapshotPages {
     /// # Errors
     /// The store's.
     pub fn load(&mut self, numbers: &[u64]) -> io::Result<()> {
-        let missing: Vec<PageHash> = numbers
-            .iter()
-            .map(|number| self.map.page_hash(*number))
-            .filter(|hash| !hash.is_zero() && !self.cache.pages.contains_key(hash))
-            .collect();
+        let hashes: Vec<PageHash> = numbers.iter().map(|number| self.map.page_hash(*number)).collect();
+        self.load_missing(&hashes)
+    }
+
+    fn load_missing(&mut self, hashes: &[PageHash]) -> io::Result<()> {
+        let absent = |hash: &&PageHash| !hash.is_zero() && !self.cache.pages.contains_key(*hash);
+        let missing: Vec<PageHash> = hashes.iter().filter(absent).copied().collect();
         if missing.is_empty() {
             return Ok(());
         }
         let reader = self.store.session().and_then(|session| session.locate(missing.iter().copied()));
         let reader = reader.map_err(io::Error::other)?;
-        let mut found = Vec::with_capacity(missing.len());
+        let cache = &mut self.cache;
         reader
             .read_pages(missing, |hash, page| {
-                found.push((hash, Box::new(*page)));
+                cache.insert(hash, page);
                 Ok::<(), sentient_snapshot::store::StoreError>(())
             })
-            .map_err(io::Error::other)?;
-        for (hash, page) in found {
-            self.cache.insert(hash, &page);
-        }
-        Ok(())
+            .map_err(io::Error::other)
     }
 }
 
 impl PageSource for SnapshotPages {
     fn pages(&mut self, numbers: &[u64]) -> io::Result<Vec<PageContents<'_>>> {
-        self.load(numbers)?;
-        let contents = |number: &u64| {
-            let hash = self.map.page_hash(*number);
+        let hashes: Vec<PageHash> = numbers.iter().map(|number| self.map.page_hash(*number)).collect();
+        self.load_missing(&hashes)?;
+        let contents = |hash: &PageHash| {
             if hash.is_zero() {
                 return Ok(PageContents::Zero);
             }
-            let page = self.cache.pages.get(&hash);
+            let page = self.cache.pages.get(hash);
             page.map(|page| PageContents::Bytes(page))
                 .ok_or_else(|| io::Error::other(format!("more pages differ than {} MiB hold", BUDGET >> 20)))
         };
-        numbers.iter().map(contents).collect()
+        hashes.iter().map(contents).collect()
     }
 }
