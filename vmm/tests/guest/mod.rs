@@ -22,7 +22,7 @@ pub const CODE: u64 = 0x10_1000;
 /// Bytes of code and data that fit.
 pub const CODE_LEN: u64 = 16 * PAGE_SIZE;
 const REGION_TABLE: u64 = CODE + CODE_LEN;
-const PANIC_RECORD: u64 = REGION_TABLE + PAGE_SIZE;
+pub const PANIC_RECORD: u64 = REGION_TABLE + PAGE_SIZE;
 const END: u64 = PANIC_RECORD + PAGE_SIZE;
 
 /// `cli; hlt`, for ever.
@@ -40,21 +40,26 @@ pub fn alone() -> MutexGuard<'static, ()> {
 
 /// A kernel whose entry is `code` and whose panic record is filled with `record`.
 pub fn kernel(code: &[u8], record: u8) -> KernelImage {
-    image(ABI_VERSION, code, record).unwrap()
+    image(ABI_VERSION, code, record, 0).unwrap()
+}
+
+/// The same, with code and panic record open to ring 3 as well.
+pub fn kernel_with_ring3(code: &[u8]) -> KernelImage {
+    image(ABI_VERSION, code, 0, access::USER).unwrap()
 }
 
 /// A kernel that says it was built for another version.
 pub fn kernel_of_version(version: u32) -> Result<KernelImage, KernelError> {
-    image(version, &HALT, 0)
+    image(version, &HALT, 0, 0)
 }
 
-fn image(abi_version: u32, code: &[u8], record: u8) -> Result<KernelImage, KernelError> {
+fn image(abi_version: u32, code: &[u8], record: u8, also: u32) -> Result<KernelImage, KernelError> {
     let mut segments = [Segment::NONE; MAX_SEGMENTS];
     let parts = [
         (HEADER, RegionKind::NucleusConstants, 0),
-        (CODE, RegionKind::NucleusText, access::EXECUTE),
+        (CODE, RegionKind::NucleusText, access::EXECUTE | also),
         (REGION_TABLE, RegionKind::RegionTable, access::WRITE | access::USER),
-        (PANIC_RECORD, RegionKind::NucleusData, access::WRITE),
+        (PANIC_RECORD, RegionKind::NucleusData, access::WRITE | also),
     ];
     for (slot, (base, kind, access)) in segments.iter_mut().zip(parts) {
         let len = if base == CODE { CODE_LEN } else { PAGE_SIZE };
