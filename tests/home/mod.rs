@@ -116,7 +116,11 @@ impl Home {
 }
 
 pub fn kill(pid: u32) {
-    let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
+    let process = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    if let Some(process) = process {
+        // One that has ended by itself needs no killing.
+        let _ = rustix::process::kill_process(process, rustix::process::Signal::KILL);
+    }
 }
 
 impl Drop for Home {
