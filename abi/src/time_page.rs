@@ -23,7 +23,7 @@ use core::mem::offset_of;
 pub const LEN: usize = size_of::<TimePage>();
 
 /// What the page holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct TimePage {
     /// Odd while the page is being written; larger after every write.

@@ -57,31 +57,19 @@ impl PageCache {
         self.pages.insert(hash, Box::new(*page));
         self.order.push_back(hash);
     }
-
-    /// Bytes of pages in it.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.pages.len() * size_of::<PageBytes>()
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.pages.is_empty()
-    }
 }
 
 /// The memory of one snapshot: from the cache, and what is not in there from the store.
-pub struct SnapshotPages {
+pub struct SnapshotPages<'a> {
     /// Which page has which hash.
-    pub map: MemoryMap,
+    pub map: &'a MemoryMap,
     /// Pages in memory.
-    pub cache: PageCache,
+    pub cache: &'a mut PageCache,
     /// All others.
-    pub store: Store,
+    pub store: &'a Store,
 }
 
-impl SnapshotPages {
+impl SnapshotPages<'_> {
     /// Reads what of these pages is not in memory.
     ///
     /// # Errors
@@ -99,7 +87,7 @@ impl SnapshotPages {
         }
         let reader = self.store.session().and_then(|session| session.locate(missing.iter().copied()));
         let reader = reader.map_err(io::Error::other)?;
-        let cache = &mut self.cache;
+        let cache = &mut *self.cache;
         reader
             .read_pages(missing, |hash, page| {
                 cache.insert(hash, page);
@@ -109,7 +97,7 @@ impl SnapshotPages {
     }
 }
 
-impl PageSource for SnapshotPages {
+impl PageSource for SnapshotPages<'_> {
     fn pages(&mut self, numbers: &[u64]) -> io::Result<Vec<PageContents<'_>>> {
         let hashes: Vec<PageHash> = numbers.iter().map(|number| self.map.page_hash(*number)).collect();
         self.load_missing(&hashes)?;

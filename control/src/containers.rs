@@ -6,7 +6,7 @@
 
 use crate::api::{ContainerState, ContainerStatus, StartContainer};
 use crate::error::ControlError;
-use crate::home::MachineFolder;
+use crate::home::{MachineFolder, append_to, check_name, make_folder};
 use sentient_abi::boot_module::ContainerSpec;
 use sentient_abi::exit::ContainerEnd;
 use sentient_abi::region::RegionKind;
@@ -18,9 +18,8 @@ use sentient_vmm::ContainerRun;
 use sentient_vmm::machine::resident::ResidentHandle;
 use sentient_vmm::streams::ContainerSink;
 use serde::{Deserialize, Serialize};
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -203,47 +202,56 @@ impl Containers {
 
     fn open(&self, name: &str, index: u32, kept: Kept, state: ContainerState) -> Result<Entry, ControlError> {
         // The rules of machines' names keep it within its folder.
-        crate::home::check_name(name).map_err(|_| {
+        check_name(name).map_err(|_| {
             ControlError::Request(format!(
                 "`{name}` cannot be a container's name: 1 to 64 letters, digits, `.`, `_` and `-`"
             ))
         })?;
         let folder = self.machine.container(name);
-        DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(ControlError::io(&folder))?;
+        make_folder(&folder).map_err(ControlError::io(&folder))?;
         let sink = |file: &str| {
             let path = folder.join(file);
-            let opened = File::options().append(true).create(true).mode(0o600).open(&path);
-            opened.map(|file| Sink { file, bytes: 0 }).map_err(ControlError::io(&path))
+            append_to(&path).map(|file| Sink { file, bytes: 0 }).map_err(ControlError::io(&path))
         };
         let (stdout, stderr) = (sink("stdout.log")?, sink("stderr.log")?);
         Ok(Entry { name: name.to_owned(), index, kept, state, exit_code: None, reason: None, stdout, stderr })
     }
 
-    fn wait_until_up(&self, name: &str) -> Result<ContainerStatus, ControlError> {
-        let deadline = Instant::now() + START_PATIENCE;
+    /// Looks at the table now and after every change until `found` has an answer; `None` if there is none
+    /// within `patience`.
+    fn wait<T>(&self, patience: Duration, mut found: impl FnMut(&mut Vec<Entry>) -> Option<T>) -> Option<T> {
+        let deadline = Instant::now() + patience;
         let mut table = self.table();
         loop {
+            let answer = found(&mut table);
+            let left = deadline.saturating_duration_since(Instant::now());
+            if answer.is_some() || left.is_zero() {
+                return answer;
+            }
+            table = self.changed.wait_timeout(table, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn wait_until_up(&self, name: &str) -> Result<ContainerStatus, ControlError> {
+        let up = self.wait(START_PATIENCE, |table| {
             let Some(entry) = table.iter().find(|entry| entry.name == name) else {
-                return Err(ControlError::Conflict(format!("the container `{name}` is gone")));
+                return Some(Err(ControlError::Conflict(format!("the container `{name}` is gone"))));
             };
             match (entry.state, &entry.reason) {
-                (ContainerState::Starting, _) => {}
+                (ContainerState::Starting, _) => None,
                 (ContainerState::Ended, Some(reason)) if entry.exit_code.is_none() => {
                     let error =
                         ControlError::Conflict(format!("the machine cannot start `{name}`: {reason}"));
                     table.retain(|entry| entry.name != name);
-                    return Err(error);
+                    Some(Err(error))
                 }
-                _ => return Ok(entry.status()),
+                _ => Some(Ok(entry.status())),
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(ControlError::Conflict(format!(
-                    "the guest has not started `{name}` within {START_PATIENCE:?}"
-                )));
-            }
-            table = self.changed.wait_timeout(table, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
+        });
+        up.unwrap_or_else(|| {
+            let late = format!("the guest has not started `{name}` within {START_PATIENCE:?}");
+            Err(ControlError::Conflict(late))
+        })
     }
 
     /// The number of a container that runs.
@@ -263,20 +271,13 @@ impl Containers {
     /// # Errors
     /// [`ControlError::Conflict`] if that takes longer than `patience`.
     pub fn wait_until_ended(&self, name: &str, patience: Duration) -> Result<ContainerStatus, ControlError> {
-        let deadline = Instant::now() + patience;
-        let mut table = self.table();
-        loop {
-            match table.iter().find(|entry| entry.name == name) {
-                Some(entry) if !entry.is_live() => return Ok(entry.status()),
-                Some(_) => {}
-                None => return Err(ControlError::NotFound(format!("there is no container `{name}`"))),
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(ControlError::Conflict(format!("`{name}` has not ended within {patience:?}")));
-            }
-            table = self.changed.wait_timeout(table, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
+        let ended = self.wait(patience, |table| match table.iter().find(|entry| entry.name == name) {
+            Some(entry) => (!entry.is_live()).then(|| Ok(entry.status())),
+            None => Some(Err(ControlError::NotFound(format!("there is no container `{name}`")))),
+        });
+        ended.unwrap_or_else(|| {
+            Err(ControlError::Conflict(format!("`{name}` has not ended within {patience:?}")))
+        })
     }
 
     /// Those that run, for a snapshot's record. `regions` are the guest's.
@@ -398,8 +399,7 @@ fn reason(end: ContainerEnd) -> Option<String> {
         ContainerEnd::CpuLimit => "its CPU time was up",
         ContainerEnd::Unstartable => "it could not be started; its standard error tells why",
         ContainerEnd::BadBootModule => "the guest could not read it",
-        // The numbers of ends that this build knows are all of those the guest has.
-        _ => "it was killed",
+        ContainerEnd::Killed => "it was killed",
     };
     Some(said.to_owned())
 }

@@ -13,6 +13,7 @@ use sentient_snapshot::stream::export::ExportError;
 use sentient_snapshot::stream::import::ImportError;
 use sentient_snapshot::timeline::TimelineError;
 use sentient_vmm::MachineError;
+use sentient_vmm::machine::NotRunning;
 use std::io;
 
 /// Why something was not done.
@@ -98,7 +99,20 @@ pub enum ControlError {
     Bug(String),
 }
 
+/// Whoever asked came too late.
+impl From<NotRunning> for ControlError {
+    fn from(error: NotRunning) -> Self {
+        Self::Conflict(error.to_string())
+    }
+}
+
 impl ControlError {
+    /// A machine that is to be made is there already.
+    #[must_use]
+    pub fn machine_exists(name: &str) -> Self {
+        Self::Conflict(format!("there is a machine `{name}` already"))
+    }
+
     /// For `map_err`: an I/O error with the file, or what was being done.
     pub fn io<W: AsRef<std::path::Path> + ?Sized>(what: &W) -> impl FnOnce(io::Error) -> Self + use<W> {
         let what = what.as_ref().display().to_string();

@@ -6,22 +6,22 @@
 use crate::api::{Difference, PageRange, Pruned, RegionDifference, SnapshotInfo, Verified};
 use crate::description::{Description, note};
 use crate::error::ControlError;
-use crate::home::{Home, MachineFolder};
+use crate::home::{Home, MachineFolder, append_to, make_folder};
 use crate::lock::Lock;
 use sentient_snapshot::hash::Hash;
 use sentient_snapshot::keys::MachineKey;
 use sentient_snapshot::memory_map::MemoryMap;
 use sentient_snapshot::record::{Record, SignedRecord, SnapshotId, Trust};
-use sentient_snapshot::store::{Kind, Objects, Root, Store, StoreError};
+use sentient_snapshot::store::{Kind, Objects, Root, Session as StoreSession, Store, StoreError};
 use sentient_snapshot::stream;
 use sentient_snapshot::timeline::{LogEntry, Timeline, Undo};
 use sentient_snapshot::verify;
+use sentient_vmm::MachineError;
+use sentient_vmm::machine::state::MachineState;
 use serde_json::json;
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fs::{DirBuilder, File};
 use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const PAGE: u64 = sentient_abi::PAGE_SIZE;
@@ -60,16 +60,19 @@ impl History {
         Self::with(home, machine, description, key, lock)
     }
 
-    /// Begins those of a new machine; the machine exists once [`Description::write`] is done.
+    /// Begins those of a new machine with so much RAM; the machine exists once its [`Description`] is written.
     ///
     /// # Errors
-    /// [`ControlError`].
-    pub fn begin(
-        home: &Home,
-        machine: MachineFolder,
-        description: Description,
-        lock: Lock,
-    ) -> Result<Self, ControlError> {
+    /// [`ControlError::Conflict`] if there is one already, and others.
+    pub fn begin(home: &Home, machine: MachineFolder, ram: u64) -> Result<Self, ControlError> {
+        if machine.exists() {
+            return Err(ControlError::machine_exists(machine.name()));
+        }
+        make_folder(machine.path()).map_err(ControlError::io(machine.path()))?;
+        let lock = Lock::take(&machine)?;
+        // What an interrupted attempt has left is nobody's.
+        let _ = std::fs::remove_file(machine.timeline());
+        let description = Description::new(ram)?;
         let key = MachineKey::load_or_create(machine.path())?;
         Self::with(home, machine, description, key, lock)
     }
@@ -147,12 +150,15 @@ impl History {
         Ok(self.timeline.get(self.timeline.head()?.ok_or_else(none)?)?)
     }
 
-    /// The page hashes of a snapshot.
+    /// What a machine needs to be put into the state of a snapshot, but for the pages themselves. `session`
+    /// is one of the store's.
     ///
     /// # Errors
-    /// [`ControlError::Store`].
-    pub fn memory(&self, record: &Record) -> Result<MemoryMap, ControlError> {
-        Ok(MemoryMap::load(record, &self.store.session()?)?)
+    /// [`ControlError::Store`], and [`ControlError::Machine`] for a state that this build cannot read.
+    pub fn load(record: &Record, session: &StoreSession) -> Result<(MemoryMap, MachineState), ControlError> {
+        let map = MemoryMap::load(record, session)?;
+        let state = session.object(Kind::State, record.state)?;
+        Ok((map, MachineState::decode(&state).map_err(MachineError::from)?))
     }
 
     /// All snapshots, oldest first.
@@ -223,7 +229,9 @@ impl History {
     /// [`ControlError`].
     pub fn diff(&self, from: &str, to: &str) -> Result<Difference, ControlError> {
         let (from, to) = (self.named(from)?, self.named(to)?);
-        let (one, two) = (self.memory(from.record())?, self.memory(to.record())?);
+        let session = self.store.session()?;
+        let (one, two) = (MemoryMap::load(from.record(), &session)?, MemoryMap::load(to.record(), &session)?);
+        drop(session);
         let pages: Vec<u64> = one.diff(&two).into_iter().map(|(gpn, ..)| gpn).collect();
         let mut regions = Vec::new();
         for region in &to.record().regions {
@@ -270,6 +278,9 @@ impl History {
     }
 
     fn remove_all(&self, ids: Vec<SnapshotId>, force: bool) -> Result<Pruned, ControlError> {
+        if ids.is_empty() {
+            return Ok(Pruned { removed: Vec::new(), freed_bytes: 0 });
+        }
         let before = self.store.usage()?.bytes;
         let mut roots = Vec::new();
         for id in &ids {
@@ -278,9 +289,7 @@ impl History {
         }
         self.store.remove(&roots)?;
         let removed: Vec<String> = ids.iter().map(ToString::to_string).collect();
-        if !removed.is_empty() {
-            self.trace("remove", &json!({ "snapshots": removed }))?;
-        }
+        self.trace("remove", &json!({ "snapshots": removed }))?;
         Ok(Pruned { removed, freed_bytes: before.saturating_sub(self.store.usage()?.bytes) })
     }
 
@@ -298,11 +307,8 @@ impl History {
             let checked = verify::verify(&self.store, signed.record())?;
             found.snapshots += 1;
             found.pages += checked.pages;
-            let id = signed.id().to_string();
-            let short = id.get(..12).unwrap_or(&id);
-            found
-                .problems
-                .extend(checked.problems.iter().map(|problem| format!("snapshot {short}: {problem}")));
+            let id = short(signed.id());
+            found.problems.extend(checked.problems.iter().map(|problem| format!("snapshot {id}: {problem}")));
         }
         Ok(found)
     }
@@ -363,26 +369,13 @@ impl History {
         name: &str,
         from: &SignedRecord,
     ) -> Result<(String, SnapshotId), ControlError> {
-        let folder = home.machine(name)?;
-        if folder.exists() {
-            return Err(ControlError::Conflict(format!("there is a machine `{name}` already")));
-        }
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder.path())
-            .map_err(ControlError::io(folder.path()))?;
-        let lock = Lock::take(&folder)?;
-        // What an interrupted attempt has left is nobody's.
-        let _ = std::fs::remove_file(folder.timeline());
-        let description = Description::new(self.description.ram_bytes)?;
-        let other = Self::begin(home, folder, description, lock)?;
+        let other = Self::begin(home, home.machine(name)?, self.description.ram_bytes)?;
         let id = other.description.id;
         let record = Record {
             machine: id.0,
             parent: None,
             created_unix_ns: unix_ns(),
-            message: format!("fork of {} at {}", self.machine.name(), crate::session::short(from.id())),
+            message: format!("fork of {} at {}", self.machine.name(), short(from.id())),
             ..from.record().clone()
         };
         let signed = SignedRecord::sign(record, &other.key)?;
@@ -425,12 +418,7 @@ impl History {
     pub fn trace(&self, what: &str, details: &serde_json::Value) -> Result<(), ControlError> {
         let path = self.machine.recycle_trace();
         let line = json!({ "unix_ns": unix_ns(), "what": what, "details": details });
-        let mut file = File::options()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(ControlError::io(&path))?;
+        let mut file = append_to(&path).map_err(ControlError::io(&path))?;
         writeln!(file, "{line}").map_err(ControlError::io(&path))
     }
 }
@@ -449,6 +437,14 @@ impl Objects for NothingNew {
 pub fn unix_ns() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The beginning of an id, as people see it.
+#[must_use]
+pub fn short(id: SnapshotId) -> String {
+    let mut text = id.to_string();
+    text.truncate(12);
+    text
 }
 
 /// Runs of page numbers, which ascend.

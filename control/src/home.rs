@@ -12,6 +12,8 @@
 //!     .runtime/              the running process: lock, socket, log; and the timeline
 //! ```
 
+use std::fs::{DirBuilder, File};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -146,6 +148,22 @@ pub(crate) fn check_name(name: &str) -> Result<(), HomeError> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     let good = (1..=64).contains(&name.len()) && name.bytes().all(allowed) && !name.starts_with(['.', '-']);
     if good { Ok(()) } else { Err(HomeError::Name(name.to_owned())) }
+}
+
+/// Makes a folder, and those above it, for the owner alone.
+///
+/// # Errors
+/// The error of mkdir; one that is there is none.
+pub fn make_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Opens a file that only grows, for the owner alone.
+///
+/// # Errors
+/// The error of open.
+pub fn append_to(path: &Path) -> io::Result<File> {
+    File::options().append(true).create(true).mode(0o600).open(path)
 }
 
 /// A machine's folder.

@@ -1,15 +1,15 @@
 //! What the next snapshot of a running machine builds on, and the work on it.
 
 use crate::cache::{PageCache, SnapshotPages};
+use crate::containers::Containers;
 use crate::error::ControlError;
-use crate::history::History;
+use crate::history::{History, unix_ns};
 use sentient_abi::region::{Region as GuestRegion, RegionKind};
 use sentient_snapshot::capture::{Capture as Hashing, Details};
 use sentient_snapshot::layout::{Layout, Region};
 use sentient_snapshot::memory_map::MemoryMap;
 use sentient_snapshot::page::Page;
 use sentient_snapshot::record::{ContainerEntry, OutputPosition, Record, SignedRecord, SnapshotId};
-use sentient_snapshot::store::Kind;
 use sentient_vmm::Ended;
 use sentient_vmm::machine::state::MachineState;
 use sentient_vmm::machine::{Door, StopHandle, Stopped};
@@ -19,8 +19,6 @@ use sentient_vmm::snapshots::rollback::{self, Done};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
-
-pub use crate::containers::Containers;
 
 /// Pages of room that a capture finds touched already.
 const ROOM: usize = 1024;
@@ -83,16 +81,26 @@ pub struct Failure {
     pub amid: bool,
 }
 
-/// What comes back from the vCPU's thread after a rollback.
-pub struct Outcome {
-    /// What the next one builds on.
-    pub live: Live,
-    /// The snapshot that was kept, and what was done.
-    pub result: Result<(Option<SnapshotId>, Done), Failure>,
+/// A snapshot taken on the vCPU's thread.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// The snapshot.
+    pub committed: Committed,
+    /// Pages it has copied.
+    numbers: Vec<u64>,
+    /// How long copying took.
+    pub pause: Duration,
 }
 
-/// Who keeps where the machine was, and what to call it.
-pub type Keeper = (Arc<History>, Arc<Containers>, String);
+/// Where a machine is to be put back to.
+pub struct Target {
+    /// Its page hashes.
+    pub map: MemoryMap,
+    /// Its vCPU and devices.
+    pub state: MachineState,
+    /// See [`Live::differing`].
+    pub differing: Vec<u64>,
+}
 
 impl Live {
     /// Of a machine that has just booted a kernel with this digest.
@@ -103,9 +111,8 @@ impl Live {
 
     /// Of a machine that has just been restored from a snapshot.
     #[must_use]
-    pub fn restored(record: &Record, pages: SnapshotPages) -> Self {
-        let SnapshotPages { map, cache, .. } = pages;
-        Self { head: Some(map), kernel: record.kernel, cache, buffer: PageBuffer::with_room(ROOM) }
+    pub fn restored(record: &Record, map: MemoryMap) -> Self {
+        Self { head: Some(map), ..Self::booted(record.kernel) }
     }
 
     /// Stops the guest and copies what has changed.
@@ -116,10 +123,23 @@ impl Live {
         let extent = self.extent();
         let buffer = std::mem::take(&mut self.buffer);
         let containers = Arc::clone(containers);
-        let captured = door.stopped(move |machine| Instant::take(machine, extent, buffer, &containers));
-        let captured =
-            captured.map_err(|_| ControlError::Conflict("the machine is not running any more".into()))?;
-        self.lost_unless(captured)
+        let taken = door.stopped(move |machine| Instant::take(machine, extent, buffer, &containers))?;
+        self.lost_unless(taken)
+    }
+
+    /// On the vCPU's thread: takes a snapshot, which is durable when this returns.
+    fn keep(
+        &mut self,
+        machine: &mut Stopped<'_>,
+        history: &History,
+        containers: &Containers,
+        message: &str,
+    ) -> Result<Kept, ControlError> {
+        let (extent, buffer) = (self.extent(), std::mem::take(&mut self.buffer));
+        let taken = Instant::take(machine, extent, buffer, containers);
+        let instant = self.lost_unless(taken)?;
+        let (numbers, pause) = (instant.capture.numbers.clone(), instant.capture.pause);
+        Ok(Kept { committed: self.commit(history, instant, message, None)?, numbers, pause })
     }
 
     fn extent(&self) -> Extent {
@@ -163,7 +183,7 @@ impl Live {
         let details = Details {
             machine: history.description().id.0,
             parent: history.timeline().head()?,
-            created_unix_ns: crate::session::now(),
+            created_unix_ns: unix_ns(),
             message: message.to_owned(),
             kernel: self.kernel,
             containers: instant.containers.clone(),
@@ -183,15 +203,6 @@ impl Live {
         Ok(Committed { id: signed.id(), dirty_pages: dirty.len() as u64, stored_bytes: added.bytes })
     }
 
-    /// The state of vCPU and devices in a snapshot.
-    ///
-    /// # Errors
-    /// [`ControlError`].
-    pub fn state_of(&self, history: &History, record: &Record) -> Result<MachineState, ControlError> {
-        let bytes = history.store().session()?.object(Kind::State, record.state)?;
-        Ok(MachineState::decode(&bytes).map_err(sentient_vmm::MachineError::from)?)
-    }
-
     /// Pages that `target` has otherwise than the machine had them when its log began; or, if that is not
     /// known, all that it uses.
     #[must_use]
@@ -206,78 +217,61 @@ impl Live {
         }
     }
 
-    /// On the vCPU's thread: takes a last snapshot, and ends the machine there. How long copying took.
+    /// On the vCPU's thread: takes a last snapshot, and ends the machine there.
     pub fn last(
         mut self,
         machine: &mut Stopped<'_>,
         history: &History,
         containers: &Containers,
         stop: &StopHandle,
-    ) -> (Self, Result<(Committed, Duration), ControlError>) {
-        let (extent, buffer) = (self.extent(), std::mem::take(&mut self.buffer));
-        let taken = Instant::take(machine, extent, buffer, containers);
-        let pause = taken.as_ref().map(|taken| taken.capture.pause).unwrap_or_default();
-        let done = taken.and_then(|taken| self.commit(history, taken, "at the stop", None));
-        match &done {
-            Ok(_) => stop.stop_here(Ended::Terminated),
-            Err(_) => self.head = None,
+    ) -> (Self, Result<Kept, ControlError>) {
+        let kept = self.keep(machine, history, containers, "at the stop");
+        if kept.is_ok() {
+            stop.stop_here(Ended::Terminated);
         }
-        (self, done.map(|done| (done, pause)))
+        (self, kept)
     }
 
-    /// On the vCPU's thread: keeps where the machine is, if asked, and puts it back.
+    /// On the vCPU's thread: keeps where the machine is, if there is a message for it, and puts it back. Gives
+    /// what the next one builds on, the snapshot that was kept, and what was done.
     pub fn roll_back(
         mut self,
         machine: &mut Stopped<'_>,
-        mut pages: SnapshotPages,
-        state: &MachineState,
-        differing: Vec<u64>,
-        keeper: Option<Keeper>,
-    ) -> Outcome {
-        let known = self.head.is_some();
-        let mut kept = None;
-        let mut differing = differing;
-        if let Some((history, containers, message)) = keeper {
-            self.cache = std::mem::take(&mut pages.cache);
-            let buffer = std::mem::take(&mut self.buffer);
-            let extent = self.extent();
-            let taken = Instant::take(machine, extent, buffer, &containers);
-            let numbers = taken.as_ref().map(|taken| taken.capture.numbers.clone()).unwrap_or_default();
-            let committed = taken.and_then(|taken| self.commit(&history, taken, &message, None));
-            pages.cache = std::mem::take(&mut self.cache);
-            match committed {
-                Ok(committed) => kept = Some(committed.id),
-                Err(error) => {
-                    self.head = None;
-                    self.cache = pages.cache;
-                    return Outcome { live: self, result: Err(Failure { error, amid: false }) };
-                }
-            }
-            // Their log has been taken by the capture.
-            differing = rollback::merge(&differing, &numbers);
-        }
-        if !known && kept.is_none() {
-            match capture::touched(machine) {
-                Ok(touched) => differing = rollback::merge(&differing, &touched),
-                Err(error) => {
-                    self.cache = pages.cache;
-                    return Outcome { live: self, result: Err(Failure { error: error.into(), amid: false }) };
-                }
-            }
-        }
-        let tables = page_tables(&pages.map);
-        let result = match rollback::back_to(machine, state, &differing, tables, &mut pages) {
-            Ok(done) => {
-                self.head = Some(pages.map);
-                Ok((kept, done))
-            }
-            Err(failed) => {
-                self.head = None;
-                Err(Failure { error: failed.error.into(), amid: failed.amid })
-            }
+        target: Target,
+        history: &History,
+        containers: &Containers,
+        keep: Option<String>,
+    ) -> (Self, Result<(Option<SnapshotId>, Done), Failure>) {
+        let result = self.put_back(machine, target, history, containers, keep);
+        (self, result)
+    }
+
+    fn put_back(
+        &mut self,
+        machine: &mut Stopped<'_>,
+        target: Target,
+        history: &History,
+        containers: &Containers,
+        keep: Option<String>,
+    ) -> Result<(Option<SnapshotId>, Done), Failure> {
+        let before = |error| Failure { error, amid: false };
+        let Target { map, state, differing } = target;
+        let kept = keep.map(|message| self.keep(machine, history, containers, &message)).transpose();
+        let kept = kept.map_err(before)?;
+        // Pages whose log has been taken already: by that snapshot, or by a capture that failed.
+        let also = match (&kept, &self.head) {
+            (Some(kept), _) => kept.numbers.clone(),
+            (None, Some(_)) => Vec::new(),
+            (None, None) => capture::touched(machine).map_err(|error| before(error.into()))?,
         };
-        self.cache = pages.cache;
-        Outcome { live: self, result }
+        let differing = rollback::merge(&differing, &also);
+        // Until it is done, nobody knows what the memory is.
+        self.head = None;
+        let mut pages = SnapshotPages { map: &map, cache: &mut self.cache, store: history.store() };
+        let done = rollback::back_to(machine, &state, &differing, page_tables(&map), &mut pages)
+            .map_err(|failed| Failure { error: failed.error.into(), amid: failed.amid })?;
+        self.head = Some(map);
+        Ok((kept.map(|kept| kept.committed.id), done))
     }
 }
 

@@ -3,12 +3,12 @@
 //! The kernel gives the lock back when the process ends, however it ends: there are no stale locks, only a
 //! file that says who held it last.
 
-use crate::home::MachineFolder;
+use crate::home::{MachineFolder, make_folder};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -47,7 +47,7 @@ impl Lock {
     pub fn take(machine: &MachineFolder) -> Result<Self, LockError> {
         let path = machine.runtime().join("lock");
         let failed = |source| LockError::Io { path: path.clone(), source };
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(machine.runtime()).map_err(failed)?;
+        make_folder(&machine.runtime()).map_err(failed)?;
         let opened =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         let mut file = opened.map_err(failed)?;

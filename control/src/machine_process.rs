@@ -4,25 +4,24 @@
 //! when its machine does, and leaves a word about it in the machine's folder.
 
 use crate::containers::{Containers, Outputs};
-use crate::description::{Description, note};
+use crate::description::note;
 use crate::error::ControlError;
 use crate::history::History;
 use crate::home::{Home, MachineFolder};
 use crate::live::Live;
-use crate::lock::Lock;
 use crate::session::Session;
-use crate::{cache, process, server};
+use crate::{process, server};
 use sentient_images::KernelImage;
 use sentient_snapshot::hash::PageHash;
-use sentient_vmm::machine::state::MachineState;
+use sentient_snapshot::record::Record;
 use sentient_vmm::machine::{Readiness, Running, StopHandle};
 use sentient_vmm::streams::{Input, Output, Streams};
-use sentient_vmm::{BootProtocol, Ended, Machine, MachineConfig, MachineError, Report};
+use sentient_vmm::{BootProtocol, Ended, Machine, MachineConfig, Report};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use std::fs::{self, DirBuilder, File, Permissions};
+use std::fs::{self, File, Permissions};
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,21 +102,7 @@ fn start(
     let streams = streams().map_err(ControlError::io("opening /dev/null"))?;
     let (history, machine, live) = match task {
         Task::Init { ram } => {
-            if folder.exists() {
-                return Err(ControlError::Conflict(format!(
-                    "there is a machine `{}` already",
-                    folder.name()
-                )));
-            }
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(folder.path())
-                .map_err(ControlError::io(folder.path()))?;
-            let lock = Lock::take(&folder)?;
-            // What an interrupted attempt has left is nobody's.
-            let _ = fs::remove_file(folder.timeline());
-            let history = History::begin(home, folder, Description::new(ram)?, lock)?;
+            let history = History::begin(home, folder, ram)?;
             let kernel = KernelImage::embedded()?;
             let digest = *blake3::hash(kernel.elf()).as_bytes();
             let config = MachineConfig {
@@ -154,19 +139,17 @@ fn start(
 /// A machine that goes on from a snapshot: its pages are read and checked, all of them, before the guest runs.
 fn restore(
     history: &History,
-    record: &sentient_snapshot::record::Record,
+    record: &Record,
     streams: Streams,
     sink: Box<Outputs>,
 ) -> Result<(Machine, Live), ControlError> {
     let session = history.store().session()?;
-    let map = sentient_snapshot::memory_map::MemoryMap::load(record, &session)?;
-    let state = session.object(sentient_snapshot::store::Kind::State, record.state)?;
+    let (map, state) = History::load(record, &session)?;
     let mut places: Vec<(PageHash, u64)> = Vec::new();
     map.visit(0..u64::MAX, |gpn, hash| places.push((hash, gpn)));
     places.sort_unstable();
     let reader = session.locate(places.iter().map(|(hash, _)| *hash))?;
     drop(session);
-    let state = MachineState::decode(&state).map_err(MachineError::from)?;
     let ram = history.description().ram_bytes;
     let machine = Machine::restored(ram, &state, streams, sink, |memory| {
         reader.read_all(|hash, page| {
@@ -177,9 +160,7 @@ fn restore(
             Ok::<(), ControlError>(())
         })
     })?;
-    let pages =
-        cache::SnapshotPages { map, cache: cache::PageCache::default(), store: history.store().clone() };
-    Ok((machine, Live::restored(record, pages)))
+    Ok((machine, Live::restored(record, map)))
 }
 
 /// Containers have files; only the kernel's log uses these, for standard error.

@@ -5,11 +5,10 @@
 //! nothing to read.
 
 use crate::error::ControlError;
-use crate::home::MachineFolder;
+use crate::home::{MachineFolder, append_to};
 use serde::{Deserialize, Serialize};
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Command, Stdio};
 
 /// What the process says when it is ready or has failed.
@@ -26,8 +25,7 @@ enum Word {
 /// [`ControlError`], the process' own if it has failed.
 pub fn start(machine: &MachineFolder, mut command: Command) -> Result<u32, ControlError> {
     let log = machine.log();
-    let opened = OpenOptions::new().append(true).create(true).mode(0o600).open(&log);
-    let log_file = opened.map_err(ControlError::io(&log))?;
+    let log_file = append_to(&log).map_err(ControlError::io(&log))?;
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log_file);
     let mut child = command.spawn().map_err(ControlError::io("starting the machine's process"))?;
     let mut line = String::new();

@@ -8,10 +8,12 @@ use crate::api::{
     RolledBack, SnapshotInfo, SnapshotTaken, StartContainer, TakeSnapshot, Verified,
 };
 use crate::cache::SnapshotPages;
+use crate::containers::Containers;
 use crate::error::ControlError;
-use crate::history::{History, unix_ns};
-use crate::live::{Containers, Live, Outcome};
-use sentient_snapshot::record::{SignedRecord, SnapshotId};
+use crate::history::{History, short};
+use crate::home::Home;
+use crate::live::{Committed, Live, Target};
+use sentient_snapshot::record::SignedRecord;
 use sentient_snapshot::timeline::Undo;
 use sentient_vmm::Ended;
 use sentient_vmm::machine::Door;
@@ -140,9 +142,9 @@ impl Session {
         let instant = live.capture(&self.door, &self.containers)?;
         let pause = instant.capture.pause;
         let done = live.commit(&self.history, instant, &wanted.message, wanted.tag.as_deref())?;
-        drop(live);
+        let durable = started.elapsed();
         self.history.prune(None)?;
-        Ok(taken(&done, pause, started.elapsed()))
+        Ok(snapshot_taken(&done, pause, durable))
     }
 
     /// Puts the machine back. Where it was is kept first, unless that is not wanted.
@@ -178,33 +180,18 @@ impl Session {
 
     fn go_to(&self, live: &mut Live, target: &SignedRecord, keep: bool) -> Result<RolledBack, ControlError> {
         let before = self.history.timeline().head()?;
-        let mut pages = SnapshotPages {
-            map: self.history.memory(target.record())?,
-            cache: std::mem::take(&mut live.cache),
-            store: self.history.store().clone(),
-        };
-        let state = live.state_of(&self.history, target.record());
-        let state = match state {
-            Ok(state) => state,
-            Err(error) => {
-                live.cache = pages.cache;
-                return Err(error);
-            }
-        };
+        let (map, state) = History::load(target.record(), &self.history.store().session()?)?;
         // Whatever is not in memory is read before the guest is stopped.
-        let differing = live.differing(&pages.map);
-        if let Err(error) = pages.load(&differing) {
-            live.cache = pages.cache;
-            return Err(ControlError::io("reading the snapshot")(error));
-        }
-        let message = format!("before going back to {}", short(target.id()));
-        let keeper = keep.then(|| (Arc::clone(&self.history), Arc::clone(&self.containers), message));
-        let taken = std::mem::take(live);
-        let outcome = self
+        let differing = live.differing(&map);
+        let mut pages = SnapshotPages { map: &map, cache: &mut live.cache, store: self.history.store() };
+        pages.load(&differing).map_err(ControlError::io("reading the snapshot"))?;
+        let target_now = Target { map, state, differing };
+        let keep = keep.then(|| format!("before going back to {}", short(target.id())));
+        let (taken, history) = (std::mem::take(live), Arc::clone(&self.history));
+        let containers = Arc::clone(&self.containers);
+        let (after, result) = self
             .door
-            .stopped(move |machine| taken.roll_back(machine, pages, &state, differing, keeper))
-            .map_err(|_| ControlError::Conflict("the machine is not running any more".into()))?;
-        let Outcome { live: after, result } = outcome;
+            .stopped(move |machine| taken.roll_back(machine, target_now, &history, &containers, keep))?;
         *live = after;
         match result {
             Ok((kept, done)) => {
@@ -286,22 +273,20 @@ impl Session {
         let started = Instant::now();
         let (taken, stop) = (std::mem::take(&mut *live), self.stop.clone());
         let (history, containers) = (Arc::clone(&self.history), Arc::clone(&self.containers));
-        let (after, done) = self
-            .door
-            .stopped(move |machine| taken.last(machine, &history, &containers, &stop))
-            .map_err(|_| ControlError::Conflict("the machine is not running any more".into()))?;
+        let (after, done) =
+            self.door.stopped(move |machine| taken.last(machine, &history, &containers, &stop))?;
         *live = after;
-        let (done, pause) = done?;
-        Ok(Some(crate::session::taken(&done, pause, started.elapsed())))
+        let kept = done?;
+        Ok(Some(snapshot_taken(&kept.committed, kept.pause, started.elapsed())))
     }
 
     /// Makes another machine that goes on from a snapshot of this one.
     ///
     /// # Errors
     /// [`ControlError`].
-    pub fn fork(&self, wanted: &Fork, home: &crate::home::Home) -> Result<Forked, ControlError> {
+    pub fn fork(&self, wanted: &Fork, home: &Home) -> Result<Forked, ControlError> {
         if home.machine(&wanted.name)?.exists() {
-            return Err(ControlError::Conflict(format!("there is a machine `{}` already", wanted.name)));
+            return Err(ControlError::machine_exists(&wanted.name));
         }
         let (from, pause_us) = match &wanted.from {
             Some(name) => (self.history.named(name)?, 0),
@@ -316,7 +301,7 @@ impl Session {
     }
 }
 
-fn taken(done: &crate::live::Committed, pause: Duration, whole: Duration) -> SnapshotTaken {
+fn snapshot_taken(done: &Committed, pause: Duration, whole: Duration) -> SnapshotTaken {
     SnapshotTaken {
         id: done.id.to_string(),
         dirty_pages: done.dirty_pages,
@@ -328,17 +313,4 @@ fn taken(done: &crate::live::Committed, pause: Duration, whole: Duration) -> Sna
 
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// The beginning of an id, as people see it.
-#[must_use]
-pub fn short(id: SnapshotId) -> String {
-    let mut text = id.to_string();
-    text.truncate(12);
-    text
-}
-
-/// When a snapshot is taken, for its record.
-pub(crate) fn now() -> u64 {
-    unix_ns()
 }

@@ -3,6 +3,7 @@
 use sentient_abi::exit;
 use sentient_control::client::ClientError;
 use sentient_control::error::ControlError;
+use sentient_control::home::HomeError;
 use sentient_images::{CompileError, KernelError};
 use sentient_vmm::MachineError;
 use std::io;
@@ -75,6 +76,18 @@ pub enum CommandError {
     /// A measurement went wrong.
     #[error("{0}")]
     Bench(String),
+}
+
+impl From<HomeError> for CommandError {
+    fn from(error: HomeError) -> Self {
+        Self::Control(error.into())
+    }
+}
+
+impl From<ClientError> for CommandError {
+    fn from(error: ClientError) -> Self {
+        Self::Client(error)
+    }
 }
 
 impl CommandError {

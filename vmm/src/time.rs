@@ -83,16 +83,7 @@ impl Clock {
     /// Of a machine that is yet to be put into a state: no time passes.
     #[must_use]
     pub fn stopped(tsc_khz: u32) -> Self {
-        let page = TimePage {
-            sequence: 0,
-            generation: 0,
-            generation_id: [0; 16],
-            tsc_at: 0,
-            monotonic_ns: 0,
-            wall_clock_ns: 0,
-            tsc_hz: u64::from(tsc_khz) * 1000,
-            seed: [0; 32],
-        };
+        let page = TimePage { tsc_hz: u64::from(tsc_khz) * 1000, ..TimePage::default() };
         Self { tsc_khz, page }
     }
 

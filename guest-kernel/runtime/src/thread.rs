@@ -175,38 +175,36 @@ extern "C" fn main(thread: &Thread) -> ! {
     }
 }
 
-/// Saves what a call must keep and the stack pointer, and goes on where another stack pointer was saved.
+/// The body of a function (`*mut u64`, where to): saves what a call must keep on the stack and the stack pointer
+/// where the first argument says, takes the second one as the stack pointer, and goes on at `$target`.
+/// [`restore`] is the way back.
+macro_rules! save_and_go_on_at {
+    ($target:path) => {
+        naked_asm!(
+            "push rbp",
+            "push rbx",
+            "push r12",
+            "push r13",
+            "push r14",
+            "push r15",
+            "mov [rdi], rsp",
+            "mov rsp, rsi",
+            "jmp {target}",
+            target = sym $target,
+        )
+    };
+}
+
+/// Goes on where another stack pointer was saved.
 #[unsafe(naked)]
 unsafe extern "C" fn switch(save: *mut u64, to: u64) {
-    naked_asm!(
-        "push rbp",
-        "push rbx",
-        "push r12",
-        "push r13",
-        "push r14",
-        "push r15",
-        "mov [rdi], rsp",
-        "mov rsp, rsi",
-        "jmp {restore}",
-        restore = sym restore,
-    )
+    save_and_go_on_at!(restore)
 }
 
 /// As [`switch`], to a state that an interrupt has left.
 #[unsafe(naked)]
 unsafe extern "C" fn resume(save: *mut u64, state: *mut Interrupted) {
-    naked_asm!(
-        "push rbp",
-        "push rbx",
-        "push r12",
-        "push r13",
-        "push r14",
-        "push r15",
-        "mov [rdi], rsp",
-        "mov rsp, rsi",
-        "jmp {resume}",
-        resume = sym upcall::resume,
-    )
+    save_and_go_on_at!(upcall::resume)
 }
 
 /// Goes on where a stack pointer was saved, and saves nothing.

@@ -8,7 +8,7 @@ mod tree;
 
 use crate::cli::Cli;
 use crate::errors::CommandError;
-use sentient_control::client::{Client, ClientError};
+use sentient_control::client::Client;
 use sentient_control::error::ControlError;
 use sentient_control::history::History;
 use sentient_control::home::{Home, MachineFolder};
@@ -27,12 +27,12 @@ pub struct Context {
 impl Context {
     /// As the command line and the environment say.
     pub fn new(cli: &Cli) -> Result<Self, CommandError> {
-        let home = Home::find(cli.home.clone()).map_err(ControlError::from)?;
+        let home = Home::find(cli.home.clone())?;
         Ok(Self { home, named: cli.machine.clone(), json: cli.json })
     }
 
     fn machine(&self) -> Result<MachineFolder, CommandError> {
-        Ok(self.home.chosen(self.named.as_deref()).map_err(ControlError::from)?)
+        Ok(self.home.chosen(self.named.as_deref())?)
     }
 
     fn client(&self) -> Result<Client, CommandError> {
@@ -74,11 +74,4 @@ impl Context {
 enum Reach {
     Running(Client),
     Stopped(Box<History>),
-}
-
-/// An error of the machine's process is one of ours.
-impl From<ClientError> for CommandError {
-    fn from(error: ClientError) -> Self {
-        Self::Client(error)
-    }
 }

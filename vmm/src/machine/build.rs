@@ -22,7 +22,7 @@ use sentient_devices::virtio::console::Console as ConsoleModel;
 use sentient_devices::virtio::rng::Rng;
 use sentient_devices::virtio::stdio_mux::StdioMux;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Features the VMM and the guest agree on for devices that are set up without a handshake.
 const ADOPTED_FEATURES: u64 = 1 << 32;
@@ -153,7 +153,6 @@ impl Machine {
             rng: Arc::clone(&rng),
             events: Arc::clone(&events),
         };
-        let created = started;
         Ok(Self {
             vcpu,
             bus,
@@ -166,8 +165,15 @@ impl Machine {
             rng,
             events,
             stdin: (!resident).then_some(stdin),
-            timeout: None::<Duration>,
-            stages: Stages { started, created, entered: None, ready: None, first_byte: None, ended: None },
+            timeout: None,
+            stages: Stages {
+                started,
+                created: started,
+                entered: None,
+                ready: None,
+                first_byte: None,
+                ended: None,
+            },
         })
     }
 

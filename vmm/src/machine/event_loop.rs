@@ -166,9 +166,10 @@ impl Work {
             Ok(Progress::Done) => {}
             // Comes back as news, behind whatever else is waiting.
             Ok(Progress::Again) => self.events.nudge(),
-            Err(error @ DeviceError::Interrupt(_)) => tracing::warn!(%error, "an interrupt was lost"),
             Err(error) => {
-                self.ended.get_or_insert(Ended::DeviceViolation(error_chain(&error)));
+                if let Some(ended) = end_by(&error) {
+                    self.ended.get_or_insert(ended);
+                }
             }
         }
     }
@@ -265,6 +266,15 @@ impl Work {
             self.failure.get_or_insert(error);
         }
     }
+}
+
+/// How a device's error ends the machine, if it does.
+pub(super) fn end_by(error: &DeviceError) -> Option<Ended> {
+    if let DeviceError::Interrupt(_) = error {
+        tracing::warn!(%error, "an interrupt was lost");
+        return None;
+    }
+    Some(Ended::DeviceViolation(error_chain(error)))
 }
 
 /// An error with its causes: the first says where, the last says what.

@@ -1,5 +1,6 @@
 //! The thread that runs the vCPU.
 
+use super::event_loop::end_by;
 use super::shared::{Console, Events, RngDevice, lock};
 use super::state::Places;
 use crate::bus::Bus;
@@ -211,12 +212,11 @@ impl Parts {
             let handed_over = loop {
                 match stopped.console.notify(TRANSMIT_QUEUE) {
                     Ok(Progress::Again) => {}
-                    Ok(Progress::Done) => break Ok(()),
-                    Err(error) => break Err(error),
+                    done => break done,
                 }
             };
-            if let Err(error) = handed_over {
-                self.events.stop(Ended::DeviceViolation(error.to_string()));
+            if let Some(ended) = handed_over.err().and_then(|error| end_by(&error)) {
+                self.events.stop(ended);
             }
             stopped.console.pause();
             stopped.rng.pause();

@@ -8,6 +8,11 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryError};
 /// The bytes of a page.
 pub type PageBytes = [u8; PAGE_SIZE as usize];
 
+/// Where a page lies; outside of all RAM for a number that is none.
+pub(crate) fn address(number: u64) -> GuestAddress {
+    GuestAddress(number.saturating_mul(PAGE_SIZE))
+}
+
 /// What a page holds in a snapshot.
 #[derive(Clone, Copy, Debug)]
 pub enum PageContents<'a> {
@@ -55,7 +60,7 @@ impl PageBuffer {
         let at = self.bytes.len();
         self.bytes.push([0; PAGE_SIZE as usize]);
         let Some(page) = self.bytes.get_mut(at) else { return Ok(()) };
-        memory.read_slice(page, GuestAddress(number.saturating_mul(PAGE_SIZE)))
+        memory.read_slice(page, address(number))
     }
 
     /// The pages, in the order they were added.
@@ -79,8 +84,7 @@ impl<'a> MemoryWriter<'a> {
     /// # Errors
     /// [`MachineError::Memory`](crate::MachineError::Memory) if there is no such page.
     pub fn write(&self, number: u64, page: &PageBytes) -> Result<(), crate::MachineError> {
-        let at = GuestAddress(number.saturating_mul(PAGE_SIZE));
-        self.0.write_slice(page, at).map_err(|error| crate::MachineError::Memory {
+        self.0.write_slice(page, address(number)).map_err(|error| crate::MachineError::Memory {
             bytes: PAGE_SIZE,
             source: io::Error::other(error),
         })

@@ -1,7 +1,7 @@
 //! Going back in place: the same process, the same virtual machine, the same vCPU.
 
 use super::dirty;
-use super::page::{PageContents, PageSource};
+use super::page::{PageContents, PageSource, address};
 use crate::error::MachineError;
 use crate::machine::state::MachineState;
 use crate::machine::vcpu_thread::Stopped;
@@ -11,7 +11,7 @@ use sentient_abi::paging::{ACCESSED, DIRTY};
 use std::io;
 use std::ops::Range;
 use std::time::{Duration, Instant};
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::Bytes;
 
 /// What a rollback did.
 #[derive(Clone, Copy, Debug)]
@@ -111,10 +111,6 @@ fn put(memory: &GuestMemory, number: u64, contents: PageContents<'_>) -> io::Res
         PageContents::Bytes(bytes) => bytes,
     };
     memory.write_slice(bytes, address(number)).map_err(io::Error::other)
-}
-
-fn address(number: u64) -> GuestAddress {
-    GuestAddress(number.saturating_mul(PAGE_SIZE))
 }
 
 /// Whether a page of page tables maps anything otherwise than it will. The processor sets the accessed and

@@ -48,9 +48,8 @@ impl Drop for Stage {
 impl Stage {
     fn new(memory: &str) -> Result<Self, CommandError> {
         let programs = Programs::new()?;
-        let home = Home::find(Some(programs.path().join("home")))
-            .map_err(sentient_control::error::ControlError::from)?;
-        let machine = home.machine("bench").map_err(sentient_control::error::ControlError::from)?;
+        let home = Home::find(Some(programs.path().join("home")))?;
+        let machine = home.machine("bench")?;
         let stage = Self { programs, home, machine };
         stage.sentctl(&["init", "bench", "--memory", memory])?;
         Ok(stage)
@@ -245,7 +244,7 @@ pub fn fork(repeats: u32) -> Measured {
     let mut answers = Vec::new();
     for round in 0..=repeats.min(11) {
         let name = format!("clone{round}");
-        let clone = stage.home.machine(&name).map_err(sentient_control::error::ControlError::from)?;
+        let clone = stage.home.machine(&name)?;
         let log = clone.container("counter").join("stdout.log");
         let started = Instant::now();
         let waiting = std::thread::spawn(move || grown(&log, 0).map(|_| started.elapsed()));

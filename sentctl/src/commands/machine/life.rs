@@ -25,7 +25,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(10);
 impl Context {
     /// `init`.
     pub fn init(&self, args: &InitArgs) -> Result<ExitCode, CommandError> {
-        let machine = self.home.machine(&args.name).map_err(ControlError::from)?;
+        let machine = self.home.machine(&args.name)?;
         if machine.exists() {
             return Err(ControlError::Conflict(format!(
                 "there is a machine `{}` already, in {}",
@@ -45,7 +45,7 @@ impl Context {
     /// `boot`.
     pub fn boot(&self, name: Option<&str>) -> Result<ExitCode, CommandError> {
         let named = name.or(self.named.as_deref());
-        let machine = self.home.chosen(named).map_err(ControlError::from)?;
+        let machine = self.home.chosen(named)?;
         self.start_process(&machine, None)?;
         let status: MachineStatus = Client::new(machine)?.get("/v1/machine")?;
         self.answer(&status, |out, status| {
@@ -69,7 +69,7 @@ impl Context {
 
     /// `machine-process`.
     pub fn machine_process(&self, name: &str, init: Option<u64>) -> Result<ExitCode, CommandError> {
-        let machine = self.home.machine(name).map_err(ControlError::from)?;
+        let machine = self.home.machine(name)?;
         let task = init.map_or(Task::Boot, |ram| Task::Init { ram });
         machine_process::run(&self.home, machine, task, paths::image_cache())?;
         Ok(ExitCode::SUCCESS)
@@ -174,7 +174,7 @@ impl Context {
 
     /// `fork`.
     pub fn fork(&self, args: &ForkArgs) -> Result<ExitCode, CommandError> {
-        let machine = self.home.chosen(Some(&args.machine)).map_err(ControlError::from)?;
+        let machine = self.home.chosen(Some(&args.machine))?;
         let wanted = Fork { name: args.name.clone(), from: args.from.clone() };
         let forked: Forked = match Client::new(machine.clone())?.post("/v1/fork", &wanted) {
             Err(ClientError::NotRunning(_)) => {
@@ -185,7 +185,7 @@ impl Context {
             }
             forked => forked?,
         };
-        let machine = self.home.machine(&forked.name).map_err(ControlError::from)?;
+        let machine = self.home.machine(&forked.name)?;
         self.start_process(&machine, None)?;
         self.answer(&forked, |out, forked| {
             writeln!(
