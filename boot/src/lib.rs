@@ -2,8 +2,9 @@
 //!
 //! Two protocols, one result. A loader jumps to one of the entry points in `entry` (feature `entry`,
 //! linked by the nucleus alone), which calls the nucleus with the protocol's number and the address of
-//! the protocol's structure. [`pvh`] and [`linux64`] read those structures into a [`Handover`]; the VMM
-//! uses the same modules' constants to write them.
+//! the protocol's structure. [`pvh`] and [`linux64`] read from those structures where the boot module is, and
+//! [`Ram`], which a kernel with finished page tables never asks for; the VMM uses the same modules' constants
+//! to write them.
 //!
 //! Invariants: reading never panics and never follows a pointer out of the caller's sight (the caller
 //! supplies memory through [`PhysicalMemory`]); no SSE, no allocation.
@@ -38,34 +39,32 @@ pub trait PhysicalMemory {
     }
 }
 
-/// What a loader handed over.
+/// Usable RAM, as a loader tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Handover {
-    /// Usable RAM; the first `ram_count` are valid.
-    ram: [RamRange; MAX_RAM_RANGES],
-    ram_count: usize,
-    /// The boot module (PVH's first module, Linux's initial RAM disk).
-    pub module: Option<RamRange>,
+pub struct Ram {
+    /// The first `count` are valid.
+    ranges: [RamRange; MAX_RAM_RANGES],
+    count: usize,
 }
 
-impl Handover {
-    /// Nothing yet.
+impl Ram {
+    /// None yet.
     #[must_use]
-    pub const fn empty() -> Self {
-        Self { ram: [RamRange { base: 0, len: 0 }; MAX_RAM_RANGES], ram_count: 0, module: None }
+    pub const fn none() -> Self {
+        Self { ranges: [RamRange { base: 0, len: 0 }; MAX_RAM_RANGES], count: 0 }
     }
 
-    /// Adds a range of RAM; ranges past [`MAX_RAM_RANGES`] are dropped.
-    pub fn push_ram(&mut self, range: RamRange) {
-        if let Some(slot) = self.ram.get_mut(self.ram_count) {
+    /// Adds a range; those past [`MAX_RAM_RANGES`] are dropped.
+    pub fn push(&mut self, range: RamRange) {
+        if let Some(slot) = self.ranges.get_mut(self.count) {
             *slot = range;
-            self.ram_count += 1;
+            self.count += 1;
         }
     }
 
-    /// The ranges of RAM.
+    /// The ranges.
     #[must_use]
-    pub fn ram(&self) -> &[RamRange] {
-        self.ram.get(..self.ram_count).unwrap_or(&[])
+    pub fn ranges(&self) -> &[RamRange] {
+        self.ranges.get(..self.count).unwrap_or(&[])
     }
 }

@@ -1,7 +1,7 @@
 //! The Linux 64-bit boot protocol (Documentation/arch/x86/boot.rst and zero-page.rst): long mode, identity
 //! mapping, `rsi` holding the address of `boot_params`.
 
-use crate::{Handover, PhysicalMemory, RamRange};
+use crate::{PhysicalMemory, Ram, RamRange};
 
 /// Offset of `e820_entries` (one byte).
 pub const E820_ENTRIES: u64 = 0x1e8;
@@ -26,27 +26,37 @@ pub const E820_RAM: u32 = 1;
 /// Most entries of `e820_table`.
 pub const E820_MAX: u32 = 128;
 
-/// Reads `boot_params` at `params`; `None` if it is not one.
+/// The boot module (the initial RAM disk) by `boot_params` at `params`; `None` if there is none, or these are
+/// none.
 #[must_use]
-pub fn read(memory: &impl PhysicalMemory, params: u64) -> Option<Handover> {
+pub fn module(memory: &impl PhysicalMemory, params: u64) -> Option<RamRange> {
     if memory.read_u32(params + HEADER)? != HEADER_MAGIC {
         return None;
     }
     let wide = |low: u64, high: u64| -> Option<u64> {
         Some(u64::from(memory.read_u32(params + low)?) | u64::from(memory.read_u32(params + high)?) << 32)
     };
-    let mut handover = Handover::empty();
     let len = wide(RAMDISK_SIZE, EXT_RAMDISK_SIZE)?;
-    if len > 0 {
-        handover.module = Some(RamRange { base: wide(RAMDISK_IMAGE, EXT_RAMDISK_IMAGE)?, len });
+    if len == 0 {
+        return None;
     }
+    Some(RamRange { base: wide(RAMDISK_IMAGE, EXT_RAMDISK_IMAGE)?, len })
+}
+
+/// The RAM by `boot_params` at `params`; `None` if these are none.
+#[must_use]
+pub fn ram(memory: &impl PhysicalMemory, params: u64) -> Option<Ram> {
+    if memory.read_u32(params + HEADER)? != HEADER_MAGIC {
+        return None;
+    }
+    let mut ram = Ram::none();
     let entries = (memory.read_u32(params + E820_ENTRIES)? & 0xff).min(E820_MAX);
     for index in 0..entries {
         let entry = params + E820_TABLE + u64::from(index) * E820_LEN;
         let range = RamRange { base: memory.read_u64(entry)?, len: memory.read_u64(entry + 8)? };
         if memory.read_u32(entry + 16)? == E820_RAM {
-            handover.push_ram(range);
+            ram.push(range);
         }
     }
-    Some(handover)
+    Some(ram)
 }

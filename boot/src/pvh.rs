@@ -1,7 +1,7 @@
 //! PVH direct boot (Xen's `xen/include/public/arch-x86/hvm/start_info.h`): 32-bit protected mode without
 //! paging, `ebx` holding the address of `hvm_start_info`.
 
-use crate::{Handover, PhysicalMemory, RamRange};
+use crate::{PhysicalMemory, Ram, RamRange};
 
 /// First word of `hvm_start_info`.
 pub const START_MAGIC: u32 = 0x336e_c578;
@@ -20,23 +20,26 @@ pub const MEMMAP_LEN: u64 = 24;
 /// Most memory map entries read.
 const MAX_ENTRIES: u32 = 128;
 
-/// Reads `hvm_start_info` at `info`; `None` if it is not one.
+/// The boot module (the first of the list) by `hvm_start_info` at `info`; `None` if there is none, or this is no
+/// such structure.
 #[must_use]
-pub fn read(memory: &impl PhysicalMemory, info: u64) -> Option<Handover> {
+pub fn module(memory: &impl PhysicalMemory, info: u64) -> Option<RamRange> {
+    if memory.read_u32(info)? != START_MAGIC || memory.read_u32(info + 12)? == 0 {
+        return None;
+    }
+    let modules = memory.read_u64(info + 16)?;
+    Some(RamRange { base: memory.read_u64(modules)?, len: memory.read_u64(modules.checked_add(8)?)? })
+}
+
+/// The RAM by `hvm_start_info` at `info`; `None` if this is no such structure.
+#[must_use]
+pub fn ram(memory: &impl PhysicalMemory, info: u64) -> Option<Ram> {
     if memory.read_u32(info)? != START_MAGIC {
         return None;
     }
-    let version = memory.read_u32(info + 4)?;
-    let module_count = memory.read_u32(info + 12)?;
-    let modules = memory.read_u64(info + 16)?;
-    let mut handover = Handover::empty();
-    if module_count > 0 {
-        handover.module = Some(RamRange {
-            base: memory.read_u64(modules)?,
-            len: memory.read_u64(modules.checked_add(8)?)?,
-        });
-    }
-    if version >= 1 {
+    let mut ram = Ram::none();
+    // The first version has no memory map.
+    if memory.read_u32(info + 4)? >= 1 {
         let map = memory.read_u64(info + 40)?;
         let entries = memory.read_u32(info + 48)?.min(MAX_ENTRIES);
         for index in 0..entries {
@@ -44,9 +47,9 @@ pub fn read(memory: &impl PhysicalMemory, info: u64) -> Option<Handover> {
             let range =
                 RamRange { base: memory.read_u64(entry)?, len: memory.read_u64(entry.checked_add(8)?)? };
             if memory.read_u32(entry.checked_add(16)?)? == MEMMAP_RAM {
-                handover.push_ram(range);
+                ram.push(range);
             }
         }
     }
-    Some(handover)
+    Some(ram)
 }

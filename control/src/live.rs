@@ -20,7 +20,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Pages of room that a capture finds touched already.
+/// Pages of room that a capture finds touched already, once the machine is up.
 const ROOM: usize = 1024;
 
 const PAGE: u64 = sentient_abi::PAGE_SIZE;
@@ -106,7 +106,12 @@ impl Live {
     /// Of a machine that has just booted a kernel with this digest.
     #[must_use]
     pub fn booted(kernel: [u8; 32]) -> Self {
-        Self { kernel, buffer: PageBuffer::with_room(ROOM), ..Self::default() }
+        Self { kernel, ..Self::default() }
+    }
+
+    /// Touches memory for the next capture: not before the guest runs, because it takes longer than starting it.
+    pub fn warm(&mut self) {
+        self.buffer = PageBuffer::with_room(ROOM);
     }
 
     /// Of a machine that has just been restored from a snapshot.

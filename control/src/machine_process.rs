@@ -4,7 +4,7 @@
 //! when its machine does, and leaves a word about it in the machine's folder.
 
 use crate::containers::{Containers, Outputs};
-use crate::description::note;
+use crate::description::{Description, note};
 use crate::error::ControlError;
 use crate::history::History;
 use crate::home::{Home, MachineFolder};
@@ -14,11 +14,13 @@ use crate::{process, server};
 use sentient_images::KernelImage;
 use sentient_snapshot::hash::PageHash;
 use sentient_snapshot::record::Record;
-use sentient_vmm::machine::{Readiness, Running, StopHandle};
+use sentient_vmm::kvm::vm::DirtyLog;
+use sentient_vmm::machine::{Readiness, Running, Start, StopHandle};
 use sentient_vmm::streams::{Input, Output, Streams};
 use sentient_vmm::{BootProtocol, Ended, Machine, MachineConfig, Report};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::PermissionsExt;
@@ -33,6 +35,12 @@ const BOOT_PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long the process that had the machine before may take to be gone.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Pages of a large page of the host's.
+const BLOCK: u64 = sentient_abi::LARGE_PAGE_SIZE / sentient_abi::PAGE_SIZE;
+
+/// So many pages of a block take longer to appear one by one than the whole block at once: 2.8 us each, 225 us.
+const DENSE: u32 = 80;
 
 /// What the process is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,11 +126,11 @@ fn start(
             (history, Machine::resident(&config, streams, sink)?, Live::booted(digest))
         }
         Task::Boot => {
+            let start = Start::begin(Description::read(&folder)?.ram_bytes, DirtyLog::On)?;
             let history = History::open_within(home, folder, LOCK_PATIENCE)?;
-            history.tidy()?;
             let current = history.current()?;
             let record = current.record();
-            let (machine, live) = restore(&history, record, streams, sink)?;
+            let (machine, live) = restore(start, &history, record, streams, sink)?;
             containers.went_back(record)?;
             (history, machine, live)
         }
@@ -138,6 +146,7 @@ fn start(
 
 /// A machine that goes on from a snapshot: its pages are read and checked, all of them, before the guest runs.
 fn restore(
+    start: Start,
     history: &History,
     record: &Record,
     streams: Streams,
@@ -150,8 +159,12 @@ fn restore(
     places.sort_unstable();
     let reader = session.locate(places.iter().map(|(hash, _)| *hash))?;
     drop(session);
-    let ram = history.description().ram_bytes;
-    let machine = Machine::restored(ram, &state, streams, sink, |memory| {
+    let mut blocks: BTreeMap<u64, u32> = BTreeMap::new();
+    places.iter().for_each(|(_, gpn)| *blocks.entry(gpn / BLOCK).or_default() += 1);
+    let machine = Machine::restored(start, &state, streams, sink, |memory| {
+        for (block, _) in blocks.iter().filter(|(_, pages)| **pages >= DENSE) {
+            memory.prefer_large_page(block * BLOCK);
+        }
         reader.read_all(|hash, page| {
             let first = places.partition_point(|(found, _)| *found < hash);
             for (_, gpn) in places.iter().skip(first).take_while(|(found, _)| *found == hash) {
@@ -198,6 +211,10 @@ fn talk(
     match listener {
         Ok(listener) => {
             process::report(Ok(()))?;
+            if let Err(error) = session.settle() {
+                // What is left over takes room, and harms nothing.
+                tracing::warn!(%error, "the machine's snapshots could not be tidied");
+            }
             let served = server::serve(listener, Arc::clone(session), home.clone(), async {
                 let _ = ended.await;
             });

@@ -63,6 +63,15 @@ impl Session {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What need not be done before the guest runs, but before the first request.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn settle(&self) -> Result<(), ControlError> {
+        self.live().warm();
+        self.history.tidy()
+    }
+
     /// The machine's containers.
     #[must_use]
     pub fn containers(&self) -> Vec<ContainerStatus> {

@@ -74,8 +74,10 @@ impl From<LogLevel> for tracing::Level {
     }
 }
 
-/// The verbs.
+/// The verbs. What one of them takes is only put together for the one that was typed: for all of them it costs
+/// as much as making a virtual machine.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum Command {
     /// Run a WebAssembly program in a fresh machine.
     #[command(

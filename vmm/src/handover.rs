@@ -7,14 +7,15 @@ use crate::kvm::{cpuid, registers::Entry};
 use crate::machine::state::Places;
 use crate::memory::{self, GuestMemory};
 use linux_loader::loader::{Elf, KernelLoader};
-use sentient_abi::PAGE_SIZE;
 use sentient_abi::boot_module::{ContainerSpec, EntryKind, ModuleBuilder, RESIDENT, TABLES_PREPARED};
 use sentient_abi::layout::{self, LayoutError, queues, ram_ranges};
 use sentient_abi::machine_info::{Device, DeviceKind, MAX_DEVICES, MachineInfo};
 use sentient_abi::paging::TableMemory;
 use sentient_abi::region::{RegionKind, RegionTable};
+use sentient_abi::{LARGE_PAGE_SIZE, PAGE_SIZE};
 use sentient_boot::{linux64, pvh};
 use sentient_devices::virtio::mmio::state::QueueLayout;
+use sentient_images::KernelImage;
 use std::io::Cursor;
 use std::ops::Range;
 use vm_memory::{Bytes, GuestAddress};
@@ -38,6 +39,9 @@ pub const DEVICES: [(DeviceKind, u32); 2] = [(DeviceKind::Console, CONSOLE_GSI),
 pub const fn device_base(position: u64) -> u64 {
     layout::VIRTIO_MMIO + position * sentient_abi::PAGE_SIZE
 }
+
+/// Bytes of its heap that the runtime uses until a small container runs.
+const HEAP_AT_START: u64 = 64 << 10;
 
 /// Ticks of the local APIC timer per second at divisor 1: KVM's is fixed.
 const LAPIC_TIMER_HZ: u64 = 1_000_000_000;
@@ -108,6 +112,11 @@ pub fn prepare(config: &MachineConfig, memory: &GuestMemory) -> Result<Prepared,
     let code = builder.code_ranges();
     let (module_header, pieces) = builder.finish();
     memory::populate(memory, module_base, module_len);
+    // What every guest touches first. KVM, without nested paging, brings in a page's neighbours with it if the
+    // host has them: a fault for eight.
+    if let Some(heap) = table.find(RegionKind::Heap) {
+        memory::populate(memory, heap.base, HEAP_AT_START);
+    }
     write(memory, module_base, &module_header)?;
     for piece in &pieces {
         write(memory, module_base + piece.offset, piece.bytes)?;
@@ -138,15 +147,16 @@ pub fn prepare(config: &MachineConfig, memory: &GuestMemory) -> Result<Prepared,
 ///
 /// # Errors
 /// [`MachineError::Kernel`] if it is no ELF file that fits.
-pub fn load_kernel(config: &MachineConfig, memory: &GuestMemory) -> Result<(), MachineError> {
-    for segment in config.kernel.header().segments() {
-        memory::populate(memory, segment.base, segment.len);
+pub fn load_kernel(kernel: &KernelImage, memory: &GuestMemory) -> Result<(), MachineError> {
+    for segment in kernel.header().segments() {
+        if segment.base.is_multiple_of(LARGE_PAGE_SIZE) && segment.len.is_multiple_of(LARGE_PAGE_SIZE) {
+            memory::prefer_large_pages(memory, segment.base, segment.len);
+        } else {
+            memory::populate(memory, segment.base, segment.len);
+        }
     }
-    let mut file = Cursor::new(config.kernel.elf());
+    let mut file = Cursor::new(kernel.elf());
     Elf::load(&**memory, None, &mut file, None).map_err(|error| MachineError::Kernel(error.to_string()))?;
-    if let Some(elf) = config.kernel.embedded_elf() {
-        memory::forget_embedded(elf);
-    }
     Ok(())
 }
 

@@ -67,12 +67,10 @@ pub fn facts() -> HostFacts {
 /// What this process has resident, in KiB.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Residency {
-    /// Its own memory: heap, stacks, data.
+    /// Its own memory: heap, stacks, data. Guest RAM is among it while there is some.
     pub anonymous_kib: u64,
     /// Mapped files: mostly its program, shared with every other process that runs it.
     pub file_kib: u64,
-    /// Shared memory: the guest's RAM, as far as it was touched.
-    pub shared_kib: u64,
 }
 
 /// Reads it; zeros if /proc does not say.
@@ -83,9 +81,5 @@ pub fn residency() -> Residency {
         let line = status.lines().find_map(|line| line.strip_prefix(name));
         line.and_then(|line| line.split_ascii_whitespace().next()?.parse().ok()).unwrap_or(0)
     };
-    Residency {
-        anonymous_kib: field("RssAnon:"),
-        file_kib: field("RssFile:"),
-        shared_kib: field("RssShmem:"),
-    }
+    Residency { anonymous_kib: field("RssAnon:"), file_kib: field("RssFile:") }
 }

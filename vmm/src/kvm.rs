@@ -1,6 +1,6 @@
 //! KVM: the virtual machine, its vCPU, and nothing else.
 //!
-//! All ioctls are made here. The order in [`vm::Vm::new`] is measured, not free: memory slots come before
+//! All ioctls are made here. The order in [`vm::EmptyVm::with`] is measured, not free: memory slots come before
 //! the interrupt controllers, because on software KVM the first slot added after them costs milliseconds.
 
 pub mod cpuid;

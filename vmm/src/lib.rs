@@ -4,7 +4,7 @@
 //! `sentctl` builds a [`MachineConfig`], makes a [`Machine`] of it and runs it to its [`Ended`]. Inside:
 //!
 //! * [`kvm`]: the only place that speaks to `/dev/kvm`; and, with [`memory`], the only one with `unsafe`;
-//! * [`memory`]: guest RAM, backed by a memfd;
+//! * [`memory`]: guest RAM;
 //! * [`handover`]: the kernel, the boot module, region table and page tables, written into RAM;
 //! * [`time`]: what time it is, as the guest is told;
 //! * [`bus`]: which device answers a port or an address;

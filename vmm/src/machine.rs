@@ -7,6 +7,7 @@ mod build;
 mod event_loop;
 pub mod resident;
 pub mod shared;
+mod start;
 pub mod state;
 pub mod vcpu_thread;
 
@@ -26,6 +27,7 @@ use resident::ResidentHandle;
 use sentient_devices::Lifecycle;
 use sentient_devices::virtio::mmio::registers::NOTIFY_OFFSET;
 use shared::{Console, Events, RngDevice, lock};
+pub use start::{Loading, Start};
 use state::Places;
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -59,8 +61,10 @@ pub struct Report {
     pub stages: Stages,
     /// How often the guest has said that it is alive.
     pub heartbeats: u64,
-    /// What the process had resident at the end, before guest memory was given back.
+    /// What the process had resident at the end, without guest RAM.
     pub residency: Residency,
+    /// How much of guest RAM was, in KiB.
+    pub guest_ram_kib: u64,
 }
 
 /// Stops a running machine from another thread.
@@ -114,6 +118,8 @@ pub struct Machine {
     events: Arc<Events>,
     stdin: Option<Input>,
     timeout: Option<Duration>,
+    /// The kernel's file, if it is the one in this program: the guest has its copy.
+    embedded: Option<&'static [u8]>,
     stages: Stages,
 }
 
@@ -163,6 +169,7 @@ impl Machine {
             events,
             stdin,
             timeout,
+            embedded,
             mut stages,
         } = self;
         let state = state.after(Step::Start).map_err(|error| MachineError::Io {
@@ -185,6 +192,10 @@ impl Machine {
         let thread = VcpuThread::start(parts).map_err(MachineError::io("starting the vCPU's thread"))?;
         // A restored device may have work of which nobody will tell.
         events.nudge();
+        // While the guest starts, there is time.
+        if let Some(elf) = embedded {
+            crate::memory::forget_embedded(elf);
+        }
         Ok(Running { thread, event_loop, state, console, events, memory, stages })
     }
 
@@ -236,12 +247,14 @@ impl Running {
         stages.ready = events.ready_at();
         stages.first_byte = lock(&console).device().backend().sink().first_byte_at();
         stages.ended = Some(Instant::now());
+        let with_ram = host::residency();
+        drop((memory, event_loop, console));
         let residency = host::residency();
-        drop(memory);
+        let guest_ram_kib = with_ram.anonymous_kib.saturating_sub(residency.anonymous_kib);
         let ended = match (decided?, left) {
             (Some(ended), _) | (None, Some(ended)) => ended,
             (None, None) => Ended::UnexpectedExit("the vCPU's thread ended without a reason".into()),
         };
-        Ok(Report { ended, stages, heartbeats: events.heartbeats(), residency })
+        Ok(Report { ended, stages, heartbeats: events.heartbeats(), residency, guest_ram_kib })
     }
 }

@@ -1,17 +1,18 @@
-//! Guest RAM: one memfd, mapped, with the gap below 4 GiB left out.
+//! Guest RAM: private memory of this process, with the gap below 4 GiB left out.
+//!
+//! Nobody else has a use for the pages, and private ones cost least: where the host is a virtual machine
+//! itself, a page of a memfd takes 5.5 us to appear, a private one 2.8, and a large one 225 for all of its 512.
 
 #![expect(unsafe_code, reason = "madvise on the mapping")]
 
 use crate::error::MachineError;
-use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::mm::{Advice, madvise};
 use sentient_abi::PAGE_SIZE;
 use sentient_abi::layout::{MAX_RAM, MIN_RAM, RamRange, ram_ranges};
-use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use vm_memory::bitmap::AtomicBitmap;
-use vm_memory::{FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestRegionMmap};
+use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestRegionMmap};
 
 /// Guest memory as devices and loader see it. It notes which pages they write: KVM's log only knows the
 /// guest's own writes.
@@ -28,17 +29,11 @@ pub fn allocate(ram: u64) -> Result<GuestMemory, MachineError> {
         return Err(MachineError::RamSize(ram));
     }
     let failed = |source: io::Error| MachineError::Memory { bytes: ram, source };
-    let memfd = memfd_create("sentient-ram", MemfdFlags::CLOEXEC).map_err(|error| failed(error.into()))?;
-    ftruncate(&memfd, ram).map_err(|error| failed(error.into()))?;
-    let file = Arc::new(File::from(memfd));
-    let mut offset = 0;
     let mut regions = Vec::new();
     for RamRange { base, len } in ram_ranges(ram).into_iter().filter(|range| range.len > 0) {
-        let backing = FileOffset::from_arc(Arc::clone(&file), offset);
         let size = usize::try_from(len).map_err(|error| failed(io::Error::other(error)))?;
-        let region = RamRegion::from_range(GuestAddress(base), size, Some(backing));
+        let region = RamRegion::from_range(GuestAddress(base), size, None);
         regions.push(region.map_err(|error| failed(io::Error::other(error)))?);
-        offset += len;
     }
     let memory = GuestMemoryMmap::from_regions(regions).map_err(|error| failed(io::Error::other(error)))?;
     Ok(Arc::new(memory))
@@ -47,16 +42,26 @@ pub fn allocate(ram: u64) -> Result<GuestMemory, MachineError> {
 /// Makes the host back a range with pages in one call, instead of by a fault for each page: for what is
 /// about to be written. A range outside of RAM, or a kernel that cannot (before Linux 5.14), is no harm.
 pub fn populate(memory: &GuestMemory, base: u64, len: u64) {
+    advise(memory, base, len, Advice::LinuxPopulateWrite);
+}
+
+/// Asks the host for large pages in a range: the first write to each brings all of it. KVM, too, maps them as
+/// a whole, where the guest's own tables do and no log of written pages is kept. A host that has none to give
+/// gives small ones.
+pub fn prefer_large_pages(memory: &GuestMemory, base: u64, len: u64) {
+    advise(memory, base, len, Advice::LinuxHugepage);
+}
+
+fn advise(memory: &GuestMemory, base: u64, len: u64, advice: Advice) {
     let Ok(len) = usize::try_from(len) else { return };
     let Ok(slice) = memory.get_slice(GuestAddress(base), len) else { return };
     let start = slice.ptr_guard_mut().as_ptr();
     let lead = start.addr() % PAGE_SIZE as usize;
-    // SAFETY: the range is a part of our own mapping, rounded down to its page; populating writable pages
-    // changes no contents.
-    let populated =
-        unsafe { madvise(start.wrapping_sub(lead).cast(), len + lead, Advice::LinuxPopulateWrite) };
-    if let Err(error) = populated {
-        tracing::debug!(%error, "guest memory is populated page by page");
+    // SAFETY: the range is a part of our own mapping, rounded down to its page; neither advice changes
+    // contents, and populating needs the mapping to be writable, which it is.
+    let advised = unsafe { madvise(start.wrapping_sub(lead).cast(), len + lead, advice) };
+    if let Err(error) = advised {
+        tracing::debug!(%error, ?advice, "guest memory is backed page by page");
     }
 }
 

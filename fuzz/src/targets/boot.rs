@@ -15,8 +15,11 @@ impl PhysicalMemory for Memory<'_> {
 /// Both protocols' structures, at the start of memory: read or refused, within bounds.
 pub fn loader(data: &[u8]) {
     let memory = Memory(data);
-    for handover in [pvh::read(&memory, 0), linux64::read(&memory, 0)].into_iter().flatten() {
-        assert!(handover.ram().len() <= MAX_RAM_RANGES);
+    for module in [pvh::module(&memory, 0), linux64::module(&memory, 0)].into_iter().flatten() {
+        std::hint::black_box(module);
+    }
+    for ram in [pvh::ram(&memory, 0), linux64::ram(&memory, 0)].into_iter().flatten() {
+        assert!(ram.ranges().len() <= MAX_RAM_RANGES);
     }
 }
 

@@ -31,35 +31,38 @@ mod runtime;
 mod tables;
 mod vectors;
 
+/// Read for nothing but this: cargo links anew when the script changes.
+const _: &[u8] = include_bytes!("../nucleus.ld");
+
 use sentient_abi::boot_module::{self, TABLES_PREPARED};
 use sentient_abi::layout::RamRange;
 use sentient_abi::panic_record::Reason;
-use sentient_boot::{Handover, PROTOCOL_LINUX64, PROTOCOL_PVH, linux64, pvh};
+use sentient_boot::{PROTOCOL_LINUX64, PROTOCOL_PVH, linux64, pvh};
 
 /// Called by `nucleus_start` with the boot protocol and the address of its structure.
 #[unsafe(no_mangle)]
 extern "C" fn nucleus_main(protocol: u64, info: u64) -> ! {
     descriptors::load();
-    let handover = match protocol {
-        PROTOCOL_PVH => pvh::read(&tables::Identity, info),
-        PROTOCOL_LINUX64 => linux64::read(&tables::Identity, info),
-        _ => None,
+    let memory = &tables::Identity;
+    let module = match protocol {
+        PROTOCOL_PVH => pvh::module(memory, info),
+        PROTOCOL_LINUX64 => linux64::module(memory, info),
+        _ => end::refuse(Reason::Memory, protocol),
     };
-    let Some(handover) = handover else { end::refuse(Reason::Memory, protocol) };
-    let Some(range) = handover.module else { end::refuse(Reason::BootModule, 0) };
+    let Some(range) = module else { end::refuse(Reason::BootModule, 0) };
     match boot_module::flags(tables::module_bytes(range)) {
-        Ok(flags) => prepare(&handover, range, flags),
+        Ok(flags) if flags & TABLES_PREPARED != 0 && end::under_sentinel() => apic::start_x2apic(),
+        Ok(_) => prepare(protocol, info, range),
         Err(error) => end::refuse_module(error),
     }
     runtime::enter(range)
 }
 
-/// Makes page tables and interrupt controllers ready, as far as the loader has not.
-fn prepare(handover: &Handover, range: RamRange, flags: u32) {
-    if flags & TABLES_PREPARED != 0 && end::under_sentinel() {
-        apic::start_x2apic();
-        return;
-    }
-    tables::build(handover, range);
+/// Makes page tables and interrupt controllers ready, where the loader has not.
+fn prepare(protocol: u64, info: u64, module: RamRange) {
+    let memory = &tables::Identity;
+    let ram = if protocol == PROTOCOL_PVH { pvh::ram(memory, info) } else { linux64::ram(memory, info) };
+    let Some(ram) = ram else { end::refuse(Reason::Memory, protocol) };
+    tables::build(ram.ranges(), module);
     apic::start_on_foreign_machine();
 }

@@ -1,7 +1,8 @@
 //! The memory functions the compiler calls.
 //!
-//! One string instruction each: nothing in the nucleus copies enough for anything better to pay, and a
-//! loop in Rust would be compiled into a call of itself.
+//! String instructions: a loop in Rust would be compiled into a call of itself. By words of eight bytes as far
+//! as they go, because the interpreter of software KVM takes each step of one by itself, at 1 to 2 us: copying
+//! 152 bytes one by one cost 0.35 ms.
 
 use core::arch::naked_asm;
 
@@ -9,7 +10,16 @@ use core::arch::naked_asm;
 #[unsafe(no_mangle)]
 #[unsafe(naked)]
 unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, len: usize) -> *mut u8 {
-    naked_asm!("mov rax, rdi", "mov rcx, rdx", "rep movsb", "ret")
+    naked_asm!(
+        "mov rax, rdi",
+        "mov rcx, rdx",
+        "shr rcx, 3",
+        "rep movsq",
+        "mov ecx, edx",
+        "and ecx, 7",
+        "rep movsb",
+        "ret"
+    )
 }
 
 /// `memmove` of the C library.
@@ -23,6 +33,10 @@ unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, len: usize) -> *mut u
         "sub r8, rsi",
         "cmp r8, rdx",
         "jb 2f",
+        "shr rcx, 3",
+        "rep movsq",
+        "mov ecx, edx",
+        "and ecx, 7",
         "rep movsb",
         "ret",
         "2:",
@@ -39,7 +53,20 @@ unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, len: usize) -> *mut u
 #[unsafe(no_mangle)]
 #[unsafe(naked)]
 unsafe extern "C" fn memset(to: *mut u8, value: i32, len: usize) -> *mut u8 {
-    naked_asm!("mov r8, rdi", "mov eax, esi", "mov rcx, rdx", "rep stosb", "mov rax, r8", "ret")
+    naked_asm!(
+        "mov r8, rdi",
+        "movzx eax, sil",
+        "mov rcx, 0x0101010101010101",
+        "imul rax, rcx",
+        "mov rcx, rdx",
+        "shr rcx, 3",
+        "rep stosq",
+        "mov ecx, edx",
+        "and ecx, 7",
+        "rep stosb",
+        "mov rax, r8",
+        "ret"
+    )
 }
 
 /// `memcmp` of the C library.

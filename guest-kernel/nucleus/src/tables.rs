@@ -9,7 +9,7 @@ use sentient_abi::machine_info::MAX_DEVICES;
 use sentient_abi::paging::TableMemory;
 use sentient_abi::panic_record::Reason;
 use sentient_abi::region::RegionTable;
-use sentient_boot::{Handover, PhysicalMemory};
+use sentient_boot::PhysicalMemory;
 
 /// Highest address mapped by the loader or by the entry's own tables.
 const BOOT_MAPPED: u64 = 4 << 30;
@@ -50,7 +50,7 @@ pub fn module_bytes(range: RamRange) -> &'static [u8] {
 }
 
 /// Fills the region table, builds page tables and switches to them.
-pub fn build(handover: &Handover, module_range: RamRange) {
+pub fn build(ram: &[RamRange], module_range: RamRange) {
     let module = match BootModule::parse(module_bytes(module_range)) {
         Ok(module) => module,
         Err(error) => end::refuse_module(error),
@@ -61,7 +61,7 @@ pub fn build(handover: &Handover, module_range: RamRange) {
         target.write(RegionTable::new());
         &mut *target
     };
-    let planned = layout::plan(kernel_header(), handover.ram(), module_range.base, module_range.len, table);
+    let planned = layout::plan(kernel_header(), ram, module_range.base, module_range.len, table);
     if planned.is_err() {
         end::refuse(Reason::Memory, 0);
     }

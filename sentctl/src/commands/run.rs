@@ -8,9 +8,10 @@ use sentient_abi::exit::ContainerEnd;
 use sentient_abi::layout;
 use sentient_images::KernelImage;
 use sentient_images::cache::Origin;
-use sentient_vmm::machine::{Report, StopHandle};
+use sentient_vmm::kvm::vm::DirtyLog;
+use sentient_vmm::machine::{Loading, Report, Start, StopHandle};
 use sentient_vmm::streams::Streams;
-use sentient_vmm::{Ended, Machine, MachineConfig, MachineError};
+use sentient_vmm::{Ended, Machine, MachineConfig};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io::Write;
@@ -19,22 +20,22 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 /// RAM of a machine beyond the program's memory: kernel, heap, stack, image.
-const KERNEL_SHARE: u64 = 64 << 20;
+const KERNEL_SHARE: u64 = 48 << 20;
+/// Room for an image that all machines have.
+const COMMON_IMAGE: u64 = 16 << 20;
 
 /// Runs the program and exits as it does.
 pub fn run(args: &RunArgs, json: bool, started: Instant) -> Result<ExitCode, CommandError> {
-    // The kernel's digest and the program's are computed side by side.
-    let checking = {
-        let path = args.kernel.clone();
-        std::thread::spawn(move || load_kernel(path))
-    };
+    // KVM makes its objects, the kernel is checked and loaded, and the program is read, side by side.
+    let memory = args.program.memory;
+    let first = args.machine_memory.unwrap_or_else(|| default_ram(memory, 0));
+    let (start, loading) = begin(first, args.kernel.clone())?;
     let (mut container, origin) = program::prepare(&args.program)?;
-    let kernel = checking.join().map_err(|_| MachineError::Thread("checking the kernel"))??;
+    let ram = args.machine_memory.unwrap_or_else(|| default_ram(memory, container.image.bytes.len() as u64));
+    let (start, loading) = if ram == first { (start, loading) } else { begin(ram, args.kernel.clone())? };
     let streams = Streams::of_process().map_err(CommandError::io("duplicating the standard streams"))?;
     container.spec.flags |= terminal_flags(&streams);
-    let ram = args
-        .machine_memory
-        .unwrap_or_else(|| default_ram(args.program.memory, container.image.bytes.len() as u64));
+    let kernel = loading.wait()?;
     let config = MachineConfig {
         ram,
         kernel,
@@ -45,21 +46,31 @@ pub fn run(args: &RunArgs, json: bool, started: Instant) -> Result<ExitCode, Com
         heartbeat: args.heartbeat,
         timeout: args.timeout,
     };
-    let machine = Machine::new(&config, streams)?;
+    let machine = Machine::on(start, &config, streams)?;
     stop_on_signals(machine.stop_handle())?;
     let report = machine.run()?;
     tell(&report, json, started, origin);
     Ok(ExitCode::from(report.ended.process_code()))
 }
 
+/// Begins a machine of `ram` bytes with the kernel at `path`, or the built-in one.
+fn begin(ram: u64, path: Option<PathBuf>) -> Result<(Start, Loading<CommandError>), CommandError> {
+    let mut start = Start::begin(ram, DirtyLog::Off)?;
+    let loading = start.load(move || find_kernel(path))?;
+    Ok((start, loading))
+}
+
 /// The built-in kernel, or the one the user names.
-fn load_kernel(path: Option<PathBuf>) -> Result<KernelImage, CommandError> {
+fn find_kernel(path: Option<PathBuf>) -> Result<KernelImage, CommandError> {
     let Some(path) = path else { return Ok(KernelImage::embedded()?) };
     let bytes = std::fs::read(&path).map_err(|source| CommandError::ReadKernel { path, source })?;
     Ok(KernelImage::from_bytes(bytes)?)
 }
 
+/// RAM of a machine for a program of so much memory. It is the same for all images but large ones, so that the
+/// machine can be begun before the image is there.
 fn default_ram(memory: u64, image: u64) -> u64 {
+    let image = image.max(COMMON_IMAGE);
     // Of what is free the heap takes a quarter, up to its largest: that is a third of the rest.
     let heap = (memory / 3).min(layout::MAX_HEAP_LEN);
     let wanted = memory.saturating_add(heap).saturating_add(image).saturating_add(KERNEL_SHARE);
@@ -138,7 +149,7 @@ fn as_json(report: &Report, started: Instant, origin: Origin) -> serde_json::Val
         "resident_kib": {
             "anonymous": report.residency.anonymous_kib,
             "file": report.residency.file_kib,
-            "guest_ram": report.residency.shared_kib,
+            "guest_ram": report.guest_ram_kib,
         },
     })
 }

@@ -33,22 +33,36 @@ pub enum DirtyLog {
     Off,
 }
 
-impl Vm {
-    /// Makes a virtual machine over guest memory, with in-kernel interrupt controllers.
+/// A virtual machine without anything in it.
+#[derive(Debug)]
+pub struct EmptyVm(VmFd);
+
+impl EmptyVm {
+    /// Makes one.
     ///
     /// # Errors
     /// [`KvmError::Call`].
-    pub fn new(kvm: &Kvm, memory: GuestMemory, log: DirtyLog) -> Result<Self, KvmError> {
-        let fd = kvm.create_vm().map_err(KvmError::call("KVM_CREATE_VM"))?;
+    pub fn new(kvm: &Kvm) -> Result<Self, KvmError> {
+        kvm.create_vm().map(Self).map_err(KvmError::call("KVM_CREATE_VM"))
+    }
+
+    /// Gives it guest memory and in-kernel interrupt controllers.
+    ///
+    /// # Errors
+    /// [`KvmError::Call`].
+    pub fn with(self, memory: GuestMemory, log: DirtyLog) -> Result<Vm, KvmError> {
+        let Self(fd) = self;
         let flags = if log == DirtyLog::On { KVM_MEM_LOG_DIRTY_PAGES } else { 0 };
         for (slot, region) in memory.iter().enumerate() {
             set_slot(&fd, slot, region, region.len(), flags)?;
         }
         fd.set_tss_address(TSS_ADDRESS).map_err(KvmError::call("KVM_SET_TSS_ADDR"))?;
         fd.create_irq_chip().map_err(KvmError::call("KVM_CREATE_IRQCHIP"))?;
-        Ok(Self { fd, memory, flags })
+        Ok(Vm { fd, memory, flags })
     }
+}
 
+impl Vm {
     /// The pages of a slot that the guest, or KVM for it, has written since the last call: a bit for each,
     /// the lowest first. Slots are the regions of guest memory, in order.
     ///

@@ -1,20 +1,20 @@
 //! Building machines: from a configuration, or from a snapshot.
 
 use super::shared::{Console, Events, HostEntropy, RngDevice, lock};
+use super::start::{Made, Start};
 use super::state::{MachineState, Places};
 use super::{Machine, Stages, Stopped};
 use crate::bus::Bus;
 use crate::config::MachineConfig;
 use crate::error::MachineError;
 use crate::handover;
-use crate::kvm::vm::{DirtyLog, IrqFd, Vm};
-use crate::kvm::{self, cpuid, registers};
+use crate::kvm::registers;
+use crate::kvm::vm::{DirtyLog, IrqFd};
 use crate::lifecycle::State;
-use crate::memory::{self, GuestMemory};
+use crate::memory::GuestMemory;
 use crate::snapshots::{MemoryWriter, dirty};
 use crate::streams::{ContainerSink, HostStreams, SerialOutput, Streams};
 use crate::time::Clock;
-use kvm_ioctls::VcpuFd;
 use sentient_abi::layout::queues;
 use sentient_devices::sentinel::Sentinel;
 use sentient_devices::serial::{COM1_IRQ, Serial};
@@ -26,14 +26,6 @@ use std::time::Instant;
 
 /// Features the VMM and the guest agree on for devices that are set up without a handshake.
 const ADOPTED_FEATURES: u64 = 1 << 32;
-
-/// KVM's part of a machine.
-struct Made {
-    vm: Vm,
-    vcpu: VcpuFd,
-    /// Rate of the vCPU's time-stamp counter, in kHz.
-    tsc_khz: u32,
-}
 
 /// Where containers' output goes.
 struct Outlets {
@@ -48,7 +40,15 @@ impl Machine {
     /// # Errors
     /// See [`MachineError`].
     pub fn new(config: &MachineConfig, streams: Streams) -> Result<Self, MachineError> {
-        Self::booting(config, Outlets { streams, sink: None })
+        Self::on(begin(config)?, config, streams)
+    }
+
+    /// The same, over what was begun before `config` was complete, with the same RAM.
+    ///
+    /// # Errors
+    /// See [`MachineError`].
+    pub fn on(start: Start, config: &MachineConfig, streams: Streams) -> Result<Self, MachineError> {
+        Self::booting(start, config, Outlets { streams, sink: None })
     }
 
     /// Builds a resident machine, whose containers write to `sink`; of `streams` only standard error is used,
@@ -62,30 +62,25 @@ impl Machine {
         sink: Box<dyn ContainerSink>,
     ) -> Result<Self, MachineError> {
         let config = MachineConfig { resident: true, ..config.clone() };
-        Self::booting(&config, Outlets { streams, sink: Some(sink) })
+        Self::booting(begin(&config)?, &config, Outlets { streams, sink: Some(sink) })
     }
 
-    /// Builds a resident machine of `ram` bytes that goes on from a snapshot. `fill` writes the snapshot's
+    /// Builds a resident machine that goes on from a snapshot. `fill` writes the snapshot's
     /// pages; all others are zero.
     ///
     /// # Errors
     /// See [`MachineError`], and what `fill` returns.
-    pub fn restored<E: From<MachineError> + Send>(
-        ram: u64,
+    pub fn restored<E: From<MachineError>>(
+        start: Start,
         state: &MachineState,
         streams: Streams,
         sink: Box<dyn ContainerSink>,
-        fill: impl FnOnce(&MemoryWriter<'_>) -> Result<(), E> + Send,
+        fill: impl FnOnce(&MemoryWriter<'_>) -> Result<(), E>,
     ) -> Result<Self, E> {
         let started = Instant::now();
-        let kvm = kvm::open().map_err(MachineError::from)?;
-        let memory = memory::allocate(ram)?;
-        let made = std::thread::scope(|scope| {
-            let filling = scope.spawn(|| fill(&MemoryWriter::new(&memory)));
-            let made = make(&kvm, &memory, true);
-            filling.join().map_err(|_| MachineError::Thread("filling guest memory"))??;
-            Ok::<_, E>(made?)
-        })?;
+        let memory = Arc::clone(&start.memory);
+        fill(&MemoryWriter::new(&memory))?;
+        let made = start.finish()?;
         let clock = Clock::stopped(made.tsc_khz);
         let outlets = Outlets { streams, sink: Some(sink) };
         let mut machine = Self::assemble(made, memory, state.places, clock, outlets, started)?;
@@ -97,22 +92,22 @@ impl Machine {
         Ok(machine)
     }
 
-    fn booting(config: &MachineConfig, outlets: Outlets) -> Result<Self, MachineError> {
+    fn booting(start: Start, config: &MachineConfig, outlets: Outlets) -> Result<Self, MachineError> {
         let started = Instant::now();
-        let kvm = kvm::open()?;
-        let memory = memory::allocate(config.ram)?;
-        let made = std::thread::scope(|scope| {
-            // Loading the kernel takes about as long as KVM takes to make its objects.
-            let loading = scope.spawn(|| handover::load_kernel(config, &memory));
-            let made = make(&kvm, &memory, config.snapshots);
-            loading.join().map_err(|_| MachineError::Thread("loading the kernel"))??;
-            made
-        })?;
+        let memory = Arc::clone(&start.memory);
+        if start.ram != config.ram {
+            return Err(MachineError::RamSize(config.ram));
+        }
+        if !start.kernel_is_loading {
+            handover::load_kernel(&config.kernel, &memory)?;
+        }
         let prepared = handover::prepare(config, &memory)?;
+        let made = start.finish()?;
         registers::set(&made.vcpu, prepared.entry)?;
         let clock = Clock::start(&made.vcpu, made.tsc_khz, &memory, prepared.places.time_page)?;
         let mut machine = Self::assemble(made, memory, prepared.places, clock, outlets, started)?;
         machine.timeout = config.timeout;
+        machine.embedded = config.kernel.embedded_elf();
         lock(&machine.console).adopt(
             ADOPTED_FEATURES,
             &[prepared.queue(queues::CONSOLE_RECEIVE), prepared.queue(queues::CONSOLE_TRANSMIT)],
@@ -166,6 +161,7 @@ impl Machine {
             events,
             stdin: (!resident).then_some(stdin),
             timeout: None,
+            embedded: None,
             stages: Stages {
                 started,
                 created: started,
@@ -182,12 +178,6 @@ impl Machine {
     }
 }
 
-/// The virtual machine and its vCPU.
-fn make(kvm: &kvm_ioctls::Kvm, memory: &GuestMemory, snapshots: bool) -> Result<Made, MachineError> {
-    let log = if snapshots { DirtyLog::On } else { DirtyLog::Off };
-    let vm = Vm::new(kvm, Arc::clone(memory), log)?;
-    let vcpu = vm.create_vcpu()?;
-    cpuid::set(kvm, &vcpu)?;
-    let tsc_khz = vcpu.get_tsc_khz().map_err(kvm::KvmError::call("KVM_GET_TSC_KHZ"))?;
-    Ok(Made { vm, vcpu, tsc_khz })
+fn begin(config: &MachineConfig) -> Result<Start, MachineError> {
+    Start::begin(config.ram, if config.snapshots { DirtyLog::On } else { DirtyLog::Off })
 }

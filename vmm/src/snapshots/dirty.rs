@@ -4,10 +4,10 @@
 use crate::kvm::KvmError;
 use crate::kvm::vm::Vm;
 use crate::memory::GuestMemory;
-use rustix::fs::{SeekFrom, seek};
-use rustix::io::Errno;
 use sentient_abi::PAGE_SIZE;
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
 
 /// Numbers of guest pages (address / 4096) written since the last call, ascending.
@@ -42,28 +42,56 @@ pub fn forget_device_writes(memory: &GuestMemory) {
     }
 }
 
-/// Numbers of all pages that were ever touched, ascending: those the memory's file has. All others are zero.
+/// Numbers of all pages that were ever touched, ascending: those the host backs, in memory or in swap. All
+/// others are zero.
 ///
 /// # Errors
-/// The error of lseek.
+/// The error of reading `/proc/self/pagemap` (Documentation/admin-guide/mm/pagemap.rst).
 pub fn touched(memory: &GuestMemory) -> io::Result<Vec<u64>> {
+    /// Bit of an entry: the page is in memory.
+    const PRESENT: u64 = 1 << 63;
+    /// Bit of an entry: the page is in swap.
+    const SWAPPED: u64 = 1 << 62;
+    const ENTRY: usize = size_of::<u64>();
+    let pagemap = File::open("/proc/self/pagemap")?;
     let mut pages = Vec::new();
+    let mut entries = vec![0; 16 << 10];
     for region in memory.iter() {
-        let Some(backing) = region.file_offset() else { continue };
-        let (start, end) = (backing.start(), backing.start() + region.len());
+        let host = region.as_ptr().addr() as u64 / PAGE_SIZE;
         let first = region.start_addr().raw_value() / PAGE_SIZE;
-        let mut at = start;
-        while at < end {
-            let data = match seek(backing.file(), SeekFrom::Data(at)) {
-                Ok(data) if data < end => data,
-                // ENXIO: no more data.
-                Ok(_) | Err(Errno::NXIO) => break,
-                Err(error) => return Err(error.into()),
-            };
-            let hole = seek(backing.file(), SeekFrom::Hole(data))?.min(end);
-            pages.extend((data - start) / PAGE_SIZE + first..(hole - start).div_ceil(PAGE_SIZE) + first);
-            at = hole.max(data + 1);
+        let count = region.len() / PAGE_SIZE;
+        let mut at = 0;
+        while at < count {
+            let left = usize::try_from(count - at).unwrap_or(usize::MAX).saturating_mul(ENTRY);
+            let len = entries.len().min(left);
+            let Some(part) = entries.get_mut(..len) else { break };
+            pagemap.read_exact_at(part, (host + at) * ENTRY as u64)?;
+            for (number, entry) in part.as_chunks::<ENTRY>().0.iter().enumerate() {
+                if u64::from_le_bytes(*entry) & (PRESENT | SWAPPED) != 0 {
+                    pages.push(first + at + number as u64);
+                }
+            }
+            at += (len / ENTRY) as u64;
         }
     }
     Ok(pages)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use super::*;
+    use vm_memory::{Bytes, GuestAddress};
+
+    #[test]
+    fn touched_pages_are_those_written_to_on_both_sides_of_the_device_gap() {
+        let memory = crate::memory::allocate(5 << 30).unwrap();
+        assert_eq!(touched(&memory).unwrap(), [0u64; 0]);
+        let last = (4 << 30) / PAGE_SIZE + (5 << 30) / PAGE_SIZE - 0xd000_0000 / PAGE_SIZE - 1;
+        let numbers = [0, 1, 9000, 0xd000_0000 / PAGE_SIZE - 1, (4 << 30) / PAGE_SIZE, last];
+        for number in numbers {
+            memory.write_obj(1u8, GuestAddress(number * PAGE_SIZE + 7)).unwrap();
+        }
+        assert_eq!(touched(&memory).unwrap(), numbers);
+    }
 }

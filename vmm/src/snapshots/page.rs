@@ -1,7 +1,7 @@
 //! Pages of guest memory, copied.
 
-use crate::memory::GuestMemory;
-use sentient_abi::PAGE_SIZE;
+use crate::memory::{self, GuestMemory};
+use sentient_abi::{LARGE_PAGE_SIZE, PAGE_SIZE};
 use std::io;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryError};
 
@@ -77,6 +77,13 @@ pub struct MemoryWriter<'a>(&'a GuestMemory);
 impl<'a> MemoryWriter<'a> {
     pub(crate) fn new(memory: &'a GuestMemory) -> Self {
         Self(memory)
+    }
+
+    /// Asks the host for one large page for the 2 MiB that page `number` lies in: for blocks of which much will
+    /// be written.
+    pub fn prefer_large_page(&self, number: u64) {
+        let base = number.saturating_mul(PAGE_SIZE) & !(LARGE_PAGE_SIZE - 1);
+        memory::prefer_large_pages(self.0, base, LARGE_PAGE_SIZE);
     }
 
     /// Writes a page.
