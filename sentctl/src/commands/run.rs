@@ -28,7 +28,7 @@ pub fn run(args: &RunArgs, json: bool, started: Instant) -> Result<ExitCode, Com
         let path = args.kernel.clone();
         std::thread::spawn(move || load_kernel(path))
     };
-    let (mut container, origin) = program::prepare(&args.program)?;
+    let (mut container, origin) = program::prepare(&args.program, json)?;
     let kernel = checking.join().map_err(|_| MachineError::Thread("checking the kernel"))??;
     let streams = Streams::of_process().map_err(CommandError::io("duplicating the standard streams"))?;
     container.spec.flags |= terminal_flags(&streams);
