@@ -265,7 +265,7 @@ fn the_socket_speaks_http_to_its_owner_alone() {
     let (status, body) = get("/v1/machine");
     assert!(status.contains("200") && body.contains("\"name\":\"m\""), "{status} {body}");
     for (answer, code, word) in [
-        (get("/v2/nothing"), "400", "openapi.json"),
+        (get("/v2/nothing"), "404", "openapi.json"),
         (post("/v1/rollback", "{\"to\": 7}"), "400", "to"),
         (post("/v1/rollback", "{\"wrong\": true}"), "400", "wrong"),
         (post("/v1/rollback", "{\"to\": \"nowhere\"}"), "404", "nowhere"),

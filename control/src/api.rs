@@ -2,7 +2,7 @@
 //!
 //! The OpenAPI file is made from these types; `docs/openapi.json` is compared with it by a test.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 /// What a machine is and does.
@@ -172,6 +172,8 @@ pub struct RolledBack {
     pub pages: u64,
     /// How long the guest stood still, in microseconds.
     pub pause_us: u64,
+    /// How much of that went into keeping where it was: into copying, hashing and syncing that snapshot.
+    pub keep_us: u64,
     /// Page tables differed, so that the guest will fault its pages in again.
     pub translations_forgotten: bool,
 }
@@ -237,6 +239,59 @@ pub struct Forked {
     pub snapshot: String,
     /// How long this machine's guest stood still, in microseconds.
     pub pause_us: u64,
+}
+
+/// A tag to put on a snapshot.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PutTag {
+    /// A tag, an id, or a unique prefix of one.
+    pub snapshot: String,
+    /// Take the tag from the snapshot that has it; without this, one that is taken is refused.
+    #[serde(default, rename = "move")]
+    pub moving: bool,
+}
+
+/// A tag that was put on a snapshot, or taken from it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Tagged {
+    /// The tag.
+    pub tag: String,
+    /// The snapshot's id.
+    pub id: String,
+    /// The snapshot that had the tag until now, if that is another one.
+    pub moved_from: Option<String>,
+}
+
+/// What a machine keeps, and what that takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Properties {
+    /// Snapshots that pruning leaves, which each new snapshot sees to.
+    pub keep: u32,
+    /// Most bytes the home's store may have for this machine to add to it; `null` for no limit.
+    pub quota_bytes: Option<u64>,
+    /// Bytes the store has: pages of all machines of the home, each once, compressed.
+    pub store_bytes: u64,
+    /// Bytes of memory in this machine's snapshots, each page once, before compression.
+    pub used_bytes: u64,
+}
+
+/// What a machine is to keep from now on. What is not given stays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetProperties {
+    /// Snapshots that pruning leaves: 1 or more. Nothing is pruned by setting it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep: Option<u32>,
+    /// Most bytes of the home's store: 1 or more, or `null` for no limit.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u64>)]
+    pub quota_bytes: Option<Option<u64>>,
+}
+
+/// A field that is there, be it `null`; one that is not is `None`.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<u64>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 /// Which snapshots to let go.

@@ -3,11 +3,11 @@
 use crate::api::Refusal;
 use crate::home::MachineFolder;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
-use hyper::client::conn::http1::{Connection, SendRequest};
+use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::File;
@@ -83,80 +83,76 @@ impl Client {
         self.ask(Method::DELETE, path, Vec::new())
     }
 
+    /// Wants something put in its place.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn put<A: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<A, ClientError> {
+        let body = serde_json::to_vec(body).map_err(|error| self.broken(&error))?;
+        self.ask(Method::PUT, path, body)
+    }
+
+    /// Wants something changed.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn patch<A: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<A, ClientError> {
+        let body = serde_json::to_vec(body).map_err(|error| self.broken(&error))?;
+        self.ask(Method::PATCH, path, body)
+    }
+
     /// Asks for bytes, and writes them as they come.
     ///
     /// # Errors
     /// [`ClientError`]; what was written is then not all of it.
     pub fn download(&self, path: &str, mut out: impl Write) -> Result<(), ClientError> {
         self.runtime.block_on(async {
-            let (mut sender, connection) = self.talk().await?;
-            let driver = tokio::spawn(connection);
-            let request = self.request(Method::GET, path, Vec::new())?;
-            let answer = sender.send_request(request).await.map_err(|error| self.broken(&error))?;
-            let status = answer.status();
-            let mut body = answer.into_body();
-            if !status.is_success() {
-                let bytes = body.collect().await.map_err(|error| self.broken(&error))?.to_bytes();
-                return Err(refused(status, &bytes));
-            }
+            let mut body = self.send(Method::GET, path, Vec::new()).await?;
             while let Some(frame) = body.frame().await {
                 let frame = frame.map_err(|error| self.broken(&error))?;
                 if let Some(bytes) = frame.data_ref() {
                     out.write_all(bytes).map_err(|error| self.broken(&error))?;
                 }
             }
-            out.flush().map_err(|error| self.broken(&error))?;
-            driver.abort();
-            Ok(())
+            out.flush().map_err(|error| self.broken(&error))
         })
     }
 
     fn ask<A: DeserializeOwned>(&self, method: Method, path: &str, body: Vec<u8>) -> Result<A, ClientError> {
-        let (status, bytes) = self.runtime.block_on(self.exchange(method, path, body))?;
-        if status.is_success() {
-            return serde_json::from_slice(&bytes).map_err(|error| self.broken(&error));
-        }
-        Err(refused(status, &bytes))
+        let bytes = self.runtime.block_on(async {
+            let body = self.send(method, path, body).await?;
+            self.whole(body).await
+        })?;
+        serde_json::from_slice(&bytes).map_err(|error| self.broken(&error))
     }
 
-    async fn talk(
-        &self,
-    ) -> Result<(SendRequest<Full<Bytes>>, Connection<TokioIo<UnixStream>, Full<Bytes>>), ClientError> {
+    /// Connects, sends a request, and gives the body of an answer that is no refusal.
+    async fn send(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Incoming, ClientError> {
         let stream = TokioIo::new(self.connect().await?);
-        hyper::client::conn::http1::handshake(stream).await.map_err(|error| self.broken(&error))
-    }
-
-    fn request(
-        &self,
-        method: Method,
-        path: &str,
-        body: Vec<u8>,
-    ) -> Result<Request<Full<Bytes>>, ClientError> {
-        Request::builder()
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(stream).await.map_err(|error| self.broken(&error))?;
+        // On its own, so that an answer that comes with the end of the connection is still heard. It ends
+        // when the sender and the body are gone.
+        tokio::spawn(connection);
+        let request = Request::builder()
             .method(method)
             .uri(path)
             .header(HOST, "machine")
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body)))
-            .map_err(|error| self.broken(&error))
-    }
-
-    async fn exchange(
-        &self,
-        method: Method,
-        path: &str,
-        body: Vec<u8>,
-    ) -> Result<(StatusCode, Bytes), ClientError> {
-        let (mut sender, connection) = self.talk().await?;
-        let request = self.request(method, path, body)?;
-        // On its own, so that an answer that comes with the end of the connection is still heard.
-        let driver = tokio::spawn(connection);
+            .map_err(|error| self.broken(&error))?;
         let answer = sender.send_request(request).await.map_err(|error| self.broken(&error))?;
         let status = answer.status();
-        let limited = http_body_util::Limited::new(answer.into_body(), MAX_ANSWER);
-        let body = limited.collect().await.map_err(|error| self.broken(&error))?;
-        driver.abort();
-        Ok((status, body.to_bytes()))
+        if status.is_success() {
+            return Ok(answer.into_body());
+        }
+        let bytes = self.whole(answer.into_body()).await?;
+        Err(refused(status, &bytes))
+    }
+
+    async fn whole(&self, body: Incoming) -> Result<Bytes, ClientError> {
+        let limited = http_body_util::Limited::new(body, MAX_ANSWER);
+        Ok(limited.collect().await.map_err(|error| self.broken(&error))?.to_bytes())
     }
 
     async fn connect(&self) -> Result<UnixStream, ClientError> {
@@ -175,10 +171,31 @@ impl Client {
     }
 }
 
+/// What may stand in a segment of a path, and in a query, as it is (RFC 3986, 2.3).
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// A name that people gave, for a segment of a path or a value in a query.
+#[must_use]
+pub fn encoded(name: &str) -> String {
+    utf8_percent_encode(name, ENCODED).to_string()
+}
+
 fn refused(status: StatusCode, bytes: &[u8]) -> ClientError {
     let refusal = serde_json::from_slice(bytes).unwrap_or_else(|_| Refusal {
         kind: status.as_str().to_owned(),
         message: String::from_utf8_lossy(bytes).into_owned(),
     });
     ClientError::Refused(refusal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_cannot_become_another_path_or_query() {
+        assert_eq!(encoded("before-2.x_y"), "before-2.x_y");
+        assert_eq!(encoded("@~2"), "%40~2");
+        assert_eq!(encoded("a b/c?d=e&f#g+h%ä"), "a%20b%2Fc%3Fd%3De%26f%23g%2Bh%25%C3%A4");
+    }
 }

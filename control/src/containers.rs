@@ -19,7 +19,7 @@ use sentient_vmm::machine::resident::ResidentHandle;
 use sentient_vmm::streams::ContainerSink;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -141,7 +141,12 @@ impl Containers {
     }
 
     fn prepare(&self, program: &Path, wanted: &StartContainer) -> Result<ContainerRun, ControlError> {
-        let wasm = fs::read(program).map_err(ControlError::io(program))?;
+        let wasm = fs::read(program).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                ControlError::NotFound(format!("there is no program {}: {error}", wanted.program))
+            }
+            _ => ControlError::Request(format!("the program {} cannot be read: {error}", wanted.program)),
+        })?;
         let failed = |source| ControlError::Program { program: wanted.program.clone(), source };
         let (image, _) = ImageCache::new(self.images.clone()).image(&wasm).map_err(failed)?;
         let memory_limit = wanted.memory_bytes.unwrap_or(DEFAULT_MEMORY);

@@ -41,7 +41,21 @@ pub enum ControlError {
     },
     /// The store of pages.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(StoreError),
+    /// The store has as much as this machine lets it have.
+    #[error(
+        "the snapshot needs {needed} bytes, the home's store has {used}, and the machine's quota is {quota}; \
+         `sentctl prune --keep COUNT` and `sentctl snapshot rm SNAPSHOT` give space back, \
+         `sentctl set quota=SIZE` allows more"
+    )]
+    Full {
+        /// Bytes it would add.
+        needed: u64,
+        /// Bytes the store has now.
+        used: u64,
+        /// The most it may have.
+        quota: u64,
+    },
     /// The timeline.
     #[error(transparent)]
     Timeline(#[from] TimelineError),
@@ -56,7 +70,7 @@ pub enum ControlError {
     Export(#[from] ExportError),
     /// A snapshot from elsewhere is refused.
     #[error(transparent)]
-    Import(#[from] ImportError),
+    Import(ImportError),
     /// No snapshot can be made of the machine.
     #[error(transparent)]
     Capture(#[from] CaptureError),
@@ -72,6 +86,14 @@ pub enum ControlError {
     /// The request makes no sense.
     #[error("{0}")]
     Request(String),
+    /// There is such a path, but not for this.
+    #[error("{path} does not take {method}; GET /openapi.json tells what there is")]
+    Method {
+        /// What was to be done.
+        method: String,
+        /// The path.
+        path: String,
+    },
     /// There is no such thing.
     #[error("{0}")]
     NotFound(String),
@@ -97,6 +119,24 @@ pub enum ControlError {
     /// A bug of ours.
     #[error("{0}; please report this")]
     Bug(String),
+}
+
+impl From<StoreError> for ControlError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Full { needed, used, quota } => Self::Full { needed, used, quota },
+            other => Self::Store(other),
+        }
+    }
+}
+
+impl From<ImportError> for ControlError {
+    fn from(error: ImportError) -> Self {
+        match error {
+            ImportError::Store(full @ StoreError::Full { .. }) => full.into(),
+            other => Self::Import(other),
+        }
+    }
 }
 
 /// Whoever asked came too late.
@@ -130,15 +170,20 @@ impl ControlError {
             Self::Machine(_) => "machine",
             Self::Kernel(_) => "kernel-image",
             Self::Program { .. } => "program",
-            Self::Timeline(TimelineError::Unknown { .. } | TimelineError::NoAncestor { .. }) => "not-found",
+            Self::Timeline(
+                TimelineError::Unknown { .. }
+                | TimelineError::NoAncestor { .. }
+                | TimelineError::NoTag { .. },
+            ) => "not-found",
             Self::Timeline(TimelineError::Held { .. } | TimelineError::TagTaken { .. }) => "conflict",
-            Self::Store(StoreError::Full { .. }) => "full",
+            Self::Timeline(TimelineError::Ambiguous { .. } | TimelineError::TagName { .. }) => "request",
+            Self::Full { .. } => "full",
             Self::Store(_) | Self::Timeline(_) | Self::Export(_) => "store",
             Self::Key(_) | Self::KeyText(_) => "key",
             Self::Import(_) => "import",
             Self::Capture(_) | Self::Layout(_) | Self::Record(_) => "capture",
             Self::Damaged(_) => "damaged",
-            Self::Request(_) => "request",
+            Self::Request(_) | Self::Method { .. } => "request",
             Self::Conflict(_) => "conflict",
             Self::Process { kind, .. } => kind,
             Self::Io { .. } => "io",
@@ -151,12 +196,17 @@ impl ControlError {
     pub fn status(&self) -> u16 {
         match self {
             Self::Home(HomeError::Unknown { .. } | HomeError::None(_)) | Self::NotFound(_) => 404,
-            Self::Timeline(TimelineError::Unknown { .. } | TimelineError::NoAncestor { .. }) => 404,
+            Self::Timeline(
+                TimelineError::Unknown { .. }
+                | TimelineError::NoAncestor { .. }
+                | TimelineError::NoTag { .. },
+            ) => 404,
+            Self::Method { .. } => 405,
             Self::Home(_) | Self::Request(_) | Self::KeyText(_) => 400,
             Self::Timeline(TimelineError::Ambiguous { .. } | TimelineError::TagName { .. }) => 400,
             Self::Timeline(TimelineError::Held { .. } | TimelineError::TagTaken { .. }) => 409,
             Self::Lock(_) | Self::Conflict(_) => 409,
-            Self::Store(StoreError::Full { .. }) => 507,
+            Self::Full { .. } => 507,
             Self::Program { .. } => 422,
             _ => 500,
         }

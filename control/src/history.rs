@@ -1,27 +1,32 @@
 //! A machine's snapshots, whether it runs or not.
 //!
+//! * this file: opening them, looking at them, and adding to them;
+//! * [`comparison`]: what differs between them;
+//! * [`retention`]: what goes, what stays, and what it is called;
+//! * [`exchange`]: exports, imports and forks.
+//!
 //! Whoever has a [`History`] holds the machine's lock: the machine's process while it runs, `sentctl`
 //! otherwise.
 
-use crate::api::{Difference, PageRange, Pruned, RegionDifference, SnapshotInfo, Verified};
+mod comparison;
+mod exchange;
+mod retention;
+
+use crate::api::{SnapshotInfo, Verified};
 use crate::description::{Description, note};
 use crate::error::ControlError;
 use crate::home::{Home, MachineFolder, append_to, make_folder};
 use crate::lock::Lock;
-use sentient_snapshot::hash::Hash;
 use sentient_snapshot::keys::MachineKey;
 use sentient_snapshot::memory_map::MemoryMap;
-use sentient_snapshot::record::{Record, SignedRecord, SnapshotId, Trust};
-use sentient_snapshot::store::{Kind, Objects, Root, Session as StoreSession, Store, StoreError};
-use sentient_snapshot::stream;
+use sentient_snapshot::record::{Record, SignedRecord, SnapshotId};
+use sentient_snapshot::store::{Kind, Session as StoreSession, Store};
 use sentient_snapshot::timeline::{LogEntry, Timeline, Undo};
 use sentient_snapshot::verify;
 use sentient_vmm::MachineError;
 use sentient_vmm::machine::state::MachineState;
 use serde_json::json;
-use std::borrow::Cow;
-use std::collections::HashMap;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const PAGE: u64 = sentient_abi::PAGE_SIZE;
@@ -185,114 +190,6 @@ impl History {
         Ok(entries.iter().map(info).collect())
     }
 
-    /// Pages that each snapshot shares with neither its parent nor any child: page for page where the
-    /// trees differ, so that it costs what changed.
-    fn used(&self, entries: &[LogEntry]) -> Result<HashMap<SnapshotId, u64>, ControlError> {
-        let session = self.store.session()?;
-        let mut maps = HashMap::new();
-        for entry in entries {
-            maps.insert(entry.snapshot.id(), MemoryMap::load(entry.snapshot.record(), &session)?);
-        }
-        drop(session);
-        let mut used = HashMap::new();
-        for entry in entries {
-            let id = entry.snapshot.id();
-            let Some(own) = maps.get(&id) else { continue };
-            let children =
-                entries.iter().filter(|child| child.parent == Some(id)).map(|child| child.snapshot.id());
-            let neighbours: Vec<_> =
-                entry.parent.into_iter().chain(children).filter_map(|id| maps.get(&id)).collect();
-            let mut differing: Option<HashMap<u64, Hash>> = None;
-            for neighbour in &neighbours {
-                let here: HashMap<u64, Hash> = own
-                    .diff(neighbour)
-                    .into_iter()
-                    .filter(|(_, hash, _)| !hash.is_zero())
-                    .map(|(gpn, hash, _)| (gpn, hash))
-                    .collect();
-                differing = Some(match differing {
-                    None => here,
-                    Some(mut before) => {
-                        before.retain(|gpn, _| here.contains_key(gpn));
-                        before
-                    }
-                });
-            }
-            used.insert(id, differing.map_or_else(|| own.used_pages(), |pages| pages.len() as u64));
-        }
-        Ok(used)
-    }
-
-    /// What differs between two snapshots.
-    ///
-    /// # Errors
-    /// [`ControlError`].
-    pub fn diff(&self, from: &str, to: &str) -> Result<Difference, ControlError> {
-        let (from, to) = (self.named(from)?, self.named(to)?);
-        let session = self.store.session()?;
-        let (one, two) = (MemoryMap::load(from.record(), &session)?, MemoryMap::load(to.record(), &session)?);
-        drop(session);
-        let pages: Vec<u64> = one.diff(&two).into_iter().map(|(gpn, ..)| gpn).collect();
-        let mut regions = Vec::new();
-        for region in &to.record().regions {
-            let first = region.base / PAGE;
-            let here = first..first + region.pages;
-            let start = pages.partition_point(|gpn| *gpn < here.start);
-            let end = pages.partition_point(|gpn| *gpn < here.end);
-            let Some(differing) = pages.get(start..end).filter(|pages| !pages.is_empty()) else { continue };
-            let containers = &to.record().containers;
-            let container = containers.iter().find(|container| container.base == region.base);
-            regions.push(RegionDifference {
-                name: region.name.clone(),
-                container: container.map(|container| container.name.clone()),
-                base: region.base,
-                len: region.pages * PAGE,
-                pages: differing.len() as u64,
-                ranges: runs(differing),
-            });
-        }
-        Ok(Difference {
-            from: from.id().to_string(),
-            to: to.id().to_string(),
-            pages: pages.len() as u64,
-            regions,
-        })
-    }
-
-    /// Lets a snapshot go, and gives back what only it held.
-    ///
-    /// # Errors
-    /// [`ControlError::Timeline`] if it is the current one, or (unless `force`) tagged or needed to undo.
-    pub fn remove(&self, name: &str, force: bool) -> Result<Pruned, ControlError> {
-        let id = self.timeline.resolve(name)?;
-        self.remove_all(vec![id], force)
-    }
-
-    /// Lets the oldest go, but for `keep`; never the current one, a tagged one, or one needed to undo.
-    ///
-    /// # Errors
-    /// [`ControlError`].
-    pub fn prune(&self, keep: Option<u32>) -> Result<Pruned, ControlError> {
-        let keep = keep.map_or(self.timeline.settings()?.keep, u64::from);
-        self.remove_all(self.timeline.prune_candidates(keep)?, false)
-    }
-
-    fn remove_all(&self, ids: Vec<SnapshotId>, force: bool) -> Result<Pruned, ControlError> {
-        if ids.is_empty() {
-            return Ok(Pruned { removed: Vec::new(), freed_bytes: 0 });
-        }
-        let before = self.store.usage()?.bytes;
-        let mut roots = Vec::new();
-        for id in &ids {
-            self.timeline.remove(*id, force)?;
-            roots.push(Root { machine: self.description.id.0, snapshot: id.0 });
-        }
-        self.store.remove(&roots)?;
-        let removed: Vec<String> = ids.iter().map(ToString::to_string).collect();
-        self.trace("remove", &json!({ "snapshots": removed }))?;
-        Ok(Pruned { removed, freed_bytes: before.saturating_sub(self.store.usage()?.bytes) })
-    }
-
     /// Reads all snapshots, or one, and compares every page with its name.
     ///
     /// # Errors
@@ -311,80 +208,6 @@ impl History {
             found.problems.extend(checked.problems.iter().map(|problem| format!("snapshot {id}: {problem}")));
         }
         Ok(found)
-    }
-
-    /// Writes a snapshot as a file that needs nothing else.
-    ///
-    /// # Errors
-    /// [`ControlError`].
-    pub fn export(&self, name: &str, out: impl Write) -> Result<(), ControlError> {
-        self.export_signed(&self.named(name)?, out)
-    }
-
-    /// The same, of a record.
-    ///
-    /// # Errors
-    /// [`ControlError`].
-    pub fn export_signed(&self, signed: &SignedRecord, out: impl Write) -> Result<(), ControlError> {
-        stream::export(&self.store, signed, out)?;
-        Ok(())
-    }
-
-    /// Reads such a file. Signatures of `trusted` keys (64 hexadecimal digits each) count besides the
-    /// machine's own.
-    ///
-    /// # Errors
-    /// [`ControlError::Import`] by the first thing that is not as it should be; nothing is changed then.
-    pub fn import(
-        &self,
-        stream: impl Read,
-        trusted: &[String],
-        tag: Option<&str>,
-    ) -> Result<SnapshotId, ControlError> {
-        let trust = Trust::only(self.key.public()).and_hex(trusted.iter().map(String::as_str))?;
-        let (signed, _) = stream::import(&self.store, &trust, stream)?;
-        let ram = signed.record().ram;
-        if ram != self.description.ram_bytes {
-            let root = Root { machine: signed.record().machine, snapshot: signed.id().0 };
-            self.store.remove(&[root])?;
-            return Err(ControlError::Conflict(format!(
-                "the snapshot is of a machine with {ram} bytes of RAM, and `{}` has {}; import it into a machine of its size",
-                self.machine.name(),
-                self.description.ram_bytes
-            )));
-        }
-        self.timeline.adopt(&signed, tag)?;
-        self.trace("import", &json!({ "snapshot": signed.id().to_string() }))?;
-        Ok(signed.id())
-    }
-
-    /// Makes another machine that starts from a snapshot of this one: its id and its first snapshot. The
-    /// pages are not copied.
-    ///
-    /// # Errors
-    /// [`ControlError`].
-    pub fn fork(
-        &self,
-        home: &Home,
-        name: &str,
-        from: &SignedRecord,
-    ) -> Result<(String, SnapshotId), ControlError> {
-        let other = Self::begin(home, home.machine(name)?, self.description.ram_bytes)?;
-        let id = other.description.id;
-        let record = Record {
-            machine: id.0,
-            parent: None,
-            created_unix_ns: unix_ns(),
-            message: format!("fork of {} at {}", self.machine.name(), short(from.id())),
-            ..from.record().clone()
-        };
-        let signed = SignedRecord::sign(record, &other.key)?;
-        let stored = sentient_snapshot::capture::stored(signed.record(), signed.id());
-        self.store.add(&stored, &mut NothingNew)?;
-        other.add(&signed, Some("genesis"))?;
-        other.description.write(&other.machine)?;
-        self.trace("fork", &json!({ "machine": name, "snapshot": from.id().to_string() }))?;
-        Ok((id.to_string(), signed.id()))
     }
 
     /// Puts a stored snapshot into the timeline: it is the current one from here on.
@@ -423,15 +246,6 @@ impl History {
     }
 }
 
-/// All of a fork's objects are in the store already.
-struct NothingNew;
-
-impl Objects for NothingNew {
-    fn object(&mut self, _: Kind, _: Hash) -> Result<Option<Cow<'_, [u8]>>, StoreError> {
-        Ok(None)
-    }
-}
-
 /// Nanoseconds since 1970-01-01 UTC.
 #[must_use]
 pub fn unix_ns() -> u64 {
@@ -445,29 +259,4 @@ pub fn short(id: SnapshotId) -> String {
     let mut text = id.to_string();
     text.truncate(12);
     text
-}
-
-/// Runs of page numbers, which ascend.
-fn runs(pages: &[u64]) -> Vec<PageRange> {
-    let mut runs: Vec<PageRange> = Vec::new();
-    for gpn in pages {
-        match runs.last_mut() {
-            Some(last) if last.base + last.len == gpn * PAGE => last.len += PAGE,
-            _ => runs.push(PageRange { base: gpn * PAGE, len: PAGE }),
-        }
-    }
-    runs
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn neighbouring_pages_are_one_run() {
-        let found: Vec<_> =
-            runs(&[1, 2, 3, 7, 9, 10]).iter().map(|run| (run.base / PAGE, run.len / PAGE)).collect();
-        assert_eq!(found, [(1, 3), (7, 1), (9, 2)]);
-        assert!(runs(&[]).is_empty());
-    }
 }

@@ -12,6 +12,8 @@
 //!     .runtime/              the running process: lock, socket, log; and the timeline
 //! ```
 
+use crate::description::Description;
+use sentient_snapshot::timeline::names::MIN_PREFIX;
 use std::fs::{DirBuilder, File};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -99,23 +101,42 @@ impl Home {
         Ok(MachineFolder { name: name.to_owned(), path: self.0.join("machines").join(name) })
     }
 
-    /// The machine the user means: the one named, or else the only one there is.
+    /// The machine the user means: the one of this name, or whose id begins with it; or else the only one
+    /// there is.
     ///
     /// # Errors
     /// [`HomeError`].
     pub fn chosen(&self, named: Option<&str>) -> Result<MachineFolder, HomeError> {
         if let Some(name) = named {
             let machine = self.machine(name)?;
-            if !machine.exists() {
-                return Err(HomeError::Unknown { name: name.to_owned(), home: self.0.clone() });
-            }
-            return Ok(machine);
+            return if machine.exists() { Ok(machine) } else { self.with_id(name) };
         }
         let mut names = self.names()?;
         match names.len() {
             0 => Err(HomeError::None(self.0.clone())),
             1 => self.machine(&names.remove(0)),
             _ => Err(HomeError::Several(names)),
+        }
+    }
+
+    /// The machine whose id begins with these digits. One that cannot be read has none.
+    fn with_id(&self, digits: &str) -> Result<MachineFolder, HomeError> {
+        let mut found = Vec::new();
+        if digits.len() >= MIN_PREFIX {
+            let begins = |machine: &MachineFolder| {
+                let id = Description::read(machine).map(|description| description.id.to_string());
+                id.is_ok_and(|id| id.starts_with(&digits.to_ascii_lowercase()))
+            };
+            for name in self.names()? {
+                if begins(&self.machine(&name)?) {
+                    found.push(name);
+                }
+            }
+        }
+        match found.as_slice() {
+            [] => Err(HomeError::Unknown { name: digits.to_owned(), home: self.0.clone() }),
+            [name] => self.machine(name),
+            _ => Err(HomeError::Several(found)),
         }
     }
 
@@ -275,7 +296,7 @@ mod tests {
         let make = |name: &str| {
             let machine = home.machine(name).unwrap();
             fs::create_dir_all(machine.path()).unwrap();
-            fs::write(machine.description(), "{}").unwrap();
+            Description::new(1 << 27).unwrap().write(&machine).unwrap();
         };
         make("one");
         assert_eq!(home.chosen(None).unwrap().name(), "one");
@@ -284,5 +305,14 @@ mod tests {
         let several = home.chosen(None).unwrap_err().to_string();
         assert!(several.contains("one, two"), "{several}");
         assert_eq!(home.chosen(Some("two")).unwrap().name(), "two");
+        let id = Description::read(&home.machine("two").unwrap()).unwrap().id.to_string();
+        for digits in [&id, &id[..12], &id[..12].to_ascii_uppercase()] {
+            assert_eq!(home.chosen(Some(digits)).unwrap().name(), "two");
+        }
+        assert!(matches!(home.chosen(Some(&id[..3])), Err(HomeError::Unknown { .. })));
+        // A name goes first, even if it is the beginning of another one's id.
+        make(&id[..5]);
+        assert_eq!(home.chosen(Some(&id[..5])).unwrap().name(), &id[..5]);
+        assert_eq!(home.chosen(Some(&id[..6])).unwrap().name(), "two");
     }
 }

@@ -18,7 +18,7 @@ use sentient_vmm::snapshots::page::PageBuffer;
 use sentient_vmm::snapshots::rollback::{self, Done};
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant as Clock};
 
 /// Pages of room that a capture finds touched already, once the machine is up.
 const ROOM: usize = 1024;
@@ -90,6 +90,19 @@ pub struct Kept {
     numbers: Vec<u64>,
     /// How long copying took.
     pub pause: Duration,
+}
+
+/// A machine that was put back.
+#[derive(Clone, Copy, Debug)]
+pub struct PutBack {
+    /// The snapshot that was taken of where it was.
+    pub kept: Option<SnapshotId>,
+    /// What was put back.
+    pub done: Done,
+    /// How long the guest stood still.
+    pub pause: Duration,
+    /// How much of that went into the snapshot, until it was durable.
+    pub keeping: Duration,
 }
 
 /// Where a machine is to be put back to.
@@ -238,7 +251,7 @@ impl Live {
     }
 
     /// On the vCPU's thread: keeps where the machine is, if there is a message for it, and puts it back. Gives
-    /// what the next one builds on, the snapshot that was kept, and what was done.
+    /// what the next one builds on, and what was done.
     pub fn roll_back(
         mut self,
         machine: &mut Stopped<'_>,
@@ -246,7 +259,7 @@ impl Live {
         history: &History,
         containers: &Containers,
         keep: Option<String>,
-    ) -> (Self, Result<(Option<SnapshotId>, Done), Failure>) {
+    ) -> (Self, Result<PutBack, Failure>) {
         let result = self.put_back(machine, target, history, containers, keep);
         (self, result)
     }
@@ -258,11 +271,13 @@ impl Live {
         history: &History,
         containers: &Containers,
         keep: Option<String>,
-    ) -> Result<(Option<SnapshotId>, Done), Failure> {
+    ) -> Result<PutBack, Failure> {
+        let started = Clock::now();
         let before = |error| Failure { error, amid: false };
         let Target { map, state, differing } = target;
         let kept = keep.map(|message| self.keep(machine, history, containers, &message)).transpose();
         let kept = kept.map_err(before)?;
+        let keeping = if kept.is_some() { started.elapsed() } else { Duration::ZERO };
         // Pages whose log has been taken already: by that snapshot, or by a capture that failed.
         let also = match (&kept, &self.head) {
             (Some(kept), _) => kept.numbers.clone(),
@@ -276,7 +291,8 @@ impl Live {
         let done = rollback::back_to(machine, &state, &differing, page_tables(&map), &mut pages)
             .map_err(|failed| Failure { error: failed.error.into(), amid: failed.amid })?;
         self.head = Some(map);
-        Ok((kept.map(|kept| kept.committed.id), done))
+        let kept = kept.map(|kept| kept.committed.id);
+        Ok(PutBack { kept, done, pause: started.elapsed(), keeping })
     }
 }
 

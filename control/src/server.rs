@@ -3,17 +3,18 @@
 //! One thread takes requests; what they want is done on others, one thing at a time, in [`Session`].
 
 use crate::api::{
-    ContainerStatus, Difference, Fork, Forked, MachineStatus, Prune, Pruned, Refusal, Rollback, RolledBack,
-    SnapshotInfo, SnapshotTaken, StartContainer, TakeSnapshot, Verified,
+    ContainerStatus, Difference, Fork, Forked, MachineStatus, Properties, Prune, Pruned, PutTag, Refusal,
+    Rollback, RolledBack, SetProperties, SnapshotInfo, SnapshotTaken, StartContainer, Tagged, TakeSnapshot,
+    Verified,
 };
 use crate::error::ControlError;
 use crate::home::Home;
 use crate::session::Session;
-use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
-use axum::http::{StatusCode, Uri};
+use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 use axum::{Extension, Json, Router};
 use hyper::body::{Bytes, Frame};
 use serde::Deserialize;
@@ -43,10 +44,14 @@ const MAX_REQUEST: usize = 1 << 20;
         take_snapshot,
         remove_snapshot,
         export,
+        put_tag,
+        remove_tag,
         rollback,
         undo,
         diff,
         fork,
+        properties,
+        set_properties,
         prune,
         verify
     ),
@@ -80,14 +85,17 @@ pub async fn serve(
         .route("/v1/snapshots", get(snapshots).post(take_snapshot))
         .route("/v1/snapshots/{id}", delete(remove_snapshot))
         .route("/v1/snapshots/{id}/export", get(export))
+        .route("/v1/tags/{tag}", put(put_tag).delete(remove_tag))
         .route("/v1/rollback", post(rollback))
         .route("/v1/rollback/undo", post(undo))
         .route("/v1/diff", get(diff))
         .route("/v1/fork", post(fork))
+        .route("/v1/properties", get(properties).patch(set_properties))
         .route("/v1/prune", post(prune))
         .route("/v1/verify", post(verify))
         .route("/openapi.json", get(description))
         .fallback(nowhere)
+        .method_not_allowed_fallback(not_so)
         .layer(DefaultBodyLimit::max(MAX_REQUEST))
         .with_state(session)
         .layer(Extension(home));
@@ -117,6 +125,12 @@ impl From<QueryRejection> for ControlError {
     }
 }
 
+impl From<PathRejection> for ControlError {
+    fn from(rejection: PathRejection) -> Self {
+        Self::Request(rejection.body_text())
+    }
+}
+
 /// Does something on a thread that may wait.
 async fn on_thread<T: Send + 'static>(
     session: Arc<Session>,
@@ -128,6 +142,8 @@ async fn on_thread<T: Send + 'static>(
 
 type Shared = State<Arc<Session>>;
 type Body<T> = Result<Json<T>, JsonRejection>;
+/// A name in a path, percent-decoded.
+type Named = Result<Path<String>, PathRejection>;
 
 /// What the machine is and does.
 #[utoipa::path(get, path = "/v1/machine", responses((status = 200, body = MachineStatus)))]
@@ -169,7 +185,8 @@ async fn start_container(State(session): Shared, body: Body<StartContainer>) -> 
 /// Kills a container.
 #[utoipa::path(delete, path = "/v1/containers/{name}", params(("name" = String, Path)),
     responses((status = 200, body = ContainerStatus), (status = 404, body = Refusal)))]
-async fn kill_container(State(session): Shared, Path(name): Path<String>) -> Answer<ContainerStatus> {
+async fn kill_container(State(session): Shared, name: Named) -> Answer<ContainerStatus> {
+    let Path(name) = name?;
     on_thread(session, move |session| session.kill_container(&name)).await
 }
 
@@ -201,11 +218,28 @@ struct Force {
     responses((status = 200, body = Pruned), (status = 404, body = Refusal), (status = 409, body = Refusal)))]
 async fn remove_snapshot(
     State(session): Shared,
-    Path(id): Path<String>,
+    id: Named,
     force: Result<Query<Force>, QueryRejection>,
 ) -> Answer<Pruned> {
+    let Path(id) = id?;
     let Query(force) = force?;
     on_thread(session, move |session| session.remove_snapshot(&id, force.force)).await
+}
+
+/// Gives a snapshot a tag.
+#[utoipa::path(put, path = "/v1/tags/{tag}", params(("tag" = String, Path)), request_body = PutTag,
+    responses((status = 200, body = Tagged), (status = 404, body = Refusal), (status = 409, body = Refusal)))]
+async fn put_tag(State(session): Shared, tag: Named, body: Body<PutTag>) -> Answer<Tagged> {
+    let (Path(tag), Json(wanted)) = (tag?, body?);
+    on_thread(session, move |session| session.history().tag(&tag, &wanted)).await
+}
+
+/// Takes a tag away; its snapshot stays.
+#[utoipa::path(delete, path = "/v1/tags/{tag}", params(("tag" = String, Path)),
+    responses((status = 200, body = Tagged), (status = 404, body = Refusal)))]
+async fn remove_tag(State(session): Shared, tag: Named) -> Answer<Tagged> {
+    let Path(tag) = tag?;
+    on_thread(session, move |session| session.history().remove_tag(&tag)).await
 }
 
 /// Puts the machine back into the state of a snapshot; it goes on from there.
@@ -249,6 +283,20 @@ async fn fork(State(session): Shared, Extension(home): Extension<Home>, body: Bo
     on_thread(session, move |session| session.fork(&fork, &home)).await
 }
 
+/// What the machine keeps, and what that takes.
+#[utoipa::path(get, path = "/v1/properties", responses((status = 200, body = Properties)))]
+async fn properties(State(session): Shared) -> Answer<Properties> {
+    on_thread(session, |session| session.history().properties()).await
+}
+
+/// Changes what the machine keeps, from the next snapshot on.
+#[utoipa::path(patch, path = "/v1/properties", request_body = SetProperties,
+    responses((status = 200, body = Properties), (status = 400, body = Refusal)))]
+async fn set_properties(State(session): Shared, body: Body<SetProperties>) -> Answer<Properties> {
+    let Json(wanted) = body?;
+    on_thread(session, move |session| session.history().set_properties(&wanted)).await
+}
+
 /// Lets the oldest snapshots go.
 #[utoipa::path(post, path = "/v1/prune", request_body = Prune, responses((status = 200, body = Pruned)))]
 async fn prune(State(session): Shared, body: Body<Prune>) -> Answer<Pruned> {
@@ -259,7 +307,8 @@ async fn prune(State(session): Shared, body: Body<Prune>) -> Answer<Pruned> {
 /// A snapshot as a file that needs nothing else.
 #[utoipa::path(get, path = "/v1/snapshots/{id}/export", params(("id" = String, Path)),
     responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream"), (status = 404, body = Refusal)))]
-async fn export(State(session): Shared, Path(id): Path<String>) -> Result<Response, ControlError> {
+async fn export(State(session): Shared, id: Named) -> Result<Response, ControlError> {
+    let Path(id) = id?;
     let Json(signed) = on_thread(Arc::clone(&session), move |session| session.history().named(&id)).await?;
     let (sender, receiver) = tokio::sync::mpsc::channel(4);
     tokio::task::spawn_blocking(move || {
@@ -334,8 +383,12 @@ async fn description() -> Result<Response, ControlError> {
 }
 
 async fn nowhere(uri: Uri) -> ControlError {
-    ControlError::Request(format!(
+    ControlError::NotFound(format!(
         "there is nothing at {}; GET /openapi.json tells what there is",
         uri.path()
     ))
+}
+
+async fn not_so(method: Method, uri: Uri) -> ControlError {
+    ControlError::Method { method: method.to_string(), path: uri.path().to_owned() }
 }

@@ -12,7 +12,7 @@ use crate::containers::Containers;
 use crate::error::ControlError;
 use crate::history::{History, short};
 use crate::home::Home;
-use crate::live::{Committed, Live, Target};
+use crate::live::{Committed, Live, PutBack, Target};
 use sentient_snapshot::record::SignedRecord;
 use sentient_snapshot::timeline::Undo;
 use sentient_vmm::Ended;
@@ -203,7 +203,7 @@ impl Session {
             .stopped(move |machine| taken.roll_back(machine, target_now, &history, &containers, keep))?;
         *live = after;
         match result {
-            Ok((kept, done)) => {
+            Ok(PutBack { kept, done, pause, keeping }) => {
                 let undo = kept.zip(before).map(|(snapshot, head)| Undo { snapshot, head });
                 self.containers.went_back(target.record())?;
                 self.history.moved(target.id(), undo)?;
@@ -211,7 +211,8 @@ impl Session {
                     id: target.id().to_string(),
                     kept: kept.map(|id| id.to_string()),
                     pages: done.pages as u64,
-                    pause_us: micros(done.pause),
+                    pause_us: micros(pause),
+                    keep_us: micros(keeping),
                     translations_forgotten: done.translations,
                 })
             }

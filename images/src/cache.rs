@@ -46,7 +46,23 @@ impl ImageCache {
     /// # Errors
     /// [`CompileError`] if the module cannot be compiled. Trouble with the cache is logged, not an error.
     pub fn image(&self, wasm: &[u8]) -> Result<(CompiledImage, Origin), CompileError> {
-        let Some(folder) = &self.folder else { return Ok((compile(wasm)?, Origin::Compiled)) };
+        self.image_while(wasm, || ())
+    }
+
+    /// The same, for who wants to know: if it has to be compiled, `compiling` is called before, and what it
+    /// gives is dropped when that is done.
+    ///
+    /// # Errors
+    /// As [`image`](Self::image).
+    pub fn image_while<G>(
+        &self,
+        wasm: &[u8],
+        compiling: impl FnOnce() -> G,
+    ) -> Result<(CompiledImage, Origin), CompileError> {
+        let Some(folder) = &self.folder else {
+            let _until_done = compiling();
+            return Ok((compile(wasm)?, Origin::Compiled));
+        };
         let key = key(wasm);
         let path = folder.join(format!("{key}.cwasm"));
         let origin = match read(&path, &key) {
@@ -57,6 +73,7 @@ impl ImageCache {
                 Origin::Rebuilt
             }
         };
+        let _until_done = compiling();
         let image = compile(wasm)?;
         if let Err(error) = store(folder, &path, &key, &image) {
             tracing::warn!(path = %path.display(), %error, "the compiled image could not be cached");
@@ -147,6 +164,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cache = ImageCache::new(Some(folder.path().join("images")));
         (folder, cache)
+    }
+
+    #[test]
+    fn who_waits_is_told_only_if_something_is_compiled() {
+        let (_folder, cache) = cache();
+        let mut told = 0;
+        for _ in 0..2 {
+            cache.image_while(EMPTY, || told += 1).unwrap();
+        }
+        assert_eq!(told, 1, "the second time it is there");
+        ImageCache::new(None).image_while(EMPTY, || told += 1).unwrap();
+        assert_eq!(told, 2, "without a cache it is compiled every time");
     }
 
     #[test]

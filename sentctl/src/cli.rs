@@ -120,6 +120,15 @@ sentctl's. With --json, a report of the run goes to standard error as one line."
   sentctl status --json")]
     Status,
 
+    /// List all machines of the home, with what they do and take.
+    #[command(
+        visible_alias = "machines",
+        after_help = "Examples:
+  sentctl ls
+  sentctl ls --json"
+    )]
+    Ls,
+
     /// Take a snapshot of the running machine.
     #[command(after_help = "Examples:
   sentctl snapshot -t before-upgrade 'before the upgrade'
@@ -127,6 +136,15 @@ sentctl's. With --json, a report of the run goes to standard error as one line."
 
 The snapshot is durable when the command returns.")]
     Snapshot(machine::SnapshotArgs),
+
+    /// Give a snapshot a name, or take one away.
+    #[command(after_help = "Examples:
+  sentctl tag @ before-upgrade
+  sentctl tag --rm before-upgrade
+  sentctl tag --move @~1 before-upgrade
+
+Tagged snapshots are never pruned. A tag stays where it is unless --move says otherwise.")]
+    Tag(machine::TagArgs),
 
     /// Show the machine's snapshots as a tree, the current one marked.
     #[command(after_help = "Examples:
@@ -167,6 +185,21 @@ Newer snapshots stay. What containers have written stays written.")]
   sentctl import before.snap
   sentctl import --trust KEY < before.snap")]
     Import(machine::ImportArgs),
+
+    /// Show what the machine keeps, and what that takes.
+    #[command(after_help = "Examples:
+  sentctl get
+  sentctl get --json")]
+    Get,
+
+    /// Change what the machine keeps: how many snapshots, and in how much space.
+    #[command(after_help = "Examples:
+  sentctl set keep=32
+  sentctl set keep=128 quota=2G
+  sentctl set quota=none
+
+A machine that runs need not be stopped. Nothing is pruned until the next snapshot.")]
+    Set(machine::SetArgs),
 
     /// Let the oldest snapshots go; never the current one or a tagged one.
     #[command(after_help = "Examples:

@@ -8,6 +8,7 @@ mod cli;
 mod commands;
 mod errors;
 mod paths;
+mod progress;
 mod units;
 
 use clap::Parser;
@@ -45,13 +46,17 @@ fn on_machine(cli: &Cli) -> Result<ExitCode, CommandError> {
         Command::Boot { name } => context.boot(name.as_deref()),
         Command::Stop(args) => context.stop(args),
         Command::Status => context.status(),
+        Command::Ls => context.list(),
         Command::Snapshot(args) => context.snapshot(args),
+        Command::Tag(args) => context.tag(args),
         Command::Log => context.log(),
         Command::Rollback(args) => context.rollback(args),
         Command::Diff(args) => context.diff(args),
         Command::Fork(args) => context.fork(args),
         Command::Export(args) => context.export(args),
         Command::Import(args) => context.import(args),
+        Command::Get => context.get(),
+        Command::Set(args) => context.set(args),
         Command::Prune(args) => context.prune(args),
         Command::Verify { snapshot } => context.verify(snapshot.as_deref()),
         Command::MachineProcess { name, init } => context.machine_process(name, *init),

@@ -63,7 +63,7 @@ impl Container {
     ) -> wasmtime::Result<Self> {
         let region_len = arena::region_len(config.memory_limit);
         let Some((region, zeroed)) = region_len.and_then(|len| machine.assign(index, len)) else {
-            wasmtime::bail!("the machine has no {} bytes of memory left for it", config.memory_limit);
+            wasmtime::bail!("{}", machine.no_room(config.memory_limit, "it"));
         };
         let arena = Arc::new(Arena::new(&region, config.memory_limit, zeroed));
         let engine = engine(machine, &arena, image, &entry)?;

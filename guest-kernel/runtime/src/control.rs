@@ -118,7 +118,7 @@ fn load(machine: &mut Machine, index: u32, total: u64) -> Slot {
     let region = page_align_up(total).filter(|len| *len > 0).and_then(|len| machine.assign_image(index, len));
     match region {
         Some(region) => Slot::Loading { base: region.base, total, filled: 0 },
-        None => Slot::Refused(format!("the machine has no {total} bytes of memory left for its image")),
+        None => Slot::Refused(machine.no_room(total, "its image")),
     }
 }
 

@@ -1,10 +1,12 @@
 //! The machine as the runtime finds it: boot module, facts, regions.
 
+use alloc::format;
+use alloc::string::String;
 use core::ops::Range;
 use core::ptr::NonNull;
 use sentient_abi::boot_module::{BootModule, Entry, EntryKind, ModuleError, RESIDENT};
 use sentient_abi::machine_info::MachineInfo;
-use sentient_abi::region::{Region, RegionKind, RegionTable, access, padded_name};
+use sentient_abi::region::{MAX_REGIONS, Region, RegionKind, RegionTable, access, padded_name};
 
 /// Ranges of unassigned memory at boot: below the gap of device registers, and above it.
 const RANGES: usize = 2;
@@ -102,6 +104,17 @@ impl Machine {
         let taken = self.take(index, RegionKind::Image, owner, base, len)?;
         self.touch(base..base + len);
         Some(taken)
+    }
+
+    /// Why there is no room for `len` bytes of `what`, for people.
+    pub fn no_room(&self, len: u64, what: &str) -> String {
+        if self.table().count as usize >= MAX_REGIONS {
+            return format!(
+                "all {MAX_REGIONS} regions that a machine's memory can have are in use, two of them \
+                 for each container; end a container first, or use another machine"
+            );
+        }
+        format!("the machine has no {len} bytes of memory left for {what}")
     }
 
     /// The lowest region of unassigned memory with `len` bytes.

@@ -50,6 +50,61 @@ pub enum SnapshotCommand {
     },
 }
 
+/// A name to give or to take away.
+#[derive(Args, Debug)]
+pub struct TagArgs {
+    /// A tag, an id, or a unique beginning of one; `@` is the current snapshot.
+    #[arg(value_name = "SNAPSHOT", required_unless_present = "rm")]
+    pub snapshot: Option<String>,
+
+    /// The new name.
+    #[arg(value_name = "NAME", required_unless_present = "rm")]
+    pub name: Option<String>,
+
+    /// Take the name from the snapshot that has it.
+    #[arg(long = "move")]
+    pub moving: bool,
+
+    /// Take this name away; its snapshot stays.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["snapshot", "name", "moving"])]
+    pub rm: Option<String>,
+}
+
+/// What to keep.
+#[derive(Args, Debug)]
+pub struct SetArgs {
+    /// keep=COUNT: so many snapshots, the newest, and tagged ones; quota=SIZE or quota=none: most space of
+    /// the home's store.
+    #[arg(required = true, value_name = "NAME=VALUE", value_parser = parse_property)]
+    pub properties: Vec<Property>,
+}
+
+/// A setting of a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Property {
+    /// Snapshots that pruning leaves.
+    Keep(u32),
+    /// Most bytes of the store; none for no limit.
+    Quota(Option<u64>),
+}
+
+fn parse_property(text: &str) -> Result<Property, String> {
+    let (name, value) =
+        text.split_once('=').ok_or("a setting is NAME=VALUE: keep=64, quota=2G or quota=none")?;
+    match (name, value) {
+        ("keep", count) => {
+            let count = count.parse().ok().filter(|count| *count > 0);
+            count.map(Property::Keep).ok_or_else(|| format!("`{value}` is no number of snapshots from 1 on"))
+        }
+        ("quota", "none") => Ok(Property::Quota(None)),
+        ("quota", size) => match parse_size(size)? {
+            0 => Err("a quota of 0 would allow no snapshot; `quota=none` is no limit".into()),
+            bytes => Ok(Property::Quota(Some(bytes))),
+        },
+        _ => Err(format!("`{name}` is no setting: there are keep and quota")),
+    }
+}
+
 /// Where to go back to.
 #[derive(Args, Debug)]
 pub struct RollbackArgs {
@@ -128,7 +183,7 @@ pub struct ImportArgs {
 /// Which snapshots to let go.
 #[derive(Args, Debug)]
 pub struct PruneArgs {
-    /// How many to keep, the newest; 64 if not given. Tagged ones stay as well.
+    /// How many to keep, the newest; what `sentctl get` shows if not given. Tagged ones stay as well.
     #[arg(long, value_name = "COUNT")]
     pub keep: Option<u32>,
 }
@@ -139,4 +194,30 @@ pub struct StopArgs {
     /// Take no last snapshot: what was done since the one before is lost.
     #[arg(long)]
     pub discard: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_read_as_people_write_them() {
+        assert_eq!(parse_property("keep=32"), Ok(Property::Keep(32)));
+        assert_eq!(parse_property("quota=2G"), Ok(Property::Quota(Some(2 << 30))));
+        assert_eq!(parse_property("quota=none"), Ok(Property::Quota(None)));
+        for bad in [
+            "keep",
+            "keep=",
+            "keep=0",
+            "keep=-1",
+            "keep=none",
+            "quota=",
+            "quota=0",
+            "quota=2X",
+            "=1",
+            "ram=1G",
+        ] {
+            assert!(parse_property(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 /// Writes `kernel.elf` and `boot.mod`.
 pub fn write(args: &BootFilesArgs, json: bool) -> Result<ExitCode, CommandError> {
-    let (container, _) = program::prepare(&args.program)?;
+    let (container, _) = program::prepare(&args.program, json)?;
     let kernel = KernelImage::embedded()?;
     let module = boot_module(&container)
         .ok_or_else(|| CommandError::Usage("the program's arguments and environment are too long".into()))?;

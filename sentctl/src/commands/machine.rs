@@ -2,12 +2,15 @@
 //!
 //! A machine that runs is asked over its socket; of one that does not, the snapshots are opened here.
 
+pub mod keeping;
 pub mod life;
+mod list;
 pub mod snapshots;
 mod tree;
 
 use crate::cli::Cli;
 use crate::errors::CommandError;
+use crate::progress::{Measure, Progress};
 use sentient_control::client::Client;
 use sentient_control::error::ControlError;
 use sentient_control::history::History;
@@ -47,6 +50,12 @@ impl Context {
             Err(ControlError::Lock(LockError::Taken { .. })) => Ok(Reach::Running(Client::new(machine)?)),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Does something that people are told of if it takes long.
+    fn during<T>(&self, what: &'static str, work: impl FnOnce() -> T) -> T {
+        let _until_done = Progress::start(what, Measure::Time, self.json);
+        work()
     }
 
     /// Prints an answer: as JSON, or as `text` writes it.

@@ -3,22 +3,26 @@
 use crate::cli::ProgramArgs;
 use crate::errors::CommandError;
 use crate::paths;
+use crate::progress::{Measure, Progress};
 use sentient_abi::boot_module::{ContainerSpec, container_flags};
 use sentient_images::ImageCache;
 use sentient_images::cache::Origin;
 use sentient_vmm::ContainerRun;
 use std::os::unix::ffi::OsStrExt;
 
-/// Reads, compiles and checks a program, and puts its configuration together.
+/// Reads, compiles and checks a program, and puts its configuration together. People see that it is compiled,
+/// if that takes long, unless `quiet`.
 ///
 /// # Errors
 /// [`CommandError`] if there is no such file, or it cannot run.
-pub fn prepare(args: &ProgramArgs) -> Result<(ContainerRun, Origin), CommandError> {
+pub fn prepare(args: &ProgramArgs, quiet: bool) -> Result<(ContainerRun, Origin), CommandError> {
     let wasm = std::fs::read(&args.program)
         .map_err(|source| CommandError::Read { path: args.program.clone(), source })?;
     let cache = ImageCache::new(if args.no_cache { None } else { paths::image_cache() });
     let failed = |source| CommandError::Program { program: args.program.clone(), source };
-    let (image, origin) = cache.image(&wasm).map_err(failed)?;
+    let (image, origin) = cache
+        .image_while(&wasm, || Progress::start("compiling the program", Measure::Time, quiet))
+        .map_err(failed)?;
     image.check_memory(args.memory).map_err(failed)?;
     let name = args.program.file_name().unwrap_or(args.program.as_os_str());
     let mut words = vec![name.as_bytes().to_vec()];

@@ -30,7 +30,7 @@ pub fn run(args: &RunArgs, json: bool, started: Instant) -> Result<ExitCode, Com
     let memory = args.program.memory;
     let first = args.machine_memory.unwrap_or_else(|| default_ram(memory, 0));
     let (start, loading) = begin(first, args.kernel.clone())?;
-    let (mut container, origin) = program::prepare(&args.program)?;
+    let (mut container, origin) = program::prepare(&args.program, json)?;
     let ram = args.machine_memory.unwrap_or_else(|| default_ram(memory, container.image.bytes.len() as u64));
     let (start, loading) = if ram == first { (start, loading) } else { begin(ram, args.kernel.clone())? };
     let streams = Streams::of_process().map_err(CommandError::io("duplicating the standard streams"))?;

@@ -108,7 +108,7 @@ impl Store {
         plan: &Plan,
         objects: &mut dyn Objects,
     ) -> Result<(), StoreError> {
-        let Some(quota) = self.quota else { return Ok(()) };
+        let Some(quota) = self.quota() else { return Ok(()) };
         let used: u64 = packs.iter().map(|(_, end, _)| *end).sum();
         for compressed in [false, true] {
             let mut needed = 0u64;

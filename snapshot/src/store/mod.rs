@@ -42,6 +42,8 @@ pub mod session;
 use std::fs::{self, DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use redb::{ReadableTable, ReadableTableMetadata};
 
@@ -55,13 +57,17 @@ pub use pack::PACK_TARGET;
 pub use reader::Reader;
 pub use session::Session;
 
+/// What stands for no quota.
+const NO_QUOTA: u64 = u64::MAX;
+
 /// A store's folder. Cheap to clone; holds no file open.
 #[derive(Clone, Debug)]
 pub struct Store {
     packs: PathBuf,
     writer_lock: PathBuf,
     place: Place,
-    quota: Option<u64>,
+    /// Clones have it together.
+    quota: Arc<AtomicU64>,
 }
 
 /// How full a store is.
@@ -101,11 +107,21 @@ impl Store {
             .mode(0o700)
             .create(&packs)
             .map_err(StoreError::io("create", &packs))?;
-        let store =
-            Self { packs, writer_lock: folder.join("writer.lock"), place: Place::in_folder(folder), quota };
+        let (writer_lock, place) = (folder.join("writer.lock"), Place::in_folder(folder));
+        let quota = Arc::new(AtomicU64::new(quota.unwrap_or(NO_QUOTA)));
+        let store = Self { packs, writer_lock, place, quota };
         store.place.create_if_missing(folder)?;
         drop(ReadIndex::open(&store.place)?);
         Ok(store)
+    }
+
+    /// Sets the most bytes that the packs may have, for this and all its clones; `None` for no limit.
+    pub fn set_quota(&self, quota: Option<u64>) {
+        self.quota.store(quota.unwrap_or(NO_QUOTA), Ordering::Relaxed);
+    }
+
+    fn quota(&self) -> Option<u64> {
+        Some(self.quota.load(Ordering::Relaxed)).filter(|quota| *quota != NO_QUOTA)
     }
 
     /// How full it is.

@@ -35,7 +35,7 @@ impl Context {
             .into());
         }
         std::fs::create_dir_all(machine.runtime()).map_err(ControlError::io(&machine.runtime()))?;
-        self.start_process(&machine, Some(args.memory))?;
+        self.during("making the machine", || self.start_process(&machine, Some(args.memory)))?;
         let status: MachineStatus = Client::new(machine.clone())?.get("/v1/machine")?;
         self.answer(&status, |out, status| {
             writeln!(out, "{} runs, in {}", status.name, machine.path().display())
@@ -46,7 +46,7 @@ impl Context {
     pub fn boot(&self, name: Option<&str>) -> Result<ExitCode, CommandError> {
         let named = name.or(self.named.as_deref());
         let machine = self.home.chosen(named)?;
-        self.start_process(&machine, None)?;
+        self.during("booting the machine", || self.start_process(&machine, None))?;
         let status: MachineStatus = Client::new(machine)?.get("/v1/machine")?;
         self.answer(&status, |out, status| {
             let current = status.current.as_deref().map_or("nothing", super::tree::short);
@@ -79,9 +79,13 @@ impl Context {
     pub fn stop(&self, args: &StopArgs) -> Result<ExitCode, CommandError> {
         let machine = self.machine()?;
         let body = serde_json::json!({ "discard": args.discard });
-        let taken: Option<SnapshotTaken> = Client::new(machine.clone())?.post("/v1/machine/stop", &body)?;
-        // The folder is free again when the process is gone.
-        History::open_within(&self.home, machine.clone(), STOP_PATIENCE)?;
+        let client = Client::new(machine.clone())?;
+        let taken: Option<SnapshotTaken> = self.during("stopping the machine", || {
+            let taken = client.post("/v1/machine/stop", &body)?;
+            // The folder is free again when the process is gone.
+            History::open_within(&self.home, machine.clone(), STOP_PATIENCE)?;
+            Ok::<_, CommandError>(taken)
+        })?;
         self.answer(&taken, |out, taken| match taken {
             Some(taken) => writeln!(out, "{} stopped at {}", machine.name(), super::tree::short(&taken.id)),
             None => writeln!(out, "{} stopped", machine.name()),
@@ -90,11 +94,7 @@ impl Context {
 
     /// `status`.
     pub fn status(&self) -> Result<ExitCode, CommandError> {
-        let machine = self.machine()?;
-        let status = match Client::new(machine.clone())?.get("/v1/machine") {
-            Err(ClientError::NotRunning(_)) => self.stopped_status(machine)?,
-            status => status?,
-        };
+        let status = self.status_of(&self.machine()?)?;
         self.answer(&status, |out, status| {
             let doing = match status.state {
                 MachineState::Running => format!("runs, process {}", status.pid.unwrap_or(0)),
@@ -123,10 +123,18 @@ impl Context {
         })
     }
 
-    fn stopped_status(&self, machine: MachineFolder) -> Result<MachineStatus, CommandError> {
+    /// What a machine is and does, whether it runs or not.
+    pub(super) fn status_of(&self, machine: &MachineFolder) -> Result<MachineStatus, CommandError> {
+        match Client::new(machine.clone())?.get("/v1/machine") {
+            Err(ClientError::NotRunning(_)) => self.stopped_status(machine),
+            status => Ok(status?),
+        }
+    }
+
+    fn stopped_status(&self, machine: &MachineFolder) -> Result<MachineStatus, CommandError> {
         let last_end = std::fs::read_to_string(machine.last_end()).ok().map(|text| text.trim().to_owned());
-        let description = Description::read(&machine)?;
-        let history = History::open(&self.home, machine)?;
+        let description = Description::read(machine)?;
+        let history = History::open(&self.home, machine.clone())?;
         let timeline = history.timeline();
         Ok(MachineStatus {
             name: history.machine().name().to_owned(),
@@ -146,7 +154,7 @@ impl Context {
     pub fn run_detached(&self, args: &RunArgs) -> Result<ExitCode, CommandError> {
         let client = self.client()?;
         // Compiled here, so that the machine's process finds it in the cache.
-        let (run, _) = program::prepare(&args.program)?;
+        let (run, _) = program::prepare(&args.program, self.json)?;
         let program =
             std::path::absolute(&args.program.program).map_err(CommandError::io("finding the program"))?;
         let text = |what: &str, value: std::ffi::OsString| {
@@ -168,7 +176,8 @@ impl Context {
                 .cpu_time
                 .map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
         };
-        let started: ContainerStatus = client.post("/v1/containers", &start)?;
+        let started: ContainerStatus =
+            self.during("starting the program", || client.post("/v1/containers", &start))?;
         self.answer(&started, |out, started| writeln!(out, "{}", started.name))
     }
 
@@ -176,7 +185,8 @@ impl Context {
     pub fn fork(&self, args: &ForkArgs) -> Result<ExitCode, CommandError> {
         let machine = self.home.chosen(Some(&args.machine))?;
         let wanted = Fork { name: args.name.clone(), from: args.from.clone() };
-        let forked: Forked = match Client::new(machine.clone())?.post("/v1/fork", &wanted) {
+        let client = Client::new(machine.clone())?;
+        let forked: Forked = match self.during("forking the machine", || client.post("/v1/fork", &wanted)) {
             Err(ClientError::NotRunning(_)) => {
                 let history = History::open(&self.home, machine)?;
                 let from = history.named(args.from.as_deref().unwrap_or("@"))?;
@@ -186,7 +196,7 @@ impl Context {
             forked => forked?,
         };
         let machine = self.home.machine(&forked.name)?;
-        self.start_process(&machine, None)?;
+        self.during("booting the new machine", || self.start_process(&machine, None))?;
         self.answer(&forked, |out, forked| {
             writeln!(
                 out,

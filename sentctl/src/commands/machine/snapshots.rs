@@ -5,9 +5,11 @@ use crate::cli::machine::{
     DiffArgs, ExportArgs, ImportArgs, PruneArgs, RollbackArgs, SnapshotArgs, SnapshotCommand,
 };
 use crate::errors::CommandError;
+use crate::progress::{Measure, Progress};
 use sentient_control::api::{
     Difference, Prune, Pruned, Rollback, RolledBack, SnapshotInfo, SnapshotTaken, TakeSnapshot, Verified,
 };
+use sentient_control::client::encoded;
 use sentient_control::error::ControlError;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, IsTerminal, Read, Write};
@@ -23,7 +25,9 @@ impl Context {
             return self.remove(snapshots, *force);
         }
         let wanted = TakeSnapshot { message: args.message.clone(), tag: args.tag.clone() };
-        let taken: SnapshotTaken = self.client()?.post("/v1/snapshots", &wanted)?;
+        let client = self.client()?;
+        let taken: SnapshotTaken =
+            self.during("taking a snapshot", || client.post("/v1/snapshots", &wanted))?;
         self.answer(&taken, |out, taken| {
             writeln!(
                 out,
@@ -37,16 +41,23 @@ impl Context {
     }
 
     fn remove(&self, names: &[String], force: bool) -> Result<ExitCode, CommandError> {
+        let all = self.during("removing snapshots", || self.remove_each(names, force))?;
+        self.answer(&all, write_pruned)
+    }
+
+    fn remove_each(&self, names: &[String], force: bool) -> Result<Pruned, CommandError> {
         let mut all = Pruned { removed: Vec::new(), freed_bytes: 0 };
         for name in names {
             let pruned: Pruned = match self.reach()? {
-                Reach::Running(client) => client.delete(&format!("/v1/snapshots/{name}?force={force}"))?,
+                Reach::Running(client) => {
+                    client.delete(&format!("/v1/snapshots/{}?force={force}", encoded(name)))?
+                }
                 Reach::Stopped(history) => history.remove(name, force)?,
             };
             all.removed.extend(pruned.removed);
             all.freed_bytes += pruned.freed_bytes;
         }
-        self.answer(&all, write_pruned)
+        Ok(all)
     }
 
     /// `log`.
@@ -62,14 +73,14 @@ impl Context {
     pub fn rollback(&self, args: &RollbackArgs) -> Result<ExitCode, CommandError> {
         let client = self.client()?;
         let done: RolledBack = if args.undo {
-            client.post("/v1/rollback/undo", &serde_json::json!({}))?
+            self.during("going back", || client.post("/v1/rollback/undo", &serde_json::json!({})))?
         } else if args.snapshot.is_none() && args.back.is_none() {
             let message =
                 "rollback needs a snapshot: a tag, an id, -n COUNT, or --undo; `sentctl log` shows them";
             return Err(CommandError::Usage(message.into()));
         } else {
             let wanted = Rollback { to: args.snapshot.clone(), back: args.back, discard: args.discard };
-            client.post("/v1/rollback", &wanted)?
+            self.during("going back", || client.post("/v1/rollback", &wanted))?
         };
         self.answer(&done, |out, done| {
             let (id, pause) = (tree::short(&done.id), tree::time(done.pause_us));
@@ -77,8 +88,9 @@ impl Context {
             match &done.kept {
                 Some(kept) => writeln!(
                     out,
-                    "was kept as {}; `sentctl rollback --undo` returns there",
-                    tree::short(kept)
+                    "was kept as {}, {} of the pause; `sentctl rollback --undo` returns there",
+                    tree::short(kept),
+                    tree::time(done.keep_us)
                 ),
                 None => Ok(()),
             }
@@ -88,7 +100,9 @@ impl Context {
     /// `diff`.
     pub fn diff(&self, args: &DiffArgs) -> Result<ExitCode, CommandError> {
         let found: Difference = match self.reach()? {
-            Reach::Running(client) => client.get(&format!("/v1/diff?from={}&to={}", args.from, args.to))?,
+            Reach::Running(client) => {
+                client.get(&format!("/v1/diff?from={}&to={}", encoded(&args.from), encoded(&args.to)))?
+            }
             Reach::Stopped(history) => history.diff(&args.from, &args.to)?,
         };
         self.answer(&found, |out, found| {
@@ -115,30 +129,37 @@ impl Context {
             let message = "a snapshot is not for a terminal: use `> FILE` or --output FILE";
             return Err(CommandError::Usage(message.into()));
         }
-        match self.reach()? {
-            Reach::Running(client) => match &args.output {
-                Some(path) => {
-                    let file = create(path)?;
-                    client
-                        .download(&format!("/v1/snapshots/{}/export", args.snapshot), BufWriter::new(file))?;
-                }
-                None => client.download(&format!("/v1/snapshots/{}/export", args.snapshot), stdout.lock())?,
-            },
-            Reach::Stopped(history) => match &args.output {
-                Some(path) => history.export(&args.snapshot, BufWriter::new(create(path)?))?,
-                None => history.export(&args.snapshot, stdout.lock())?,
-            },
+        let reach = self.reach()?;
+        let progress = Progress::start("exporting", Measure::Bytes, self.json);
+        let out: Box<dyn Write> = match &args.output {
+            Some(path) => Box::new(BufWriter::new(progress.counting(create(path)?))),
+            None => Box::new(progress.counting(stdout.lock())),
+        };
+        let written = match reach {
+            Reach::Running(client) => client
+                .download(&format!("/v1/snapshots/{}/export", encoded(&args.snapshot)), out)
+                .map_err(CommandError::from),
+            Reach::Stopped(history) => history.export(&args.snapshot, out).map_err(CommandError::from),
+        };
+        if let (Err(_), Some(path)) = (&written, &args.output) {
+            // It is ours, and half a snapshot is in the way of a whole one.
+            let _ = std::fs::remove_file(path);
         }
-        Ok(ExitCode::SUCCESS)
+        written.map(|()| ExitCode::SUCCESS)
     }
 
     /// `import`.
     pub fn import(&self, args: &ImportArgs) -> Result<ExitCode, CommandError> {
-        let input: Box<dyn Read> = match &args.file {
-            Some(path) => Box::new(BufReader::new(
-                File::open(path).map_err(|source| CommandError::Read { path: path.clone(), source })?,
-            )),
-            None => Box::new(std::io::stdin().lock()),
+        let (input, measure): (Box<dyn Read>, Measure) = match &args.file {
+            Some(path) => {
+                let failed = |source| CommandError::Read { path: path.clone(), source };
+                let file = File::open(path).map_err(failed)?;
+                // What is no file, such as a pipe with a name, has no length.
+                let len = file.metadata().map_err(failed)?.len();
+                let measure = if len > 0 { Measure::BytesOf(len) } else { Measure::Bytes };
+                (Box::new(file), measure)
+            }
+            None => (Box::new(std::io::stdin().lock()), Measure::Bytes),
         };
         let history = match self.reach()? {
             Reach::Stopped(history) => history,
@@ -151,27 +172,33 @@ impl Context {
                 .into());
             }
         };
-        let id = history.import(input, &args.trust, args.tag.as_deref())?.to_string();
+        let progress = Progress::start("importing", measure, self.json);
+        let input = BufReader::new(progress.counting(input));
+        let imported = history.import(input, &args.trust, args.tag.as_deref());
+        drop(progress);
+        let id = imported?.to_string();
         self.answer(&serde_json::json!({ "id": id }), |out, _| writeln!(out, "{}", tree::short(&id)))
     }
 
     /// `prune`.
     pub fn prune(&self, args: &PruneArgs) -> Result<ExitCode, CommandError> {
-        let pruned: Pruned = match self.reach()? {
-            Reach::Running(client) => client.post("/v1/prune", &Prune { keep: args.keep })?,
-            Reach::Stopped(history) => history.prune(args.keep)?,
-        };
+        let reach = self.reach()?;
+        let pruned: Pruned = self.during("pruning", || match reach {
+            Reach::Running(client) => Ok(client.post("/v1/prune", &Prune { keep: args.keep })?),
+            Reach::Stopped(history) => Ok::<_, CommandError>(history.prune(args.keep)?),
+        })?;
         self.answer(&pruned, write_pruned)
     }
 
     /// `verify`.
     pub fn verify(&self, snapshot: Option<&str>) -> Result<ExitCode, CommandError> {
-        let found: Verified = match self.reach()? {
+        let reach = self.reach()?;
+        let found: Verified = self.during("verifying", || match reach {
             Reach::Running(client) => {
-                client.post("/v1/verify", &serde_json::json!({ "snapshot": snapshot }))?
+                Ok(client.post("/v1/verify", &serde_json::json!({ "snapshot": snapshot }))?)
             }
-            Reach::Stopped(history) => history.verify(snapshot)?,
-        };
+            Reach::Stopped(history) => Ok::<_, CommandError>(history.verify(snapshot)?),
+        })?;
         self.answer(&found, |out, found| {
             for problem in &found.problems {
                 writeln!(out, "{problem}")?;

@@ -1,0 +1,102 @@
+//! Snapshots that leave the machine, and that come to it.
+
+use super::{History, short, unix_ns};
+use crate::error::ControlError;
+use crate::home::Home;
+use sentient_snapshot::hash::Hash;
+use sentient_snapshot::record::{Record, SignedRecord, SnapshotId, Trust};
+use sentient_snapshot::store::{Kind, Objects, Root, StoreError};
+use sentient_snapshot::stream;
+use serde_json::json;
+use std::borrow::Cow;
+use std::io::{Read, Write};
+
+impl History {
+    /// Writes a snapshot as a file that needs nothing else.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn export(&self, name: &str, out: impl Write) -> Result<(), ControlError> {
+        self.export_signed(&self.named(name)?, out)
+    }
+
+    /// The same, of a record.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn export_signed(&self, signed: &SignedRecord, out: impl Write) -> Result<(), ControlError> {
+        stream::export(&self.store, signed, out)?;
+        Ok(())
+    }
+
+    /// Reads such a file. Signatures of `trusted` keys (64 hexadecimal digits each) count besides the
+    /// machine's own.
+    ///
+    /// # Errors
+    /// [`ControlError::Import`] by the first thing that is not as it should be; nothing is changed then.
+    pub fn import(
+        &self,
+        stream: impl Read,
+        trusted: &[String],
+        tag: Option<&str>,
+    ) -> Result<SnapshotId, ControlError> {
+        let trust = Trust::only(self.key.public()).and_hex(trusted.iter().map(String::as_str))?;
+        let (signed, _) = stream::import(&self.store, &trust, stream)?;
+        let ram = signed.record().ram;
+        if ram != self.description.ram_bytes {
+            let root = Root { machine: signed.record().machine, snapshot: signed.id().0 };
+            self.store.remove(&[root])?;
+            return Err(ControlError::Conflict(format!(
+                "the snapshot is of a machine with {ram} bytes of RAM, and `{}` has {}; import it into a machine of its size",
+                self.machine.name(),
+                self.description.ram_bytes
+            )));
+        }
+        self.timeline.adopt(&signed, tag)?;
+        self.trace("import", &json!({ "snapshot": signed.id().to_string() }))?;
+        Ok(signed.id())
+    }
+
+    /// Makes another machine that starts from a snapshot of this one: its id and its first snapshot. The
+    /// pages are not copied.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn fork(
+        &self,
+        home: &Home,
+        name: &str,
+        from: &SignedRecord,
+    ) -> Result<(String, SnapshotId), ControlError> {
+        let other = Self::begin(home, home.machine(name)?, self.description.ram_bytes)?;
+        let id = other.description.id;
+        let record = Record {
+            machine: id.0,
+            parent: None,
+            created_unix_ns: unix_ns(),
+            message: format!("fork of {} at {}", self.machine.name(), short(from.id())),
+            ..from.record().clone()
+        };
+        let signed = SignedRecord::sign(record, &other.key)?;
+        let stored = sentient_snapshot::capture::stored(signed.record(), signed.id());
+        self.store.add(&stored, &mut NothingNew)?;
+        other.add(&signed, Some("genesis"))?;
+        let settings = self.timeline.settings()?;
+        // The usual ones are there already, and writing them would cost a sync.
+        if settings != other.timeline.settings()? {
+            other.put_settings(settings)?;
+        }
+        other.description.write(&other.machine)?;
+        self.trace("fork", &json!({ "machine": name, "snapshot": from.id().to_string() }))?;
+        Ok((id.to_string(), signed.id()))
+    }
+}
+
+/// All of a fork's objects are in the store already.
+struct NothingNew;
+
+impl Objects for NothingNew {
+    fn object(&mut self, _: Kind, _: Hash) -> Result<Option<Cow<'_, [u8]>>, StoreError> {
+        Ok(None)
+    }
+}
