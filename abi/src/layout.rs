@@ -7,7 +7,7 @@
 //! 0                first page: never mapped, so that a null pointer faults
 //! to 640 KiB       what the loader hands over
 //! 1 MiB            nucleus (kernel header, text, constants, data), then the region table's page
-//! 2 MiB            runtime (text, constants, data)
+//! 2 MiB            runtime (text up to the next 2 MiB mark, constants, data)
 //!                  guard page, runtime stack
 //!                  time page
 //!                  page tables, with spare ones for mappings that change
