@@ -41,8 +41,10 @@ fn error(home: &Home, words: &[&str]) -> (String, String) {
 fn ask(home: &Home, method: &str, path: &str, body: &str) -> (u16, String, Value) {
     let mut stream = UnixStream::connect(home.of("m", ".runtime/control.sock")).unwrap();
     let head = "Host: m\r\nConnection: close\r\nContent-Type: application/json";
-    write!(stream, "{method} {path} HTTP/1.1\r\n{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
-        .unwrap();
+    // In one piece: an answer to the head alone may close the connection before the rest is written.
+    let len = body.len();
+    let request = format!("{method} {path} HTTP/1.1\r\n{head}\r\nContent-Length: {len}\r\n\r\n{body}");
+    stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();

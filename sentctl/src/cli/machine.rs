@@ -144,7 +144,8 @@ pub struct DiffArgs {
 #[derive(Args, Debug)]
 pub struct ForkArgs {
     /// The machine that is there.
-    pub machine: String,
+    #[arg(value_name = "MACHINE")]
+    pub original: String,
 
     /// The name of the new one.
     pub name: String,

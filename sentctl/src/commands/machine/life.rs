@@ -183,7 +183,7 @@ impl Context {
 
     /// `fork`.
     pub fn fork(&self, args: &ForkArgs) -> Result<ExitCode, CommandError> {
-        let machine = self.home.chosen(Some(&args.machine))?;
+        let machine = self.home.chosen(Some(&args.original))?;
         let wanted = Fork { name: args.name.clone(), from: args.from.clone() };
         let client = Client::new(machine.clone())?;
         let forked: Forked = match self.during("forking the machine", || client.post("/v1/fork", &wanted)) {
@@ -203,7 +203,7 @@ impl Context {
                 "{} runs, from {} of {}",
                 forked.name,
                 super::tree::short(&forked.snapshot),
-                args.machine
+                args.original
             )
         })
     }
