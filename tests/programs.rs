@@ -39,6 +39,7 @@ programs! {
     press
     seek
     spout
+    witness
     wordfreq
 }
 

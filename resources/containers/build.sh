@@ -32,6 +32,7 @@ build_cat()      { "${zig[@]}" cc  "${c_flags[@]}"   "$small_stack"  -s ./*.c   
 build_hello()    { "${zig[@]}" cc  "${c_flags[@]}"   "$small_stack"  -s ./*.c   -o "$1"; }
 build_counter()  { "${zig[@]}" cc  "${c_flags[@]}"   "$small_stack"  -s ./*.c   -o "$1"; }
 build_pages()    { "${zig[@]}" cc  "${c_flags[@]}"   "$small_stack"  -s ./*.c   -o "$1"; }
+build_witness()  { "${zig[@]}" cc  "${c_flags[@]}"   "$small_stack"  -s ./*.c   -o "$1"; }
 build_fs()       { "${zig[@]}" cc  "${c_flags[@]}"   "$small_stack"  -s ./*.c   -o "$1"; }
 build_wordfreq() { "${zig[@]}" c++ "${cpp_flags[@]}" "$small_stack"  -s ./*.cpp -o "$1"; }
 build_jsonq()    { "${zig[@]}" cc  "${c_flags[@]}"   "$medium_stack" -s ./*.c   -o "$1"; }
@@ -78,6 +79,7 @@ programs=(
     press/press.wasm
     seek/seek.wasm
     spout/spout.wasm
+    witness/witness.wasm
     wordfreq/wordfreq.wasm
 )
 

@@ -6,189 +6,13 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod guest;
+mod staying;
 
-use guest::{alone, null_streams};
-use sentient_abi::boot_module::{ContainerSpec, container_flags};
 use sentient_abi::exit::ContainerEnd;
-use sentient_devices::virtio::stdio_mux::{ContainerEvent, Stream, Written};
-use sentient_images::{ImageCache, KernelImage};
-use sentient_vmm::machine::resident::ResidentHandle;
-use sentient_vmm::machine::{Report, StopHandle};
-use sentient_vmm::streams::ContainerSink;
-use sentient_vmm::{BootProtocol, ContainerRun, Ended, Machine, MachineConfig};
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::MutexGuard;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::JoinHandle;
+use sentient_devices::virtio::stdio_mux::ContainerEvent;
+use sentient_vmm::BootProtocol;
+use staying::{EXITED, Resident, busy, hello, looping, of_wasm, program};
 use std::time::{Duration, Instant};
-
-/// How long anything may take before the test gives up.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// What the machine has said.
-#[derive(Debug)]
-enum Said {
-    Bytes(u32, Stream, Vec<u8>),
-    Event(u32, ContainerEvent),
-}
-
-#[derive(Debug)]
-struct Ear(Sender<Said>);
-
-impl ContainerSink for Ear {
-    fn output(&mut self, container: u32, stream: Stream, bytes: &[u8]) -> Written {
-        // The test has ended if nobody hears.
-        let _ = self.0.send(Said::Bytes(container, stream, bytes.to_vec()));
-        Written::Accepted(bytes.len())
-    }
-
-    fn event(&mut self, container: u32, event: ContainerEvent) {
-        let _ = self.0.send(Said::Event(container, event));
-    }
-}
-
-/// A resident machine on a thread of its own, and what it has said so far.
-struct Resident {
-    handle: ResidentHandle,
-    stop: StopHandle,
-    said: Receiver<Said>,
-    thread: Option<JoinHandle<Report>>,
-    output: BTreeMap<u32, Vec<u8>>,
-    errors: BTreeMap<u32, Vec<u8>>,
-    ends: BTreeMap<u32, ContainerEvent>,
-    _alone: MutexGuard<'static, ()>,
-}
-
-impl Resident {
-    fn start(ram: u64) -> Self {
-        let alone = alone();
-        let config = MachineConfig {
-            ram,
-            kernel: KernelImage::embedded().unwrap(),
-            protocol: BootProtocol::Linux64,
-            container: None,
-            resident: true,
-            snapshots: false,
-            heartbeat: None,
-            timeout: None,
-        };
-        let (sender, said) = channel();
-        let machine = Machine::resident(&config, null_streams(), Box::new(Ear(sender))).unwrap();
-        let (handle, stop) = (machine.resident_handle(), machine.stop_handle());
-        let thread = std::thread::spawn(move || machine.run().unwrap());
-        Self {
-            handle,
-            stop,
-            said,
-            thread: Some(thread),
-            output: BTreeMap::new(),
-            errors: BTreeMap::new(),
-            ends: BTreeMap::new(),
-            _alone: alone,
-        }
-    }
-
-    fn load(&mut self, container: u32, run: &ContainerRun) {
-        self.output.remove(&container);
-        self.errors.remove(&container);
-        self.ends.remove(&container);
-        self.handle.load(container, run).unwrap();
-    }
-
-    /// Listens until `done`, and fails after [`PATIENCE`].
-    fn until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !done(self) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.said.recv_timeout(left) {
-                Ok(said) => self.note(said),
-                Err(error) => panic!(
-                    "{what}: {error}; {:?}, ends {:?}, errors {:?}",
-                    self.output.keys(),
-                    self.ends,
-                    self.errors.values().map(|text| String::from_utf8_lossy(text)).collect::<Vec<_>>()
-                ),
-            }
-        }
-    }
-
-    fn listen(&mut self, time: Duration) {
-        let deadline = Instant::now() + time;
-        while let Ok(said) = self.said.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            self.note(said);
-        }
-    }
-
-    fn note(&mut self, said: Said) {
-        match said {
-            Said::Bytes(container, Stream::Stdout, bytes) => {
-                self.output.entry(container).or_default().extend(bytes);
-            }
-            Said::Bytes(container, _, bytes) => self.errors.entry(container).or_default().extend(bytes),
-            Said::Event(_, ContainerEvent::Started) => {}
-            Said::Event(container, event) => {
-                self.ends.insert(container, event);
-            }
-        }
-    }
-
-    /// Waits for a container's end.
-    fn end(&mut self, container: u32) -> ContainerEvent {
-        self.until("waiting for an end", |resident| resident.ends.contains_key(&container));
-        self.ends[&container].clone()
-    }
-
-    fn out(&self, container: u32) -> String {
-        String::from_utf8_lossy(self.output.get(&container).map_or(&[][..], Vec::as_slice)).into_owned()
-    }
-
-    fn lines(&self, container: u32) -> usize {
-        self.output.get(&container).map_or(0, |bytes| bytes.iter().filter(|byte| **byte == b'\n').count())
-    }
-}
-
-impl Drop for Resident {
-    fn drop(&mut self) {
-        self.stop.stop(Ended::Terminated);
-        let report = self.thread.take().map(JoinHandle::join);
-        if !std::thread::panicking() {
-            assert_eq!(report.unwrap().unwrap().ended, Ended::Terminated);
-        } else if let Some(Ok(report)) = report {
-            println!("the machine: {}", report.ended);
-        }
-    }
-}
-
-/// A program of the repository's, with arguments and 64 MiB of memory at most.
-fn program(path: &str, args: &[&str]) -> ContainerRun {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
-    let wasm = std::fs::read(path).unwrap();
-    let (image, _) = ImageCache::new(None).image(&wasm).unwrap();
-    let args = std::iter::once("program").chain(args.iter().copied()).map(|arg| arg.as_bytes().to_vec());
-    let spec = ContainerSpec { memory_limit: 32 << 20, args: args.collect(), ..Default::default() };
-    ContainerRun { spec, image }
-}
-
-fn hello() -> ContainerRun {
-    program("resources/containers/hello/hello.wasm", &[])
-}
-
-/// A container that calls a kernel over and over, for a millisecond or so each, and says so each time.
-fn busy() -> ContainerRun {
-    let mut run = program("resources/containers/kernels/kernels.wasm", &["fib", "1000000", "25"]);
-    run.spec.flags |= container_flags::INVOKE;
-    run
-}
-
-/// A container that computes for ever, in silence.
-fn looping() -> ContainerRun {
-    let mut run = program("resources/containers/kernels/kernels.wasm", &["nbody", "0", "2000000000"]);
-    run.spec.flags |= container_flags::INVOKE;
-    run
-}
-
-const EXITED: ContainerEvent = ContainerEvent::Ended(ContainerEnd::Exited(0));
 
 #[test]
 fn a_container_is_loaded_runs_and_ends_and_the_machine_goes_on() {
@@ -198,6 +22,22 @@ fn a_container_is_loaded_runs_and_ends_and_the_machine_goes_on() {
         assert_eq!(resident.end(container), EXITED);
         assert_eq!(resident.out(container), "Hello, SentientOS!\n");
     }
+}
+
+#[test]
+fn a_machine_entered_by_pvh_takes_containers_as_well() {
+    let mut resident = Resident::by(BootProtocol::Pvh, 128 << 20);
+    // Its nucleus sets the page tables up, which images that come later change.
+    resident.load(5, &busy());
+    for container in [0, 63, 0] {
+        resident.load(container, &hello());
+        assert_eq!(resident.end(container), EXITED);
+        assert_eq!(resident.out(container), "Hello, SentientOS!\n");
+    }
+    resident.load(1, &program("resources/containers/faults/faults.wasm", &["div0"]));
+    assert_eq!(resident.end(1), ContainerEvent::Ended(ContainerEnd::Trapped));
+    resident.handle.kill(5);
+    assert_eq!(resident.end(5), ContainerEvent::Ended(ContainerEnd::Killed));
 }
 
 #[test]
@@ -266,6 +106,26 @@ fn one_that_loops_can_be_killed_and_others_started_meanwhile() {
     resident.listen(Duration::from_millis(50));
     resident.handle.kill(3);
     assert_eq!(resident.end(3), ContainerEvent::Ended(ContainerEnd::Killed));
+}
+
+/// `(module (func $loop (export "_start") (loop (br 0))) (start $loop))`: it computes for ever, and is not even
+/// instantiated.
+const LOOPING_START: &[u8] = b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x01\0\
+    \x07\x0a\x01\x06_start\0\0\x08\x01\0\x0a\x09\x01\x07\0\x03\x40\x0c\0\x0b\x0b";
+
+#[test]
+fn one_that_is_killed_while_it_is_instantiated_leaves_no_code_behind() {
+    let mut resident = Resident::start(128 << 20);
+    let run = of_wasm(LOOPING_START, &[]);
+    for _ in 0..3 {
+        // Each at the same address: were the code of the one before still known, this would not be accepted.
+        resident.load(0, &run);
+        resident.listen(Duration::from_millis(50));
+        resident.handle.kill(0);
+        assert_eq!(resident.end(0), ContainerEvent::Ended(ContainerEnd::Killed));
+    }
+    resident.load(0, &hello());
+    assert_eq!(resident.end(0), EXITED);
 }
 
 #[test]

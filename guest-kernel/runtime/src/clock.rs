@@ -11,6 +11,8 @@ use sentient_abi::time_page::TimePage;
 /// Address of the time page; 0 if there is none.
 static PAGE: AtomicU64 = AtomicU64::new(0);
 static TIMER_HZ: AtomicU64 = AtomicU64::new(0);
+/// [`RETRY_NS`] in ticks of the timer, for who cannot compute.
+pub static RETRY_TICKS: AtomicU64 = AtomicU64::new(1);
 /// Monotonic time at which the timer fires; [`NEVER`] if it is not armed, or has fired.
 static ARMED_FOR: AtomicU64 = AtomicU64::new(NEVER);
 
@@ -20,6 +22,8 @@ static TSC_HZ: AtomicU64 = AtomicU64::new(1_000_000_000);
 static START: AtomicU64 = AtomicU64::new(0);
 static WALL_AT_START: AtomicU64 = AtomicU64::new(0);
 
+/// How soon the timer looks again when it finds a thread in the runtime's code, in nanoseconds.
+pub const RETRY_NS: u64 = 1_000_000;
 /// A monotonic time that does not come.
 pub const NEVER: u64 = u64::MAX;
 
@@ -42,6 +46,7 @@ pub fn start(machine: &Machine) {
             WALL_AT_START.store(wall.saturating_sub(monotonic_ns()), Relaxed);
         }
     }
+    RETRY_TICKS.store(u64::from(timer_ticks(RETRY_NS)), Relaxed);
 }
 
 /// The time-stamp counter.
@@ -115,6 +120,11 @@ pub fn generation() -> Option<(u64, [u8; 32])> {
     Some((page.generation, page.seed))
 }
 
+/// Number of the machine's life, another one after each rollback, restore or fork; 0 if nobody says.
+pub fn life() -> u64 {
+    page().map_or(0, |page| read_page(page).0.generation)
+}
+
 /// Sees to it that the timer fires at monotonic time `deadline` at the latest. It may fire earlier: for a
 /// deadline that has passed on since, or because its 32 bits reach no further. Never disarms.
 pub fn wake_by(deadline: u64) {
@@ -124,8 +134,13 @@ pub fn wake_by(deadline: u64) {
     }
     let ns = deadline.saturating_sub(monotonic_ns());
     ARMED_FOR.store(deadline, Relaxed);
+    gate::timer(timer_ticks(ns));
+}
+
+/// As many ticks of the timer; at least one, because none disarms it.
+fn timer_ticks(ns: u64) -> u32 {
     let ticks = u128::from(ns) * u128::from(TIMER_HZ.load(Relaxed)) / 1_000_000_000;
-    gate::timer(u32::try_from(ticks).unwrap_or(u32::MAX).max(1));
+    u32::try_from(ticks).unwrap_or(u32::MAX).max(1)
 }
 
 /// An interrupt has come, which may have been the timer's: it is armed anew when it is needed.

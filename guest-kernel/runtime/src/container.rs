@@ -15,7 +15,10 @@ use sentient_abi::exit::ContainerEnd;
 use sentient_abi::machine_info::cpu;
 use sentient_abi::region::RegionKind;
 use sentient_wasi::{Builder, Limits, Wasi};
-use wasmtime::{Config, Engine, Instance, Linker, Memory, Module, Store, StoreLimits, StoreLimitsBuilder};
+use wasmtime::{
+    Config, Engine, Instance, InstancePre, Linker, Memory, Module, Store, StoreLimits, StoreLimitsBuilder,
+    TypedFunc,
+};
 
 /// Most elements of a table, and most tables: they live on the runtime's heap, outside the memory limit.
 const MAX_TABLE_ELEMENTS: usize = 100_000;
@@ -44,6 +47,11 @@ pub struct Container {
     pub index: u32,
     /// Its region: memory, and at the end the stack of its thread.
     pub region: Range<usize>,
+    /// What is being instantiated, and the function that runs. Not on the thread's stack: one that is ended in its
+    /// code, of which a start function is part, never comes back there, and what lies there is not dropped. These
+    /// hold the module, whose code wasmtime knows by its address, and the engine.
+    instantiated: Option<InstancePre<State>>,
+    entry: Option<TypedFunc<(), ()>>,
     store: Store<State>,
     linker: Linker<State>,
     module: Module,
@@ -95,7 +103,7 @@ impl Container {
         let mut store = Store::new(&engine, state);
         store.limiter(|state| &mut state.limits);
         let region = region.base as usize..(region.base + region.len) as usize;
-        Ok(Self { config, index, region, store, linker, module })
+        Ok(Self { config, index, region, instantiated: None, entry: None, store, linker, module })
     }
 
     /// Where its compiled code lies.
@@ -113,25 +121,33 @@ impl Container {
     pub fn run(&mut self) -> ContainerEnd {
         match self.execute() {
             Ok(()) => ContainerEnd::Exited(0),
-            Err(error) => end_of(self.index, &error),
+            Err(error) => {
+                scheduler::last_words();
+                end_of(self.index, &error)
+            }
         }
     }
 
     fn execute(&mut self) -> wasmtime::Result<()> {
-        let instance = self.linker.instantiate(&mut self.store, &self.module)?;
+        let imported = self.linker.instantiate_pre(&self.module)?;
+        let instance = self.instantiated.insert(imported).instantiate(&mut self.store)?;
         if self.config.flags & container_flags::INVOKE != 0 {
             let args: Vec<&[u8]> = self.config.args().skip(1).collect();
             return invoke::invoke(&mut self.store, &instance, self.index, &args);
         }
-        start(&mut self.store, &instance)
+        self.start(&instance)
     }
-}
 
-fn start(store: &mut Store<State>, instance: &Instance) -> wasmtime::Result<()> {
-    let Some(function) = instance.get_func(&mut *store, "_start") else {
-        wasmtime::bail!("it exports no function `_start`: it is a library; name a function with --invoke");
-    };
-    function.typed::<(), ()>(&*store)?.call(store, ())
+    fn start(&mut self, instance: &Instance) -> wasmtime::Result<()> {
+        let store = &mut self.store;
+        let Some(function) = instance.get_func(&mut *store, "_start") else {
+            wasmtime::bail!(
+                "it exports no function `_start`: it is a library; name a function with --invoke"
+            );
+        };
+        let typed = function.typed(&*store)?;
+        self.entry.insert(typed).call(store, ())
+    }
 }
 
 fn end_of(index: u32, error: &wasmtime::Error) -> ContainerEnd {
@@ -139,7 +155,6 @@ fn end_of(index: u32, error: &wasmtime::Error) -> ContainerEnd {
         Some(Stop::Exit(code)) => return ContainerEnd::Exited(*code),
         Some(Stop::Doomed(end)) => {
             if *end == ContainerEnd::CpuLimit {
-                scheduler::last_words();
                 tell(index, format_args!("its CPU time limit is reached: {error:?}"));
             }
             return *end;

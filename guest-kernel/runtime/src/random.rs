@@ -3,7 +3,8 @@
 //! The seed of the time page is there at once, so that a container that never asks for random numbers does
 //! not wait for any. The first that does also gets 32 bytes of the entropy device mixed in. A machine that
 //! was rolled back, restored or forked finds another seed in the page, and mixes that in before it gives
-//! out anything: two machines with one past do not draw the same numbers.
+//! out anything: two machines with one past do not draw the same numbers. It looks again when it has drawn them,
+//! and draws anew if its life has begun meanwhile.
 
 use crate::clock;
 use crate::machine::Machine;
@@ -47,17 +48,28 @@ pub fn fill(buffer: &mut [u8]) {
         if let Some(device) = generator.device.take() {
             generator.mix(device.ask());
         }
-        if let Some((generation, seed)) = clock::generation()
-            && generation != generator.generation
-        {
-            generator.generation = generation;
-            generator.mix(seed);
+        generator.renew();
+        loop {
+            generator.chacha.fill_bytes(buffer);
+            // The machine may have been copied while they were made, by a snapshot that knows the rest of them.
+            if !generator.renew() {
+                return;
+            }
         }
-        generator.chacha.fill_bytes(buffer);
     }
 }
 
 impl Generator {
+    /// Mixes the seed of a new life in; whether it is one.
+    fn renew(&mut self) -> bool {
+        let Some((generation, seed)) = clock::generation().filter(|(now, _)| *now != self.generation) else {
+            return false;
+        };
+        self.generation = generation;
+        self.mix(seed);
+        true
+    }
+
     /// Fresh bytes on top of what there is: neither alone decides.
     fn mix(&mut self, fresh: [u8; SEED]) {
         let mut seed = [0; SEED];

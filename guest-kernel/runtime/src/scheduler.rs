@@ -31,8 +31,6 @@ use sentient_wasi::Wait;
 pub const SLICE_NS: u64 = 5_000_000;
 /// Shortest turn the timer ends because of a CPU time limit, in nanoseconds.
 const SHORTEST_NS: u64 = 100_000;
-/// How soon the timer looks again when it finds a thread in the runtime's code, in nanoseconds.
-const RETRY_NS: u64 = 1_000_000;
 
 /// An interrupt has come since the scheduler last looked around.
 pub static ASKED: AtomicBool = AtomicBool::new(false);
@@ -57,7 +55,7 @@ pub fn on_interrupt(state: &Interrupted) {
         // SAFETY: the state is the running thread's, in its compiled code.
         unsafe { thread.leave(state) }
     }
-    clock::wake_by(clock::monotonic_ns().saturating_add(RETRY_NS));
+    clock::wake_by(clock::monotonic_ns().saturating_add(clock::RETRY_NS));
 }
 
 /// The running thread gives the processor back, and goes on here.
@@ -102,7 +100,9 @@ pub fn check() -> Result<(), Stop> {
 /// it is killed.
 pub fn last_words() {
     if let Some(thread) = running() {
-        thread.doomed.set(None);
+        if thread.doomed.get() == Some(ContainerEnd::CpuLimit) {
+            thread.doomed.set(None);
+        }
         thread.is_over.set(true);
     }
 }
@@ -126,13 +126,21 @@ pub struct Scheduler {
     threads: Vec<Box<Thread>>,
     /// Where the thread that is furthest behind was, when it last got its turn: newcomers start there.
     turn: Cell<u64>,
+    /// The machine's life that waits for a time were last looked at in.
+    generation: Cell<u64>,
     upcall: bool,
 }
 
 impl Scheduler {
     /// A scheduler without threads.
     pub fn new(machine: Machine) -> Self {
-        Self { machine, threads: Vec::new(), turn: Cell::new(0), upcall: false }
+        Self {
+            machine,
+            threads: Vec::new(),
+            turn: Cell::new(0),
+            generation: Cell::new(clock::life()),
+            upcall: false,
+        }
     }
 
     /// Adds a thread for a container.
@@ -189,11 +197,16 @@ impl Scheduler {
 
     /// Wakes threads whose wait is over; gives the next deadline of those that go on waiting.
     fn wake(&self) -> u64 {
+        // In a new life the wall clock has gone on and the monotonic one has not: who waits for a time looks
+        // again how far off it is.
+        let life = clock::life();
+        let reborn = self.generation.replace(life) != life;
         let now = clock::monotonic_ns();
         let mut deadline = clock::NEVER;
         for thread in &self.threads {
             let State::Waiting(wait) = thread.state.get() else { continue };
-            if thread.doomed.get().is_some() || is_over(thread.index, wait, now) {
+            let looks_again = thread.doomed.get().is_some() || (reborn && wait.until_ns.is_some());
+            if looks_again || is_over(thread.index, wait, now) {
                 let earliest = self.turn.get().saturating_sub(SLICE_NS);
                 let turn = if wait == Wait::YIELD { self.latest_turn() } else { 0 };
                 thread.virtual_ns.set(thread.virtual_ns.get().max(earliest).max(turn));

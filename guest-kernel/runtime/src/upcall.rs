@@ -7,9 +7,9 @@
 //! An interrupt may come at any instruction of this program, so what is called from here touches atomics
 //! and the gate alone, and its own thread's state if that was in its compiled code.
 
-use crate::{gate, scheduler};
+use crate::{clock, gate, scheduler};
 use core::arch::naked_asm;
-use sentient_abi::gate::UpcallFrame;
+use sentient_abi::gate::{Call, UpcallFrame, VECTOR};
 
 const STACK_LEN: usize = 16 << 10;
 
@@ -57,8 +57,9 @@ pub fn start() {
 /// Entered with an [`UpcallFrame`] on top of the stack, 8 bytes off a 16-byte boundary, all other registers
 /// as the interrupted code has them.
 ///
-/// An interrupt of the handler itself is only noted: the handler, or the scheduler it leaves for, will see
-/// it, and however many come the stack does not grow.
+/// An interrupt of the handler itself is only noted, and the timer set to look again soon: it may have been the
+/// timer's, and the handler may be about to return to compiled code, which looks at no notes. A host that takes the
+/// processor away for a while makes that happen.
 #[unsafe(naked)]
 unsafe extern "C" fn entry() {
     naked_asm!(
@@ -67,6 +68,29 @@ unsafe extern "C" fn entry() {
         "cmp qword ptr [rsp + 24], offset {stack} + {len}",
         "ja 2f",
         "mov byte ptr [{asked}], 1",
+        "push rax",
+        "push rcx",
+        "push rdx",
+        "push rsi",
+        "push rdi",
+        "push r8",
+        "push r9",
+        "push r10",
+        "push r11",
+        "mov eax, {timer}",
+        "mov rdi, [{retry}]",
+        "xor esi, esi",
+        "xor edx, edx",
+        "int {gate}",
+        "pop r11",
+        "pop r10",
+        "pop r9",
+        "pop r8",
+        "pop rdi",
+        "pop rsi",
+        "pop rdx",
+        "pop rcx",
+        "pop rax",
         "iretq",
         "2:",
         "push rax",
@@ -93,6 +117,9 @@ unsafe extern "C" fn entry() {
         stack = sym STACK,
         len = const STACK_LEN,
         asked = sym scheduler::ASKED,
+        retry = sym clock::RETRY_TICKS,
+        timer = const Call::Timer as u32,
+        gate = const VECTOR,
         handler = sym handler,
         resume = sym resume,
     )

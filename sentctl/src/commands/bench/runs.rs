@@ -29,7 +29,12 @@ pub struct Programs {
 
 impl Programs {
     pub fn new() -> Result<Self, CommandError> {
-        let folder = std::env::temp_dir().join(format!("sentctl-bench-{}", std::process::id()));
+        Self::within(&std::env::temp_dir())
+    }
+
+    /// In this folder, for what depends on where it is.
+    pub fn within(parent: &Path) -> Result<Self, CommandError> {
+        let folder = parent.join(format!("sentctl-bench-{}", std::process::id()));
         std::fs::create_dir_all(&folder)
             .map_err(|source| CommandError::Write { path: folder.clone(), source })?;
         Ok(Self { folder })

@@ -3,7 +3,7 @@
 use super::runs::Programs;
 use super::statistics::Series;
 use crate::errors::CommandError;
-use sentient_control::api::{ContainerStatus, RolledBack, SnapshotTaken, StartContainer};
+use sentient_control::api::{ContainerStatus, MachineStatus, RolledBack, SnapshotTaken, StartContainer};
 use sentient_control::client::Client;
 use sentient_control::home::{Home, MachineFolder};
 use serde_json::{Map, Value, json};
@@ -47,7 +47,10 @@ impl Drop for Stage {
 
 impl Stage {
     fn new(memory: &str) -> Result<Self, CommandError> {
-        let programs = Programs::new()?;
+        Self::with(Programs::new()?, memory)
+    }
+
+    fn with(programs: Programs, memory: &str) -> Result<Self, CommandError> {
         let home = Home::find(Some(programs.path().join("home")))?;
         let machine = home.machine("bench")?;
         let stage = Self { programs, home, machine };
@@ -176,10 +179,25 @@ fn memcpy_ms(pages: u32) -> f64 {
     Series::new(times).median()
 }
 
-/// Milliseconds the guest stands still for a snapshot with 256 changed pages; and until it is durable.
-pub fn snapshot_pause(repeats: u32) -> Measured {
-    const PAGES_CHANGED: u32 = 256;
-    let stage = Stage::new("256M")?;
+/// Copying 200 pages that lie apart, in this process.
+pub fn memcpy_200(repeats: u32) -> Measured {
+    Ok((Series::new((0..repeats.max(1)).map(|_| memcpy_ms(200)).collect()), Map::new()))
+}
+
+/// Pages that change between two snapshots.
+const PAGES_CHANGED: u32 = 256;
+
+/// Snapshots with 256 changed pages.
+struct Taken {
+    /// Milliseconds the guest stood still.
+    pauses: Series,
+    /// Milliseconds until it was durable.
+    durable: Series,
+    /// Pages copied.
+    pages: Series,
+}
+
+fn snapshots(stage: &Stage, repeats: u32) -> Result<Taken, CommandError> {
     stage.start(
         "pages",
         PAGES,
@@ -198,11 +216,54 @@ pub fn snapshot_pause(repeats: u32) -> Measured {
             counts.push(taken.dirty_pages as f64);
         }
     }
+    if pauses.is_empty() {
+        return Err(CommandError::Bench(format!("no snapshot found {PAGES_CHANGED} changed pages")));
+    }
+    Ok(Taken { pauses: Series::new(pauses), durable: Series::new(durable), pages: Series::new(counts) })
+}
+
+/// Milliseconds the guest stands still for a snapshot with 256 changed pages.
+pub fn snapshot_pause(repeats: u32) -> Measured {
+    let taken = snapshots(&Stage::new("256M")?, repeats)?;
     let mut details = Map::new();
-    details.insert("durable_ms".into(), json!(Series::new(durable).median()));
-    details.insert("pages_copied".into(), json!(Series::new(counts).median()));
+    details.insert("durable_ms".into(), json!(taken.durable.median()));
+    details.insert("pages_copied".into(), json!(taken.pages.median()));
     details.insert("memcpy_256_pages_ms".into(), json!(memcpy_ms(PAGES_CHANGED)));
-    Ok((Series::new(pauses), details))
+    Ok((taken.pauses, details))
+}
+
+/// Milliseconds until a snapshot with 256 changed pages is durable, in a home within `folder`.
+fn durable(folder: &Path, repeats: u32) -> Measured {
+    let taken = snapshots(&Stage::with(Programs::within(folder)?, "256M")?, repeats)?;
+    let mut details = Map::new();
+    details.insert("folder".into(), json!(folder.display().to_string()));
+    details.insert("pause_ms".into(), json!(taken.pauses.median()));
+    details.insert("pages_copied".into(), json!(taken.pages.median()));
+    Ok((taken.durable, details))
+}
+
+/// On a disk: in the folder for temporary files, or, where that is in memory, in the one that outlives a restart.
+pub fn durable_on_disk(repeats: u32) -> Measured {
+    let usual = std::env::temp_dir();
+    durable(if is_in_memory(&usual)? { Path::new("/var/tmp") } else { &usual }, repeats)
+}
+
+/// In memory, where syncing costs nothing.
+pub fn durable_on_tmpfs(repeats: u32) -> Measured {
+    let folder = Path::new("/dev/shm");
+    if !is_in_memory(folder)? {
+        return Err(CommandError::Bench("/dev/shm is no tmpfs here: leave this figure out".into()));
+    }
+    durable(folder, repeats)
+}
+
+/// Whether a folder is on a tmpfs.
+fn is_in_memory(folder: &Path) -> Result<bool, CommandError> {
+    /// TMPFS_MAGIC of linux/magic.h.
+    const TMPFS: i64 = 0x0102_1994;
+    let found = rustix::fs::statfs(folder)
+        .map_err(|error| CommandError::io("looking at the file system")(error.into()))?;
+    Ok(found.f_type == TMPFS)
 }
 
 /// Milliseconds from the start of the process that boots a stopped machine to its container's next byte.
@@ -256,6 +317,36 @@ pub fn fork(repeats: u32) -> Measured {
         }
     }
     Ok((Series::new(answers), Map::new()))
+}
+
+/// KiB of memory that the process of a running machine's fork has for itself, once its container writes.
+pub fn clone_private(repeats: u32) -> Measured {
+    let stage = Stage::new("128M")?;
+    stage.start("counter", COUNTER, COUNTER_MEMORY, &["--interval-ms", "1"])?;
+    let (mut own, mut whole) = (Vec::new(), Vec::new());
+    for round in 0..repeats.clamp(1, 5) {
+        let name = format!("clone{round}");
+        stage.sentctl(&["fork", "bench", &name])?;
+        let clone = stage.home.machine(&name)?;
+        grown(&clone.container("counter").join("stdout.log"), 0)?;
+        let status: MachineStatus = Client::new(clone)?.get("/v1/machine")?;
+        let process = status.pid.ok_or_else(|| CommandError::Bench(format!("`{name}` has no process")))?;
+        let memory = std::fs::read_to_string(format!("/proc/{process}/smaps_rollup"))
+            .map_err(CommandError::io("reading what a process has in memory"))?;
+        own.push(smaps_kib(&memory, "Private_Dirty") + smaps_kib(&memory, "Private_Clean"));
+        whole.push(smaps_kib(&memory, "Rss"));
+        stage.sentctl(&["-m", &name, "stop", "--discard"])?;
+    }
+    let mut details = Map::new();
+    details.insert("resident_kib".into(), json!(Series::new(whole).median()));
+    Ok((Series::new(own), details))
+}
+
+/// A line of smaps_rollup, in KiB (proc_pid_smaps(5)).
+fn smaps_kib(text: &str, field: &str) -> f64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    let number = line.and_then(|line| line.split_ascii_whitespace().next()?.parse().ok());
+    number.unwrap_or(f64::NAN)
 }
 
 /// Milliseconds of the whole command `sentctl rollback`.
