@@ -14,7 +14,7 @@ use sentient_snapshot::memory_map::MemoryMap;
 use sentient_snapshot::record::{Record, SignedRecord, SnapshotId, Trust};
 use sentient_snapshot::store::{Kind, Objects, Root, Session as StoreSession, Store, StoreError};
 use sentient_snapshot::stream;
-use sentient_snapshot::timeline::{LogEntry, Timeline, Undo};
+use sentient_snapshot::timeline::{LogEntry, Timeline, TimelineError, Undo};
 use sentient_snapshot::verify;
 use sentient_vmm::MachineError;
 use sentient_vmm::machine::state::MachineState;
@@ -166,8 +166,10 @@ impl History {
     /// # Errors
     /// [`ControlError`].
     pub fn list(&self) -> Result<Vec<SnapshotInfo>, ControlError> {
+        // In this order: what the timeline has while the session lives, nobody has removed from the store.
+        let session = self.store.session()?;
         let entries = self.timeline.log()?;
-        let used = self.used(&entries)?;
+        let used = Self::used(&entries, session)?;
         let info = |entry: &LogEntry| {
             let (id, record) = (entry.snapshot.id(), entry.snapshot.record());
             SnapshotInfo {
@@ -187,8 +189,7 @@ impl History {
 
     /// Pages that each snapshot shares with neither its parent nor any child: page for page where the
     /// trees differ, so that it costs what changed.
-    fn used(&self, entries: &[LogEntry]) -> Result<HashMap<SnapshotId, u64>, ControlError> {
-        let session = self.store.session()?;
+    fn used(entries: &[LogEntry], session: StoreSession) -> Result<HashMap<SnapshotId, u64>, ControlError> {
         let mut maps = HashMap::new();
         for entry in entries {
             maps.insert(entry.snapshot.id(), MemoryMap::load(entry.snapshot.record(), &session)?);
@@ -228,8 +229,8 @@ impl History {
     /// # Errors
     /// [`ControlError`].
     pub fn diff(&self, from: &str, to: &str) -> Result<Difference, ControlError> {
-        let (from, to) = (self.named(from)?, self.named(to)?);
         let session = self.store.session()?;
+        let (from, to) = (self.named(from)?, self.named(to)?);
         let (one, two) = (MemoryMap::load(from.record(), &session)?, MemoryMap::load(to.record(), &session)?);
         drop(session);
         let pages: Vec<u64> = one.diff(&two).into_iter().map(|(gpn, ..)| gpn).collect();
@@ -305,6 +306,12 @@ impl History {
         let mut found = Verified { snapshots: 0, pages: 0, problems: Vec::new() };
         for signed in records {
             let checked = verify::verify(&self.store, signed.record())?;
+            // One that was removed meanwhile has lost nothing.
+            if !checked.problems.is_empty()
+                && matches!(self.timeline.get(signed.id()), Err(TimelineError::Unknown { .. }))
+            {
+                continue;
+            }
             found.snapshots += 1;
             found.pages += checked.pages;
             let id = short(signed.id());
@@ -342,11 +349,11 @@ impl History {
         tag: Option<&str>,
     ) -> Result<SnapshotId, ControlError> {
         let trust = Trust::only(self.key.public()).and_hex(trusted.iter().map(String::as_str))?;
-        let (signed, _) = stream::import(&self.store, &trust, stream)?;
+        let holder = self.description.id.0;
+        let (signed, _) = stream::import(&self.store, holder, &trust, stream)?;
         let ram = signed.record().ram;
         if ram != self.description.ram_bytes {
-            let root = Root { machine: signed.record().machine, snapshot: signed.id().0 };
-            self.store.remove(&[root])?;
+            self.store.remove(&[Root { machine: holder, snapshot: signed.id().0 }])?;
             return Err(ControlError::Conflict(format!(
                 "the snapshot is of a machine with {ram} bytes of RAM, and `{}` has {}; import it into a machine of its size",
                 self.machine.name(),
