@@ -216,17 +216,13 @@ fn the_oldest_snapshots_go_and_give_their_space_back() {
 fn killed_at_any_instant_a_machine_comes_back_whole() {
     let home = counting();
     home.ok(&["snapshot"]);
-    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
-    for round in 0..300 {
-        // xorshift64: any spread of instants will do.
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
+    let mut instants = home::Instants::new();
+    for round in 0..home::kills(300) {
         let pid = home.pid("m").unwrap();
         let mut busy = home.command(&["snapshot", "-t", &format!("round-{round}")]);
         let mut child =
             busy.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn().unwrap();
-        std::thread::sleep(Duration::from_micros(seed % 60_000));
+        std::thread::sleep(instants.below(Duration::from_millis(60)));
         home::kill(pid);
         let reported = child.wait().unwrap().success();
         home.ok(&["boot"]);

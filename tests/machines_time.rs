@@ -383,7 +383,6 @@ fn assert_follows(file: &[u8], before: &[u8], all: &[u8]) -> usize {
 }
 
 #[test]
-#[ignore = "Session::go_to lets the guest go on before Containers::went_back: what is written meanwhile is lost"]
 fn of_a_flood_of_output_no_byte_is_lost_or_doubled_by_rollbacks_and_forks() {
     let home = writing();
     let all = all_numbers();

@@ -322,17 +322,12 @@ impl Containers {
         live.iter().flat_map(position).collect()
     }
 
-    /// The machine stands at a snapshot now: its containers run, all others do not.
+    /// The containers of a snapshot, with their files open: for [`went_back`](Self::went_back).
     ///
     /// # Errors
     /// The error of opening their files.
-    pub fn went_back(&self, record: &Record) -> Result<(), ControlError> {
-        let mut table = self.table();
-        for entry in table.iter_mut().filter(|entry| entry.is_live()) {
-            if !record.containers.iter().any(|container| container.name == entry.name) {
-                entry.end(None, Some("the machine was put back to before its start".into()));
-            }
-        }
+    pub fn returning(&self, record: &Record) -> Result<Returning, ControlError> {
+        let mut entries = Vec::with_capacity(record.containers.len());
         for container in &record.containers {
             let kept = self.kept(&container.name);
             let mut entry = self.open(&container.name, container.index, kept, ContainerState::Running)?;
@@ -343,11 +338,23 @@ impl Containers {
                     _ => {}
                 }
             }
-            table.retain(|entry| entry.name != container.name);
-            table.push(entry);
+            entries.push(entry);
         }
+        Ok(Returning(entries))
+    }
+
+    /// The machine stands at a snapshot now: its containers run, all others do not. The guest must not run
+    /// again before this: what it then writes belongs to them.
+    pub fn went_back(&self, Returning(entries): Returning) {
+        let mut table = self.table();
+        for entry in table.iter_mut().filter(|entry| entry.is_live()) {
+            if !entries.iter().any(|returned| returned.name == entry.name) {
+                entry.end(None, Some("the machine was put back to before its start".into()));
+            }
+        }
+        table.retain(|entry| !entries.iter().any(|returned| returned.name == entry.name));
+        table.extend(entries);
         self.changed.notify_all();
-        Ok(())
     }
 
     fn kept(&self, name: &str) -> Kept {
@@ -356,6 +363,10 @@ impl Containers {
         read.unwrap_or_else(|| Kept { program: name.to_owned() })
     }
 }
+
+/// Containers that are about to run again.
+#[derive(Debug)]
+pub struct Returning(Vec<Entry>);
 
 /// The console's end of it.
 pub struct Outputs(pub Arc<Containers>);

@@ -21,7 +21,7 @@ use sentient_snapshot::keys::MachineKey;
 use sentient_snapshot::memory_map::MemoryMap;
 use sentient_snapshot::record::{Record, SignedRecord, SnapshotId};
 use sentient_snapshot::store::{Kind, Session as StoreSession, Store};
-use sentient_snapshot::timeline::{LogEntry, Timeline, Undo};
+use sentient_snapshot::timeline::{LogEntry, Timeline, TimelineError, Undo};
 use sentient_snapshot::verify;
 use sentient_vmm::MachineError;
 use sentient_vmm::machine::state::MachineState;
@@ -171,8 +171,10 @@ impl History {
     /// # Errors
     /// [`ControlError`].
     pub fn list(&self) -> Result<Vec<SnapshotInfo>, ControlError> {
+        // In this order: what the timeline has while the session lives, nobody has removed from the store.
+        let session = self.store.session()?;
         let entries = self.timeline.log()?;
-        let used = self.used(&entries)?;
+        let used = Self::used(&entries, session)?;
         let info = |entry: &LogEntry| {
             let (id, record) = (entry.snapshot.id(), entry.snapshot.record());
             SnapshotInfo {
@@ -202,6 +204,12 @@ impl History {
         let mut found = Verified { snapshots: 0, pages: 0, problems: Vec::new() };
         for signed in records {
             let checked = verify::verify(&self.store, signed.record())?;
+            // One that was removed meanwhile has lost nothing.
+            if !checked.problems.is_empty()
+                && matches!(self.timeline.get(signed.id()), Err(TimelineError::Unknown { .. }))
+            {
+                continue;
+            }
             found.snapshots += 1;
             found.pages += checked.pages;
             let id = short(signed.id());

@@ -1,7 +1,7 @@
 //! What the next snapshot of a running machine builds on, and the work on it.
 
 use crate::cache::{PageCache, SnapshotPages};
-use crate::containers::Containers;
+use crate::containers::{Containers, Returning};
 use crate::error::ControlError;
 use crate::history::{History, unix_ns};
 use sentient_abi::region::{Region as GuestRegion, RegionKind};
@@ -107,6 +107,8 @@ pub struct PutBack {
 
 /// Where a machine is to be put back to.
 pub struct Target {
+    /// Its containers.
+    pub returning: Returning,
     /// Its page hashes.
     pub map: MemoryMap,
     /// Its vCPU and devices.
@@ -274,7 +276,7 @@ impl Live {
     ) -> Result<PutBack, Failure> {
         let started = Clock::now();
         let before = |error| Failure { error, amid: false };
-        let Target { map, state, differing } = target;
+        let Target { returning, map, state, differing } = target;
         let kept = keep.map(|message| self.keep(machine, history, containers, &message)).transpose();
         let kept = kept.map_err(before)?;
         let keeping = if kept.is_some() { started.elapsed() } else { Duration::ZERO };
@@ -291,6 +293,7 @@ impl Live {
         let done = rollback::back_to(machine, &state, &differing, page_tables(&map), &mut pages)
             .map_err(|failed| Failure { error: failed.error.into(), amid: failed.amid })?;
         self.head = Some(map);
+        containers.went_back(returning);
         let kept = kept.map(|kept| kept.committed.id);
         Ok(PutBack { kept, done, pause: started.elapsed(), keeping })
     }

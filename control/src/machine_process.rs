@@ -131,7 +131,7 @@ fn start(
             let current = history.current()?;
             let record = current.record();
             let (machine, live) = restore(start, &history, record, streams, sink)?;
-            containers.went_back(record)?;
+            containers.went_back(containers.returning(record)?);
             (history, machine, live)
         }
     };

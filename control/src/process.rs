@@ -68,7 +68,11 @@ pub fn report(outcome: Result<(), &ControlError>) -> Result<(), ControlError> {
     let failed = ControlError::io("telling who started this process");
     let line = serde_json::to_string(&word).map_err(|error| ControlError::Bug(error.to_string()))?;
     let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "{line}").and_then(|()| stdout.flush()).map_err(failed)?;
+    match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
+        // The starter was killed meanwhile. The machine is there all the same, for whoever asks next.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
+        told => told.map_err(failed)?,
+    }
     let null =
         OpenOptions::new().write(true).open("/dev/null").map_err(ControlError::io("opening /dev/null"))?;
     rustix::stdio::dup2_stdout(&null)

@@ -194,7 +194,8 @@ impl Session {
         let differing = live.differing(&map);
         let mut pages = SnapshotPages { map: &map, cache: &mut live.cache, store: self.history.store() };
         pages.load(&differing).map_err(ControlError::io("reading the snapshot"))?;
-        let target_now = Target { map, state, differing };
+        let returning = self.containers.returning(target.record())?;
+        let target_now = Target { returning, map, state, differing };
         let keep = keep.then(|| format!("before going back to {}", short(target.id())));
         let (taken, history) = (std::mem::take(live), Arc::clone(&self.history));
         let containers = Arc::clone(&self.containers);
@@ -205,7 +206,6 @@ impl Session {
         match result {
             Ok(PutBack { kept, done, pause, keeping }) => {
                 let undo = kept.zip(before).map(|(snapshot, head)| Undo { snapshot, head });
-                self.containers.went_back(target.record())?;
                 self.history.moved(target.id(), undo)?;
                 Ok(RolledBack {
                     id: target.id().to_string(),

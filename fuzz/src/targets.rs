@@ -5,8 +5,10 @@
 
 mod abi;
 mod boot;
+mod control;
 mod devices;
 mod images;
+mod snapshot;
 mod vmm;
 
 /// Something to feed bytes to.
@@ -62,6 +64,16 @@ targets! {
     kernel: "a kernel image with a valid digest", vmm::kernel from patches, 256, 400;
     kernel_file: "a kernel image as it is found", images::kernel_file from kernel_files, 4096, 50_000;
     image_cache: "a compiled image in the cache", images::image_cache from cache_entries, 65_536, 500;
+    record: "a snapshot's record, signed", snapshot::record from records, 4096, 300;
+    signed_record: "a signed record as it comes", snapshot::signed_record from signed_records, 4096, 3_000;
+    stream: "a snapshot's export", snapshot::stream from streams, 32_768, 1_000;
+    stream_record: "an export with another record, signed", snapshot::stream_record from records, 4096, 1_000;
+    compressed_page: "a page in a pack", snapshot::compressed_page from compressed_pages, 8192, 5_000;
+    tree: "tree nodes of any shape, hashed as they should be", snapshot::tree from trees, 1024, 20_000;
+    sealed: "a sealed database whose seals fit, or do not", snapshot::sealed from databases, 1024, 150;
+    tag: "what people call snapshots", snapshot::tag from tags, 256, 3_000;
+    machine_state: "the state of vCPU and devices", vmm::machine_state from machine_states, 16_384, 5_000;
+    api_request: "what is asked of a machine's socket", control::api_request from requests, 1024, 20_000;
     module: "a WebAssembly module", images::module from modules, 65_536, 500;
 }
 

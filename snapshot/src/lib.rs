@@ -6,6 +6,7 @@
 //! * [`page`], [`hash`](mod@hash): 4096-byte pages and what stands for them;
 //! * [`tree`]: a region's pages as a Merkle tree that is never changed, only copied where it differs;
 //! * [`layout`], [`memory_map`]: all of guest memory as such trees, one for each region and gap;
+//! * [`sealed`]: databases whose every block is checked;
 //! * [`store`]: pages, tree nodes and states, each once, for all machines that share a folder;
 //! * [`record`], [`keys`]: what a snapshot is, in a few KiB that somebody has signed;
 //! * [`timeline`]: a machine's snapshots by ancestry and by name;
@@ -23,10 +24,8 @@
 //! 1. Files are untrusted input. Every object is checked against the hash by which it was asked for, and
 //!    the hashes follow from a signed record, before a byte of it is returned. Lengths are checked before
 //!    anything is allocated. A file that lies is an error that names the object; it is no panic.
-//!    The exception are `index.redb` and `timeline.redb`, which are redb's to parse: it may panic over a
-//!    file that was changed behind its back (1 in 100 flipped bits of a small index). They are as trusted
-//!    as the folder they lie in, nobody else's file is ever opened as one, and what they say about an
-//!    object is checked like everything else.
+//!    `index.redb` and `timeline.redb` are redb's to parse, which may panic over a file that was changed
+//!    behind its back: so it gets no block of them that is not what it wrote there ([`sealed`]).
 //! 2. A snapshot is there whole, or not at all: whatever instant a process is killed at, and wherever the
 //!    disk is full.
 //! 3. Every page of guest memory is in exactly one tree. Pages of zeros cost nothing.
@@ -41,6 +40,7 @@ pub mod layout;
 pub mod memory_map;
 pub mod page;
 pub mod record;
+pub mod sealed;
 pub mod store;
 pub mod stream;
 pub mod timeline;

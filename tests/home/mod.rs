@@ -115,6 +115,30 @@ impl Home {
     }
 }
 
+/// How often a test that kills is to do so: `usual` times, or as often as `cargo xtask storm` says.
+pub fn kills(usual: u64) -> u64 {
+    std::env::var("SENTIENT_KILLS").map_or(usual, |count| count.parse().unwrap())
+}
+
+/// Instants to kill at: xorshift64, any spread will do.
+pub struct Instants(u64);
+
+impl Instants {
+    /// The same for the same test, unless `SENTIENT_KILLS_SEED` has a number.
+    pub fn new() -> Self {
+        let seed = std::env::var("SENTIENT_KILLS_SEED").map_or(1, |seed| seed.parse().unwrap());
+        Self(0x2545_f491_4f6c_dd1d_u64.wrapping_mul(seed | 1))
+    }
+
+    /// A time below `end`.
+    pub fn below(&mut self, end: Duration) -> Duration {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        Duration::from_micros(self.0 % (end.as_micros() as u64).max(1))
+    }
+}
+
 pub fn kill(pid: u32) {
     let process = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
     if let Some(process) = process {

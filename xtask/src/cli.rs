@@ -60,7 +60,11 @@ A failing input is written to target/fuzz, with the command that replays it.")]
     /// Run many machines at once, kill some of them, and look what is left behind.
     #[command(after_help = "Examples:
   cargo xtask storm
-  cargo xtask storm --seconds 300 --jobs 8 --seed 3")]
+  cargo xtask storm --seconds 300 --jobs 8 --seed 3
+  cargo xtask storm --kills 5000               and machines that stay, killed so often
+
+With --kills the tests that kill run afterwards, more often than in `cargo xtask test`: the processes of
+machines, and the commands that are given to them.")]
     Storm(StormArgs),
 }
 
@@ -133,4 +137,8 @@ pub struct StormArgs {
     /// Start of the random numbers.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     pub seed: u64,
+
+    /// How often each test that kills is to do so.
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    pub kills: u64,
 }

@@ -2,7 +2,8 @@
 //!
 //! Most are left alone, and must print and end as they always do. Some are ended by a signal at a random
 //! moment. None may hang, and none may spoil the cache of compiled programs they all share: at the end
-//! each program runs once more.
+//! each program runs once more. With `--kills`, machines that stay are killed as well: by the tests of
+//! `tests/` that do so in CI, told to do it more often.
 
 mod deed;
 
@@ -66,7 +67,16 @@ pub fn run(args: &StormArgs) -> Result<(), Failure> {
     for deed in DEEDS {
         tally.count(Fate::LeftAlone, deed.run(&program, cache.path(), Fate::LeftAlone));
     }
-    report(&tally, args)
+    report(&tally, args)?;
+    if args.kills > 0 { kill(args) } else { Ok(()) }
+}
+
+/// Machines that stay: the tests that kill them and their commands, by name, as often as asked for.
+fn kill(args: &StormArgs) -> Result<(), Failure> {
+    let mut tests = step::cargo(&["test", "--locked", "--package", "sentctl"]);
+    tests.args(["--test", "machines", "--test", "machines_durability", "--", "--nocapture", "killed"]);
+    tests.env("SENTIENT_KILLS", args.kills.to_string()).env("SENTIENT_KILLS_SEED", args.seed.to_string());
+    step::must(&mut tests)
 }
 
 /// Run number `number`: which program, and its fate, follow from the seed and from nothing else.

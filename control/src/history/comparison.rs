@@ -6,14 +6,17 @@ use crate::error::ControlError;
 use sentient_snapshot::hash::Hash;
 use sentient_snapshot::memory_map::MemoryMap;
 use sentient_snapshot::record::SnapshotId;
+use sentient_snapshot::store::Session as StoreSession;
 use sentient_snapshot::timeline::LogEntry;
 use std::collections::{HashMap, HashSet};
 
 impl History {
     /// Pages that each snapshot shares with neither its parent nor any child: page for page where the
     /// trees differ, so that it costs what changed.
-    pub(super) fn used(&self, entries: &[LogEntry]) -> Result<HashMap<SnapshotId, u64>, ControlError> {
-        let session = self.store.session()?;
+    pub(super) fn used(
+        entries: &[LogEntry],
+        session: StoreSession,
+    ) -> Result<HashMap<SnapshotId, u64>, ControlError> {
         let mut maps = HashMap::new();
         for entry in entries {
             maps.insert(entry.snapshot.id(), MemoryMap::load(entry.snapshot.record(), &session)?);
@@ -54,8 +57,9 @@ impl History {
     /// # Errors
     /// [`ControlError`].
     pub(super) fn used_bytes(&self) -> Result<u64, ControlError> {
-        let entries = self.timeline.log()?;
+        // In this order: see `list`.
         let session = self.store.session()?;
+        let entries = self.timeline.log()?;
         let mut pages: HashSet<Hash> = HashSet::new();
         let mut maps: HashMap<SnapshotId, MemoryMap> = HashMap::new();
         for entry in &entries {
@@ -79,8 +83,8 @@ impl History {
     /// # Errors
     /// [`ControlError`].
     pub fn diff(&self, from: &str, to: &str) -> Result<Difference, ControlError> {
-        let (from, to) = (self.named(from)?, self.named(to)?);
         let session = self.store.session()?;
+        let (from, to) = (self.named(from)?, self.named(to)?);
         let (one, two) = (MemoryMap::load(from.record(), &session)?, MemoryMap::load(to.record(), &session)?);
         drop(session);
         let pages: Vec<u64> = one.diff(&two).into_iter().map(|(gpn, ..)| gpn).collect();

@@ -41,11 +41,11 @@ impl History {
         tag: Option<&str>,
     ) -> Result<SnapshotId, ControlError> {
         let trust = Trust::only(self.key.public()).and_hex(trusted.iter().map(String::as_str))?;
-        let (signed, _) = stream::import(&self.store, &trust, stream)?;
+        let holder = self.description.id.0;
+        let (signed, _) = stream::import(&self.store, holder, &trust, stream)?;
         let ram = signed.record().ram;
         if ram != self.description.ram_bytes {
-            let root = Root { machine: signed.record().machine, snapshot: signed.id().0 };
-            self.store.remove(&[root])?;
+            self.store.remove(&[Root { machine: holder, snapshot: signed.id().0 }])?;
             return Err(ControlError::Conflict(format!(
                 "the snapshot is of a machine with {ram} bytes of RAM, and `{}` has {}; import it into a machine of its size",
                 self.machine.name(),

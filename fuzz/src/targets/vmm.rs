@@ -4,6 +4,7 @@ use sentient_abi::boot_module::ContainerSpec;
 use sentient_abi::panic_record::{RECORD_LEN, Reason};
 use sentient_images::{CompiledImage, KernelImage};
 use sentient_vmm::ended::PanicReport;
+use sentient_vmm::machine::state::MachineState;
 use sentient_vmm::{BootProtocol, ContainerRun, MachineConfig, handover, memory};
 use std::sync::LazyLock;
 
@@ -51,6 +52,21 @@ pub fn kernel(data: &[u8]) {
         let Ok(memory) = memory::allocate(32 << 20) else { return };
         let _ = handover::prepare(&config(kernel.clone(), protocol), &memory);
     }
+}
+
+/// The state of a machine of the first version, which the VMM's own tests keep readable.
+const STATE: &[u8] = include_bytes!("../../../vmm/tests/golden/machine-state-v1.bin");
+
+/// A state that is taken is written, and then read, as the same one.
+pub fn machine_state(data: &[u8]) {
+    let Ok(state) = MachineState::decode(data) else { return };
+    let written = state.encode().unwrap_or_default();
+    let again = MachineState::decode(&written).and_then(|state| state.encode());
+    assert!(again.is_ok_and(|again| again == written), "a state that is not what it was written as");
+}
+
+pub fn machine_states() -> Vec<Vec<u8>> {
+    vec![STATE.to_vec()]
 }
 
 fn config(kernel: KernelImage, protocol: BootProtocol) -> MachineConfig {

@@ -109,7 +109,7 @@ impl Store {
         objects: &mut dyn Objects,
     ) -> Result<(), StoreError> {
         let Some(quota) = self.quota() else { return Ok(()) };
-        let used: u64 = packs.iter().map(|(_, end, _)| *end).sum();
+        let used = packs.iter().fold(0u64, |sum, (_, end, _)| sum.saturating_add(*end));
         for compressed in [false, true] {
             let mut needed = 0u64;
             for (kind, hash) in &plan.wanted {
@@ -234,7 +234,7 @@ pub(super) fn put_packs<'a>(
     for pack in touched.iter().filter(|pack| pack.after > pack.before) {
         let before = table.get(pack.number)?.map_or(0, |lengths| lengths.value().1);
         let more = live.get(&pack.number).copied().unwrap_or(0);
-        table.insert(pack.number, (pack.after, before + more))?;
+        table.insert(pack.number, (pack.after, before.saturating_add(more)))?;
     }
     txn.open_table(META)?.insert("next_pack", u64::from(next_pack))?;
     Ok(())

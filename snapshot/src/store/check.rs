@@ -59,13 +59,15 @@ impl Store {
     }
 }
 
-/// Objects lie inside their packs, do not overlap, and add up to what is live.
+/// Objects lie inside their packs, do not overlap, and add up to what is live. Both lists are sorted, so that
+/// each is gone through once, however many packs there are.
 fn check_places(known: &[(u32, u64, u64)], objects: &[(Hash, Entry)], found: &mut Vec<StoreError>) {
     for (number, end, live) in known {
         let mut free = HEADER_LEN;
-        let mut sum = 0;
-        let here = objects.iter().skip_while(|(_, entry)| entry.pack < *number);
-        for (hash, entry) in here.take_while(|(_, entry)| entry.pack == *number) {
+        let mut sum = 0u64;
+        let first = objects.partition_point(|(_, entry)| entry.pack < *number);
+        let here = objects.get(first..).unwrap_or_default();
+        for (hash, entry) in here.iter().take_while(|(_, entry)| entry.pack == *number) {
             let after = entry.offset + u64::from(entry.stored);
             if entry.offset < free || after > *end {
                 let what =
@@ -81,7 +83,7 @@ fn check_places(known: &[(u32, u64, u64)], objects: &[(Hash, Entry)], found: &mu
         }
     }
     for (hash, entry) in objects {
-        if !known.iter().any(|(number, ..)| *number == entry.pack) {
+        if known.binary_search_by_key(&entry.pack, |(number, ..)| *number).is_err() {
             let what = format!("{} {hash} lies in pack {}, which there is not", entry.kind, entry.pack);
             found.push(StoreError::IndexDamaged { what });
         }

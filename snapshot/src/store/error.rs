@@ -21,9 +21,7 @@ pub enum StoreError {
         source: io::Error,
     },
     /// The index cannot be read or written.
-    #[error(
-        "the store's index cannot be used: {0}; if it is damaged, import the snapshots into a new store from exports"
-    )]
+    #[error("the store's index cannot be used: {0}{way_out}", way_out = way_out(.0))]
     Index(Box<redb::Error>),
     /// The index holds what this program never writes.
     #[error(
@@ -114,6 +112,18 @@ impl StoreError {
     /// The same, of rustix.
     pub(crate) fn errno(what: &'static str, path: &Path) -> impl FnOnce(rustix::io::Errno) -> Self {
         move |source| Self::Io { what, path: path.to_owned(), source: source.into() }
+    }
+}
+
+/// What somebody can do about it, as the end of a sentence.
+fn way_out(error: &redb::Error) -> &'static str {
+    match error {
+        redb::Error::Io(error)
+            if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
+        {
+            "; make room on its disk, and try again"
+        }
+        _ => "; if it is damaged, import the snapshots into a new store from exports",
     }
 }
 

@@ -1,15 +1,14 @@
 //! The index: where each object lies, and what holds on to it.
 //!
-//! One redb file. redb locks it for a whole process, so it is open only while [`ReadIndex`] or
+//! One redb file, its blocks [sealed](crate::sealed). redb locks it for a whole process, so it is open only while [`ReadIndex`] or
 //! [`write`] needs it, under `store.lock`: shared for reading, exclusive for writing. Commits save
 //! redb's allocator state (quick repair), so that the file opens at once after a crash, also for
 //! reading alone.
 
-use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use redb::{
-    Database, DatabaseError, ReadOnlyDatabase, ReadOnlyTable, ReadableDatabase, ReadableTable,
+    Builder, Database, DatabaseError, ReadOnlyDatabase, ReadOnlyTable, ReadableDatabase, ReadableTable,
     TableDefinition, WriteTransaction,
 };
 
@@ -17,6 +16,7 @@ use super::error::StoreError;
 use super::lock::Lock;
 use super::object::{Encoding, Kind};
 use crate::hash::Hash;
+use crate::sealed;
 
 /// Format of the index and of the packs.
 pub(super) const FORMAT: u64 = 1;
@@ -135,40 +135,33 @@ impl Place {
         Self { index: folder.join("index.redb"), lock: folder.join("store.lock") }
     }
 
-    /// Makes an empty index if there is none: under another name first, so that it is there whole or
-    /// not at all.
-    pub fn create_if_missing(&self, folder: &Path) -> Result<(), StoreError> {
+    /// Makes an empty index if there is none.
+    pub fn create_if_missing(&self) -> Result<(), StoreError> {
         if self.index.exists() {
             return Ok(());
         }
         let _lock = Lock::exclusive(&self.lock)?;
-        if self.index.exists() {
-            return Ok(());
-        }
-        let draft = self.index.with_extension("redb.new");
-        match fs::remove_file(&draft) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(StoreError::io("remove", &draft)(error));
-            }
-            _ => {}
-        }
-        let db = Database::builder().set_cache_size(CACHE).create(&draft)?;
-        let mut txn = db.begin_write()?;
-        txn.set_quick_repair(true);
-        {
+        sealed::create(&builder(), &self.index, |db| {
+            let mut txn = db.begin_write()?;
+            txn.set_quick_repair(true);
             txn.open_table(OBJECTS)?;
             txn.open_table(PACKS)?;
             txn.open_table(ROOTS)?;
-            let mut meta = txn.open_table(META)?;
-            meta.insert("format", FORMAT)?;
-            meta.insert("next_pack", 1)?;
-        }
-        txn.commit()?;
-        drop(db);
-        File::open(&draft).and_then(|file| file.sync_all()).map_err(StoreError::io("sync", &draft))?;
-        fs::rename(&draft, &self.index).map_err(StoreError::io("rename", &draft))?;
-        super::pack::sync_folder(folder)
+            {
+                let mut meta = txn.open_table(META)?;
+                meta.insert("format", FORMAT)?;
+                meta.insert("next_pack", 1)?;
+            }
+            txn.commit()?;
+            Ok(())
+        })
     }
+}
+
+fn builder() -> Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE);
+    builder
 }
 
 /// The index, open for reading, with all writers of it waiting.
@@ -185,17 +178,16 @@ pub(super) struct ReadIndex {
 impl ReadIndex {
     pub fn open(place: &Place) -> Result<Self, StoreError> {
         let mut lock = Lock::shared(&place.lock)?;
-        let opened = Database::builder().set_cache_size(CACHE).open_read_only(&place.index);
-        let db = match opened {
+        let db = match sealed::open_read_only(&builder(), &place.index) {
             Err(DatabaseError::RepairAborted) => {
                 // A writer died at a moment after which only opening for writing repairs.
                 drop(lock);
                 {
                     let _exclusive = Lock::exclusive(&place.lock)?;
-                    drop(Database::builder().set_cache_size(CACHE).open(&place.index)?);
+                    drop(sealed::open(&builder(), &place.index)?);
                 }
                 lock = Lock::shared(&place.lock)?;
-                Database::builder().set_cache_size(CACHE).open_read_only(&place.index)?
+                sealed::open_read_only(&builder(), &place.index)?
             }
             other => other?,
         };
@@ -256,7 +248,7 @@ pub(super) fn write(
     change: impl FnOnce(&WriteTransaction) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     let _lock = Lock::exclusive(&place.lock)?;
-    let db = Database::builder().set_cache_size(CACHE).open(&place.index)?;
+    let db = sealed::open(&builder(), &place.index)?;
     let mut txn = db.begin_write()?;
     txn.set_quick_repair(true);
     check_format(txn.open_table(META)?.get("format")?.map(|value| value.value()))?;

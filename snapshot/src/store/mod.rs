@@ -12,6 +12,7 @@
 //! state and to trees; a tree node holds on to its children. What nothing holds on to any more is freed.
 //!
 //! * [`add`]: a snapshot goes in: bytes, sync, then one transaction on the index;
+//! * [`mend`]: damaged objects are replaced;
 //! * [`remove`]: a root goes, and what only it held;
 //! * [`reclaim`]: space goes back to the file system;
 //! * [`session`], [`reader`]: one look at the index, then reads without it;
@@ -32,6 +33,7 @@ pub mod check;
 pub mod error;
 mod index;
 pub(crate) mod lock;
+pub mod mend;
 pub mod object;
 mod pack;
 pub mod reader;
@@ -110,7 +112,7 @@ impl Store {
         let (writer_lock, place) = (folder.join("writer.lock"), Place::in_folder(folder));
         let quota = Arc::new(AtomicU64::new(quota.unwrap_or(NO_QUOTA)));
         let store = Self { packs, writer_lock, place, quota };
-        store.place.create_if_missing(folder)?;
+        store.place.create_if_missing()?;
         drop(ReadIndex::open(&store.place)?);
         Ok(store)
     }
@@ -135,8 +137,8 @@ impl Store {
         let file = &self.place.index;
         Ok(Usage {
             objects: index.objects.len()?,
-            bytes: packs.iter().map(|(_, end, _)| *end).sum(),
-            live_bytes: packs.iter().map(|(_, _, live)| *live).sum(),
+            bytes: packs.iter().fold(0, |sum, (_, end, _)| sum.saturating_add(*end)),
+            live_bytes: packs.iter().fold(0, |sum, (_, _, live)| sum.saturating_add(*live)),
             index_bytes: fs::metadata(file).map_err(StoreError::io("look at", file))?.len(),
         })
     }

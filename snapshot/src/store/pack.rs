@@ -211,7 +211,7 @@ impl<'a> Appender<'a> {
     }
 }
 
-/// Drops what no index knows of: whole packs, and bytes behind a pack's end.
+/// Drops what no index knows of: whole packs, and bytes behind a pack's end. `known` ascends by number.
 pub(super) fn drop_orphans(packs: &Path, known: &[(u32, u64, u64)]) -> Result<u64, StoreError> {
     let mut dropped = 0;
     for entry in fs::read_dir(packs).map_err(StoreError::io("read", packs))? {
@@ -219,7 +219,7 @@ pub(super) fn drop_orphans(packs: &Path, known: &[(u32, u64, u64)]) -> Result<u6
         let Some(number) = entry.file_name().to_str().and_then(number_of) else { continue };
         let path = entry.path();
         let len = entry.metadata().map_err(StoreError::io("look at", &path))?.len();
-        match known.iter().find(|(known, ..)| *known == number) {
+        match known.binary_search_by_key(&number, |(known, ..)| *known).ok().and_then(|at| known.get(at)) {
             None => {
                 fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
                 dropped += len;

@@ -74,7 +74,8 @@ impl Store {
         loop {
             let index = ReadIndex::open(&self.place)?;
             let all = index.all_packs()?;
-            let sparse = |(_, end, live): &(u32, u64, u64)| live * 2 < end.saturating_sub(HEADER_LEN);
+            let sparse =
+                |(_, end, live): &(u32, u64, u64)| live.saturating_mul(2) < end.saturating_sub(HEADER_LEN);
             let candidates = all.iter().filter(|pack| sparse(pack) && !damaged.contains(&pack.0));
             let Some((number, ..)) = candidates.min_by_key(|(_, _, live)| *live) else { return Ok(()) };
             let mut objects = index.all_objects()?;

@@ -71,15 +71,25 @@ impl From<TreeError> for ImportError {
     }
 }
 
-/// Reads a snapshot into a store. The caller puts the record into a timeline afterwards.
+/// Reads a snapshot into a store, where machine `holder` holds on to it: that one's timeline is to have it,
+/// whichever machine it was taken of. Objects of it that the store has, damaged, are mended. The caller puts the record into a timeline afterwards.
 ///
 /// # Errors
 ///
 /// [`ImportError`]. The store is as it was before.
-pub fn import(store: &Store, trust: &Trust, stream: impl Read) -> Result<(SignedRecord, Added), ImportError> {
+pub fn import(
+    store: &Store,
+    holder: [u8; 16],
+    trust: &Trust,
+    stream: impl Read,
+) -> Result<(SignedRecord, Added), ImportError> {
     let mut spool = InFile::new(store.scratch()?);
     let signed = read(stream, trust, &mut spool)?;
-    let added = store.add(&stored(signed.record(), signed.id()), &mut spool)?;
+    let mut new = stored(signed.record(), signed.id());
+    new.root.machine = holder;
+    // Whoever imports what is there already has good copies of what may be damaged here.
+    store.mend(&new, &mut spool)?;
+    let added = store.add(&new, &mut spool)?;
     Ok((signed, added))
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use redb::{ReadableDatabase, ReadableTable, Table};
+use redb::{ReadableTable, Table};
 
 use super::{Id, PARENT_LEN, PARENTS, SNAPSHOTS, TAGS, Timeline, TimelineError, UNDO_HEAD, UNDO_SNAPSHOT};
 use crate::record::{SignedRecord, SnapshotId};
@@ -94,7 +94,7 @@ impl Timeline {
     pub fn log(&self) -> Result<Vec<LogEntry>, TimelineError> {
         let family = self.family()?;
         let head = self.head()?;
-        let txn = self.db.begin_read()?;
+        let txn = self.read()?;
         let tags = txn.open_table(TAGS)?;
         let mut entries = Vec::new();
         for row in txn.open_table(SNAPSHOTS)?.iter()? {
@@ -129,7 +129,7 @@ impl Timeline {
     /// [`TimelineError::Database`].
     pub fn prune_candidates(&self, keep: u64) -> Result<Vec<SnapshotId>, TimelineError> {
         let family = self.family()?;
-        let txn = self.db.begin_read()?;
+        let txn = self.read()?;
         let mut held: HashSet<SnapshotId> = HashSet::new();
         for row in txn.open_table(TAGS)?.iter()? {
             held.insert(SnapshotId(*row?.1.value()));
@@ -157,7 +157,7 @@ impl Timeline {
     }
 
     fn family(&self) -> Result<Family, TimelineError> {
-        let txn = self.db.begin_read()?;
+        let txn = self.read()?;
         let mut family = Family { origins: HashMap::new(), there: HashSet::new() };
         for row in txn.open_table(PARENTS)?.iter()? {
             let (id, origin) = row?;

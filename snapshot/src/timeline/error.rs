@@ -1,5 +1,6 @@
 //! Why the timeline could not do what it was asked.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use crate::record::{RecordError, SnapshotId};
@@ -18,7 +19,7 @@ pub enum TimelineError {
         source: std::io::Error,
     },
     /// The file cannot be read or written.
-    #[error("the timeline cannot be used: {0}; if another process has it open, end that machine first")]
+    #[error("the timeline cannot be used: {0}{way_out}", way_out = way_out(.0))]
     Database(Box<redb::Error>),
     /// Written by a build with another layout.
     #[error("the timeline has format {found} and this build reads {supported}; use the build that wrote it")]
@@ -126,3 +127,16 @@ macro_rules! database_errors {
 }
 
 database_errors!(DatabaseError, TransactionError, TableError, StorageError, CommitError);
+
+/// What somebody can do about it, as the end of a sentence.
+fn way_out(error: &redb::Error) -> &'static str {
+    match error {
+        redb::Error::DatabaseAlreadyOpen => "; end the machine that has it open first",
+        redb::Error::Io(error) => match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "; make room on its disk, and try again",
+            ErrorKind::InvalidData => "; it is damaged: import the snapshots into a new machine from exports",
+            _ => "; look at its disk",
+        },
+        _ => "; if it is damaged, import the snapshots into a new machine from exports",
+    }
+}

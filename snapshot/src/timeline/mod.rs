@@ -1,7 +1,7 @@
 //! A machine's snapshots: a tree that only grows by new leaves, with names, and a *head*, which is the
 //! snapshot that the running machine goes on from.
 //!
-//! One redb file in the machine's folder, opened by the process that owns the machine, which is also what
+//! One redb file in the machine's folder, its blocks [sealed](crate::sealed), opened by the process that owns the machine, which is also what
 //! keeps a second process out. Every operation is one transaction: it is durable when it returns, or has
 //! not happened.
 //!
@@ -16,14 +16,16 @@ pub mod ancestry;
 pub mod error;
 pub mod names;
 
-use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
 
 use redb::{
-    Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableError, WriteTransaction,
+    Builder, Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableError,
+    WriteTransaction,
 };
 
 use crate::record::{SignedRecord, SnapshotId, Trust};
+use crate::sealed;
 pub use ancestry::LogEntry;
 pub use error::TimelineError;
 pub use names::check_tag;
@@ -72,7 +74,10 @@ pub struct Settings {
 
 /// A machine's timeline, open.
 pub struct Timeline {
-    db: Database,
+    /// `None` after a write that failed: redb does nothing more with a file that it could not write, so it
+    /// is opened anew by whoever comes next. By then there may be space again.
+    db: RwLock<Option<Database>>,
+    path: PathBuf,
 }
 
 impl Timeline {
@@ -82,35 +87,21 @@ impl Timeline {
     ///
     /// [`TimelineError::Database`], also when another process has it open; [`TimelineError::Version`].
     pub fn open(path: &Path) -> Result<Self, TimelineError> {
-        let db = Database::builder().set_cache_size(CACHE).create(path)?;
-        let timeline = Self { db };
-        // An old one is only read: a transaction would cost the machine's start several syncs.
-        let found = match timeline.db.begin_read()?.open_table(SETTINGS) {
+        if !path.exists() {
+            sealed::create(&builder(), path, fill)?;
+        }
+        let db = sealed::open(&builder(), path)?;
+        let timeline = Self { db: RwLock::new(Some(db)), path: path.to_owned() };
+        // It is only read: a transaction would cost the machine's start several syncs.
+        let found = match timeline.read()?.open_table(SETTINGS) {
             Ok(settings) => settings.get("format")?.map(|value| value.value()),
             Err(TableError::TableDoesNotExist(_)) => None,
             Err(error) => return Err(error.into()),
         };
         match found {
-            Some(FORMAT) => return Ok(timeline),
-            Some(found) => return Err(TimelineError::Version { found, supported: FORMAT }),
-            None => {}
+            Some(FORMAT) => Ok(timeline),
+            found => Err(TimelineError::Version { found: found.unwrap_or(0), supported: FORMAT }),
         }
-        timeline.write(|txn| {
-            txn.open_table(SNAPSHOTS)?;
-            txn.open_table(PARENTS)?;
-            txn.open_table(TAGS)?;
-            txn.open_table(HEADS)?;
-            txn.open_table(SETTINGS)?.insert("format", FORMAT)?;
-            Ok(())
-        })?;
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| TimelineError::Io {
-                what: "sync",
-                path: folder.to_owned(),
-                source,
-            })?;
-        }
-        Ok(timeline)
     }
 
     /// Adds a snapshot, and makes it the head. With `tag`, names it.
@@ -162,7 +153,7 @@ impl Timeline {
     ///
     /// [`TimelineError::Unknown`], and [`TimelineError::Record`] if it is not what was put there.
     pub fn get(&self, id: SnapshotId) -> Result<SignedRecord, TimelineError> {
-        let txn = self.db.begin_read()?;
+        let txn = self.read()?;
         let snapshots = txn.open_table(SNAPSHOTS)?;
         let Some(bytes) = snapshots.get(&id.0)? else {
             return Err(TimelineError::Unknown { name: id.to_string() });
@@ -176,7 +167,7 @@ impl Timeline {
     ///
     /// [`TimelineError::Database`].
     pub fn head(&self) -> Result<Option<SnapshotId>, TimelineError> {
-        named(&self.db.begin_read()?, HEAD)
+        named(&self.read()?, HEAD)
     }
 
     /// Makes a snapshot the head. With `undo`, notes how to come back; without, forgets it.
@@ -211,7 +202,7 @@ impl Timeline {
     ///
     /// [`TimelineError::Database`].
     pub fn undo(&self) -> Result<Option<Undo>, TimelineError> {
-        let txn = self.db.begin_read()?;
+        let txn = self.read()?;
         let (snapshot, head) = (named(&txn, UNDO_SNAPSHOT)?, named(&txn, UNDO_HEAD)?);
         Ok(snapshot.zip(head).map(|(snapshot, head)| Undo { snapshot, head }))
     }
@@ -283,7 +274,7 @@ impl Timeline {
     ///
     /// [`TimelineError::Database`].
     pub fn settings(&self) -> Result<Settings, TimelineError> {
-        let txn = self.db.begin_read()?;
+        let txn = self.read()?;
         let table = txn.open_table(SETTINGS)?;
         let keep = table.get("keep")?.map_or(DEFAULT_KEEP, |value| value.value());
         Ok(Settings { keep, quota: table.get("quota")?.map(|value| value.value()) })
@@ -310,12 +301,62 @@ impl Timeline {
         &self,
         change: impl FnOnce(&WriteTransaction) -> Result<(), TimelineError>,
     ) -> Result<(), TimelineError> {
-        let mut txn = self.db.begin_write()?;
-        txn.set_quick_repair(true);
-        change(&txn)?;
-        txn.commit()?;
-        Ok(())
+        let done = self.with(|db| transaction(db, change));
+        if let Err(TimelineError::Database(error)) = &done
+            && matches!(**error, redb::Error::Io(_) | redb::Error::PreviousIo)
+        {
+            *self.db.write().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+        done
     }
+
+    fn read(&self) -> Result<ReadTransaction, TimelineError> {
+        self.with(|db| Ok(db.begin_read()?))
+    }
+
+    /// Something with the database, which is opened if it is not.
+    fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T, TimelineError>) -> Result<T, TimelineError> {
+        // Whoever panicked with the lock was in a transaction, which is undone.
+        let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(db) = db.as_ref() {
+            return work(db);
+        }
+        drop(db);
+        let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
+        match db.as_ref() {
+            Some(db) => work(db),
+            None => work(db.insert(sealed::open(&builder(), &self.path)?)),
+        }
+    }
+}
+
+fn builder() -> Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE);
+    builder
+}
+
+fn transaction(
+    db: &Database,
+    change: impl FnOnce(&WriteTransaction) -> Result<(), TimelineError>,
+) -> Result<(), TimelineError> {
+    let mut txn = db.begin_write()?;
+    txn.set_quick_repair(true);
+    change(&txn)?;
+    txn.commit()?;
+    Ok(())
+}
+
+/// What an empty timeline has in it.
+fn fill(db: &Database) -> Result<(), TimelineError> {
+    transaction(db, |txn| {
+        txn.open_table(SNAPSHOTS)?;
+        txn.open_table(PARENTS)?;
+        txn.open_table(TAGS)?;
+        txn.open_table(HEADS)?;
+        txn.open_table(SETTINGS)?.insert("format", FORMAT)?;
+        Ok(())
+    })
 }
 
 /// A record as it lies in the timeline. Whose signatures count was decided when it was added; here the

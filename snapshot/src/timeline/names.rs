@@ -1,6 +1,6 @@
 //! What people call snapshots: tags, ids, the beginnings of ids, and places relative to the head.
 
-use redb::{ReadableDatabase, ReadableTable};
+use redb::ReadableTable;
 
 use super::{SNAPSHOTS, TAGS, Timeline, TimelineError};
 use crate::hash::parse_hex;
@@ -52,7 +52,7 @@ impl Timeline {
             let steps = steps.parse().ok().filter(|_| digits).ok_or_else(unknown)?;
             return self.ancestor(head, steps);
         }
-        let txn = self.db.begin_read()?;
+        let txn = self.read()?;
         if let Some(id) = txn.open_table(TAGS)?.get(name)? {
             return Ok(SnapshotId(*id.value()));
         }

@@ -6,7 +6,7 @@ use sentient_snapshot::store::Kind;
 use sentient_snapshot::verify::verify;
 use sentient_snapshot::{SignedRecord, Store, StoreError};
 
-use crate::guest::{Guest, PAGES, Random, memory_of, root, store, without_zeros};
+use crate::guest::{Guest, PAGES, Random, memory_of, root, store, unseal, without_zeros};
 
 fn packs(folder: &Path) -> Vec<PathBuf> {
     let mut packs: Vec<PathBuf> =
@@ -148,7 +148,7 @@ fn bytes_and_packs_that_a_dead_writer_left_are_dropped_by_the_next() {
 fn a_store_of_a_future_format_is_refused_by_its_number() {
     let folder = tempfile::tempdir().unwrap();
     filled(folder.path());
-    let db = redb::Database::open(folder.path().join("store/index.redb")).unwrap();
+    let db = unseal(&folder.path().join("store/index.redb"));
     let mut txn = db.begin_write().unwrap();
     txn.set_quick_repair(true);
     const META: redb::TableDefinition<&str, u64> = redb::TableDefinition::new("meta");

@@ -13,7 +13,7 @@ use sentient_snapshot::record::{ContainerEntry, OutputPosition};
 use sentient_snapshot::stream::{export, import};
 use sentient_snapshot::{Page, SignedRecord, SnapshotId, Store, Trust};
 
-use crate::guest::{layout, memory_of, store};
+use crate::guest::{HOLDER, layout, memory_of, store};
 
 fn key() -> MachineKey {
     MachineKey::from_secret(&[0x42; 32])
@@ -83,7 +83,7 @@ fn an_export_of_format_1_is_still_read_and_is_still_written_so() {
     let mut bytes = Vec::new();
     export(&here, &signed, &mut bytes).unwrap();
     let golden = golden("export-v1.bin", &bytes);
-    let (imported, _) = import(&there, &Trust::only(key().public()), golden.as_slice()).unwrap();
+    let (imported, _) = import(&there, HOLDER, &Trust::only(key().public()), golden.as_slice()).unwrap();
     assert_eq!(imported, signed);
     assert_eq!(memory_of(&there, imported.record()).unwrap(), pages().into_iter().collect());
     assert!(bytes == golden, "the same input gives other bytes");

@@ -10,7 +10,7 @@ use sentient_snapshot::page::ZERO_PAGE;
 use sentient_snapshot::record::{ContainerEntry, OutputPosition};
 use sentient_snapshot::store::Root;
 use sentient_snapshot::{
-    MemoryMap, PAGE_SIZE, Page, Record, SignedRecord, SnapshotId, Store, StoreError, Trust,
+    MemoryMap, PAGE_SIZE, Page, Record, SignedRecord, SnapshotId, Store, StoreError, Trust, sealed,
 };
 
 /// xorshift64*: seeded numbers that are the same everywhere.
@@ -39,7 +39,15 @@ impl Random {
     }
 }
 
+/// A database, opened behind the back of the crate.
+pub fn unseal(path: &Path) -> redb::Database {
+    sealed::open(&redb::Database::builder(), path).unwrap()
+}
+
 pub const PAGES: u64 = 300;
+
+/// The machine that imports.
+pub const HOLDER: [u8; 16] = *b"a machine over t";
 
 pub struct Guest {
     pub key: MachineKey,

@@ -12,7 +12,7 @@ use sentient_snapshot::tree::region_root;
 use sentient_snapshot::verify::verify;
 use sentient_snapshot::{Hash, PAGE_SIZE, Record, SignedRecord, Store, StoreError, Trust, fuzzing};
 
-use crate::guest::{Guest, Random, memory_of, store, without_zeros};
+use crate::guest::{Guest, HOLDER, Random, memory_of, store, without_zeros};
 use crate::record::{entry, record};
 
 fn exported(store: &Store, signed: &SignedRecord) -> Vec<u8> {
@@ -41,13 +41,13 @@ fn a_snapshot_goes_to_another_store_and_is_the_same_there() {
     for round in 0..4 {
         let signed = guest.run_and_snapshot(&here, &mut random, 120);
         let bytes = exported(&here, &signed);
-        let (imported, added) = import(&there, &guest.trust(), bytes.as_slice()).unwrap();
+        let (imported, added) = import(&there, HOLDER, &guest.trust(), bytes.as_slice()).unwrap();
         assert_eq!(imported, signed);
         assert!(added.objects > 0, "round {round}");
         assert_eq!(memory_of(&there, imported.record()).unwrap(), without_zeros(&guest.memory));
         assert!(verify(&there, imported.record()).unwrap().problems.is_empty());
         assert_eq!(exported(&there, &imported), bytes, "the order of objects is fixed");
-        assert_eq!(import(&there, &guest.trust(), bytes.as_slice()).unwrap().1.objects, 0);
+        assert_eq!(import(&there, HOLDER, &guest.trust(), bytes.as_slice()).unwrap().1.objects, 0);
     }
     assert!(there.check(10).unwrap().is_empty());
 }
@@ -77,9 +77,9 @@ fn a_refused_stream_leaves_the_store_as_it_was() {
     for _ in 0..40 {
         let mut bad = bytes.clone();
         bad[random.below(bytes.len() as u64) as usize] ^= 1 << random.below(8);
-        assert!(import(&store, &guest.trust(), bad.as_slice()).is_err());
+        assert!(import(&store, HOLDER, &guest.trust(), bad.as_slice()).is_err());
         let cut = random.below(bytes.len() as u64) as usize;
-        assert!(import(&store, &guest.trust(), &bytes[..cut]).is_err());
+        assert!(import(&store, HOLDER, &guest.trust(), &bytes[..cut]).is_err());
     }
     assert_eq!(store.usage().unwrap(), before);
     assert!(store.roots(None).unwrap().is_empty());

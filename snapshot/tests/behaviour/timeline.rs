@@ -1,10 +1,11 @@
 use std::path::Path;
 
-use redb::{Database, ReadableTable, TableDefinition};
+use redb::{ReadableTable, TableDefinition};
 use sentient_snapshot::keys::MachineKey;
 use sentient_snapshot::timeline::{Settings, TIMELINE_FILE, Undo};
 use sentient_snapshot::{Record, SignedRecord, SnapshotId, Timeline, TimelineError};
 
+use crate::guest::unseal;
 use crate::record::record;
 
 fn signed(parent: Option<SnapshotId>, created_unix_ns: u64) -> SignedRecord {
@@ -130,7 +131,7 @@ fn the_beginning_of_several_ids_lists_five_of_them() {
     drop(open(folder.path()));
     // Ids with a common beginning cannot be had by trying; the table takes any.
     const SNAPSHOTS: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("snapshots");
-    let db = Database::open(&path).unwrap();
+    let db = unseal(&path);
     let txn = db.begin_write().unwrap();
     for last in 0..7 {
         let mut id = [0xab; 32];
@@ -211,7 +212,7 @@ fn tombstones_go_with_the_last_that_descends_from_them() {
     }
     drop(timeline);
     const PARENTS: TableDefinition<&[u8; 32], &[u8; 41]> = TableDefinition::new("parents");
-    let db = Database::open(folder.path().join(TIMELINE_FILE)).unwrap();
+    let db = unseal(&folder.path().join(TIMELINE_FILE));
     let txn = db.begin_write().unwrap();
     assert_eq!(redb::ReadableTableMetadata::len(&txn.open_table(PARENTS).unwrap()).unwrap(), 1);
 }
@@ -221,7 +222,7 @@ fn snapshots_that_descend_from_themselves_hang_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let ids = line(&open(folder.path()), 5);
     const PARENTS: TableDefinition<&[u8; 32], &[u8; 41]> = TableDefinition::new("parents");
-    let db = Database::open(folder.path().join(TIMELINE_FILE)).unwrap();
+    let db = unseal(&folder.path().join(TIMELINE_FILE));
     let txn = db.begin_write().unwrap();
     let mut row = [1; 41];
     row[9..].copy_from_slice(&ids[3].0);
@@ -245,7 +246,7 @@ fn a_record_that_was_changed_on_disk_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let ids = line(&open(folder.path()), 2);
     const SNAPSHOTS: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("snapshots");
-    let db = Database::open(folder.path().join(TIMELINE_FILE)).unwrap();
+    let db = unseal(&folder.path().join(TIMELINE_FILE));
     let txn = db.begin_write().unwrap();
     {
         let mut table = txn.open_table(SNAPSHOTS).unwrap();
