@@ -13,17 +13,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-/// A machine with a counter that has counted a little.
-fn counting() -> Home {
-    let home = Home::with_machine();
-    home.start("counter", &container("counter"), &["--interval-ms", "5"]);
-    home.wait_for_number("m", "counter", 5);
-    home
-}
-
 #[test]
 fn a_machine_goes_back_and_forth_without_losing_or_doubling_a_number() {
-    let home = counting();
+    let home = Home::counting();
     let pid = home.pid("m");
     let before = last_number(&home.output("m", "counter")).unwrap();
     home.ok(&["snapshot", "-t", "early", "at the beginning"]);
@@ -55,7 +47,7 @@ fn a_machine_goes_back_and_forth_without_losing_or_doubling_a_number() {
 
 #[test]
 fn n_counts_snapshots_back_and_names_may_be_short() {
-    let home = counting();
+    let home = Home::counting();
     let ids: Vec<String> =
         (0..3).map(|_| home.json(&["snapshot"])["id"].as_str().unwrap().to_owned()).collect();
     assert_eq!(home.json(&["rollback", "-n", "2", "--discard"])["id"], json!(ids[0]));
@@ -92,7 +84,7 @@ fn a_container_loaded_after_the_snapshot_leaves_no_mapping_behind() {
 
 #[test]
 fn a_stopped_machine_goes_on_where_it_was() {
-    let home = counting();
+    let home = Home::counting();
     home.ok(&["stop"]);
     let before = numbers(&home.output("m", "counter"));
     assert_eq!(home.json(&["status"])["state"], json!("stopped"));
@@ -106,7 +98,7 @@ fn a_stopped_machine_goes_on_where_it_was() {
 
 #[test]
 fn two_machines_go_on_from_one_state() {
-    let home = counting();
+    let home = Home::counting();
     home.ok(&["fork", "m", "twin"]);
     let of = |machine: &str| home.json(&["-m", machine, "status"]);
     assert_ne!(of("m")["id"], of("twin")["id"]);
@@ -156,7 +148,7 @@ fn diff_names_the_container_whose_pages_changed() {
 
 #[test]
 fn an_exported_snapshot_is_taken_by_its_own_machine_and_by_others_only_with_its_key() {
-    let home = counting();
+    let home = Home::counting();
     home.ok(&["snapshot", "-t", "kept"]);
     let file = home.path().join("kept.snap");
     home.ok(&["export", "kept", "-o", file.to_str().unwrap()]);
@@ -214,7 +206,7 @@ fn the_oldest_snapshots_go_and_give_their_space_back() {
 
 #[test]
 fn killed_at_any_instant_a_machine_comes_back_whole() {
-    let home = counting();
+    let home = Home::counting();
     home.ok(&["snapshot"]);
     let mut instants = home::Instants::new();
     for round in 0..home::kills(300) {

@@ -15,14 +15,6 @@ use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 use std::time::Duration;
 
-/// A machine with a counter that has counted a little.
-fn counting() -> Home {
-    let home = Home::with_machine();
-    home.start("counter", &container("counter"), &["--interval-ms", "5"]);
-    home.wait_for_number("m", "counter", 5);
-    home
-}
-
 /// Fails unless the counter counts on.
 fn assert_goes_on(home: &Home) {
     let last = last_number(&home.output("m", "counter")).unwrap();
@@ -55,7 +47,7 @@ fn ask(home: &Home, method: &str, path: &str, body: &str) -> (u16, String, Value
 
 #[test]
 fn a_quota_refuses_a_snapshot_and_the_machine_goes_on() {
-    let home = counting();
+    let home = Home::counting();
     let full = home.json(&["get"])["store_bytes"].as_u64().unwrap();
     let set = home.json(&["set", &format!("quota={full}")]);
     assert_eq!((&set["quota_bytes"], &set["keep"]), (&json!(full), &json!(64)));
@@ -244,7 +236,7 @@ fn the_socket_says_what_is_wrong_and_whose_fault_it_is() {
 
 #[test]
 fn a_rollback_tells_the_whole_time_its_guest_stood_still() {
-    let home = counting();
+    let home = Home::counting();
     home.ok(&["snapshot", "-t", "here"]);
     let of = |back: &Value, key: &str| back[key].as_u64().unwrap();
     let kept = home.json(&["rollback", "here"]);

@@ -7,21 +7,12 @@ mod home;
 mod machine;
 
 use home::{Home, Instants, last_number};
-use machine::container;
 use serde_json::{Value, json};
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
-
-/// A machine with a counter that has counted a little.
-fn counting() -> Home {
-    let home = Home::with_machine();
-    home.start("counter", &container("counter"), &["--interval-ms", "5"]);
-    home.wait_for_number("m", "counter", 5);
-    home
-}
 
 /// The counter goes on.
 fn goes_on(home: &Home) {
@@ -96,7 +87,7 @@ fn made_or_not(home: &Home, machine: &str, words: &[&str]) {
 
 #[test]
 fn killed_commands_leave_machines_that_work_and_a_store_that_is_whole() {
-    let home = counting();
+    let home = Home::counting();
     home.ok(&["snapshot", "-t", "marked"]);
     let export = home.path().join("marked.snap");
     home.ok(&["-m", "m", "export", "marked", "-o", export.to_str().unwrap()]);
@@ -181,7 +172,7 @@ fn stored(home: &Home) -> Vec<(PathBuf, Vec<u8>)> {
 
 #[test]
 fn lost_and_torn_writes_of_the_last_snapshot_leave_the_one_before_it_or_itself() {
-    let home = counting();
+    let home = Home::counting();
     home.ok(&["snapshot", "-t", "old"]);
     home.ok(&["-m", "m", "stop", "--discard"]);
     let before = stored(&home);
@@ -247,7 +238,7 @@ fn lost_and_torn_writes_of_the_last_snapshot_leave_the_one_before_it_or_itself()
 
 #[test]
 fn a_flipped_byte_of_any_file_that_holds_snapshots_ends_no_process_by_a_signal() {
-    let home = counting();
+    let home = Home::counting();
     home.ok(&["snapshot", "-t", "old"]);
     home.ok(&["-m", "m", "stop", "--discard"]);
     let good = stored(&home);
@@ -279,7 +270,7 @@ fn a_flipped_byte_of_any_file_that_holds_snapshots_ends_no_process_by_a_signal()
 
 #[test]
 fn a_damaged_page_is_mended_by_importing_its_snapshot_again() {
-    let home = counting();
+    let home = Home::counting();
     home.ok(&["snapshot", "-t", "kept"]);
     let export = home.path().join("kept.snap");
     home.ok(&["-m", "m", "export", "kept", "-o", export.to_str().unwrap()]);

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its part of this")]
 
-use crate::machine::sentctl;
+use crate::machine::{container, sentctl};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -25,6 +25,14 @@ impl Home {
     pub fn with_machine() -> Self {
         let home = Self::empty();
         home.ok(&["init", "m"]);
+        home
+    }
+
+    /// One with a machine `m`, whose counter has counted a little.
+    pub fn counting() -> Self {
+        let home = Self::with_machine();
+        home.start("counter", &container("counter"), &["--interval-ms", "5"]);
+        home.wait_for_number("m", "counter", 5);
         home
     }
 
