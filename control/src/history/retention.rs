@@ -5,7 +5,7 @@ use crate::api::{Properties, Pruned, PutTag, SetProperties, Tagged};
 use crate::error::ControlError;
 use sentient_snapshot::record::SnapshotId;
 use sentient_snapshot::store::Root;
-use sentient_snapshot::timeline::{Settings, TimelineError, check_tag};
+use sentient_snapshot::timeline::{Settings, check_tag};
 use serde_json::json;
 
 impl History {
@@ -95,8 +95,7 @@ impl History {
     pub fn tag(&self, tag: &str, wanted: &PutTag) -> Result<Tagged, ControlError> {
         check_tag(tag)?;
         let id = self.timeline.resolve(&wanted.snapshot)?;
-        let before = self.tagged(tag)?;
-        self.timeline.set_tag(tag, id, wanted.moving)?;
+        let before = self.timeline.set_tag(tag, id, wanted.moving)?;
         self.trace("tag", &json!({ "tag": tag, "snapshot": id.to_string() }))?;
         let moved_from = before.filter(|before| *before != id).map(|before| before.to_string());
         Ok(Tagged { tag: tag.to_owned(), id: id.to_string(), moved_from })
@@ -107,16 +106,8 @@ impl History {
     /// # Errors
     /// [`ControlError::Timeline`] if there is no such tag.
     pub fn remove_tag(&self, tag: &str) -> Result<Tagged, ControlError> {
-        let no_tag = || TimelineError::NoTag { name: tag.to_owned() };
-        let id = self.tagged(tag)?.ok_or_else(no_tag)?;
-        self.timeline.remove_tag(tag)?;
+        let id = self.timeline.remove_tag(tag)?;
         self.trace("untag", &json!({ "tag": tag, "snapshot": id.to_string() }))?;
         Ok(Tagged { tag: tag.to_owned(), id: id.to_string(), moved_from: None })
-    }
-
-    fn tagged(&self, tag: &str) -> Result<Option<SnapshotId>, ControlError> {
-        let log = self.timeline.log()?;
-        let found = log.iter().find(|entry| entry.tags.iter().any(|name| name == tag));
-        Ok(found.map(|entry| entry.snapshot.id()))
     }
 }

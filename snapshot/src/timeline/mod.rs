@@ -125,7 +125,7 @@ impl Timeline {
             }
             put(txn, snapshot)?;
             txn.open_table(HEADS)?.insert(HEAD, &id.0)?;
-            tag.map_or(Ok(()), |tag| put_tag(txn, tag, id, false))
+            tag.map_or(Ok(()), |tag| put_tag(txn, tag, id, false).map(drop))
         })
     }
 
@@ -143,7 +143,7 @@ impl Timeline {
                 heads.insert(HEAD, &snapshot.id().0)?;
             }
             drop(heads);
-            tag.map_or(Ok(()), |tag| put_tag(txn, tag, snapshot.id(), false))
+            tag.map_or(Ok(()), |tag| put_tag(txn, tag, snapshot.id(), false).map(drop))
         })
     }
 
@@ -207,23 +207,28 @@ impl Timeline {
         Ok(snapshot.zip(head).map(|(snapshot, head)| Undo { snapshot, head }))
     }
 
-    /// Names a snapshot. With `moving`, takes the tag from the one that has it.
+    /// Names a snapshot. With `moving`, takes the tag from the one that has it. Gives the one that had it.
     ///
     /// # Errors
     ///
     /// [`TimelineError::TagName`], [`TimelineError::TagTaken`], [`TimelineError::Unknown`].
-    pub fn set_tag(&self, tag: &str, id: SnapshotId, moving: bool) -> Result<(), TimelineError> {
+    pub fn set_tag(
+        &self,
+        tag: &str,
+        id: SnapshotId,
+        moving: bool,
+    ) -> Result<Option<SnapshotId>, TimelineError> {
         self.write(|txn| put_tag(txn, tag, id, moving))
     }
 
-    /// Takes a tag away.
+    /// Takes a tag away. Gives the snapshot that had it.
     ///
     /// # Errors
     ///
     /// [`TimelineError::NoTag`].
-    pub fn remove_tag(&self, tag: &str) -> Result<(), TimelineError> {
+    pub fn remove_tag(&self, tag: &str) -> Result<SnapshotId, TimelineError> {
         self.write(|txn| match txn.open_table(TAGS)?.remove(tag)? {
-            Some(_) => Ok(()),
+            Some(of) => Ok(SnapshotId(*of.value())),
             None => Err(TimelineError::NoTag { name: tag.to_owned() }),
         })
     }
@@ -297,10 +302,10 @@ impl Timeline {
         })
     }
 
-    fn write(
+    fn write<T>(
         &self,
-        change: impl FnOnce(&WriteTransaction) -> Result<(), TimelineError>,
-    ) -> Result<(), TimelineError> {
+        change: impl FnOnce(&WriteTransaction) -> Result<T, TimelineError>,
+    ) -> Result<T, TimelineError> {
         let done = self.with(|db| transaction(db, change));
         if let Err(TimelineError::Database(error)) = &done
             && matches!(**error, redb::Error::Io(_) | redb::Error::PreviousIo)
@@ -336,15 +341,15 @@ fn builder() -> Builder {
     builder
 }
 
-fn transaction(
+fn transaction<T>(
     db: &Database,
-    change: impl FnOnce(&WriteTransaction) -> Result<(), TimelineError>,
-) -> Result<(), TimelineError> {
+    change: impl FnOnce(&WriteTransaction) -> Result<T, TimelineError>,
+) -> Result<T, TimelineError> {
     let mut txn = db.begin_write()?;
     txn.set_quick_repair(true);
-    change(&txn)?;
+    let done = change(&txn)?;
     txn.commit()?;
-    Ok(())
+    Ok(done)
 }
 
 /// What an empty timeline has in it.
@@ -383,7 +388,13 @@ fn put(txn: &WriteTransaction, snapshot: &SignedRecord) -> Result<(), TimelineEr
     Ok(())
 }
 
-fn put_tag(txn: &WriteTransaction, tag: &str, id: SnapshotId, moving: bool) -> Result<(), TimelineError> {
+/// Gives the snapshot that had the tag.
+fn put_tag(
+    txn: &WriteTransaction,
+    tag: &str,
+    id: SnapshotId,
+    moving: bool,
+) -> Result<Option<SnapshotId>, TimelineError> {
     names::check_tag(tag)?;
     if txn.open_table(SNAPSHOTS)?.get(&id.0)?.is_none() {
         return Err(TimelineError::Unknown { name: id.to_string() });
@@ -392,7 +403,10 @@ fn put_tag(txn: &WriteTransaction, tag: &str, id: SnapshotId, moving: bool) -> R
     let of = tags.get(tag)?.map(|value| SnapshotId(*value.value()));
     match of {
         Some(of) if of != id && !moving => Err(TimelineError::TagTaken { name: tag.to_owned(), of }),
-        _ => tags.insert(tag, &id.0).map(drop).map_err(Into::into),
+        _ => {
+            tags.insert(tag, &id.0)?;
+            Ok(of)
+        }
     }
 }
 

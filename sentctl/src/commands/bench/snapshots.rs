@@ -6,8 +6,8 @@ use crate::errors::CommandError;
 use sentient_control::api::{ContainerStatus, MachineStatus, RolledBack, SnapshotTaken, StartContainer};
 use sentient_control::client::Client;
 use sentient_control::home::{Home, MachineFolder};
+use sentient_control::process;
 use serde_json::{Map, Value, json};
-use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -72,21 +72,9 @@ impl Stage {
         Ok(command)
     }
 
-    /// Starts the machine's process, as `sentctl boot` does it, and returns when it says that it is up.
-    fn machine_process(&self) -> Result<(), CommandError> {
-        let mut command = self.command(&["machine-process", "bench"])?;
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(CommandError::io("starting this program"))?;
-        let mut line = String::new();
-        if let Some(stdout) = child.stdout.take() {
-            let heard = BufReader::new(stdout).read_line(&mut line);
-            heard.map_err(CommandError::io("hearing from the machine's process"))?;
-        }
-        // It ends when the machine is stopped, and this process soon after.
-        if line.contains("ready") { Ok(()) } else { Err(CommandError::Bench(format!("no start: {line}"))) }
+    /// Starts the machine's process, as `sentctl boot` does it, and returns when it is up.
+    fn machine_process(&self) -> Result<u32, CommandError> {
+        Ok(process::start(&self.machine, self.command(&["machine-process", "bench"])?)?)
     }
 
     /// How long it takes from the beginning of `work` to the counter's next byte.
