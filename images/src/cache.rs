@@ -103,7 +103,7 @@ fn read(path: &Path, key: &str) -> io::Result<CompiledImage> {
         return Err(io::Error::other("it is not a file that only its owner, this user, can write"));
     }
     let bytes = fs::read(path)?;
-    parse(&bytes, key).ok_or_else(|| {
+    parse(bytes, key).ok_or_else(|| {
         io::Error::new(io::ErrorKind::InvalidData, "its digest does not match its contents and name")
     })
 }
@@ -112,7 +112,7 @@ fn our_uid() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-fn parse(bytes: &[u8], key: &str) -> Option<CompiledImage> {
+fn parse(mut bytes: Vec<u8>, key: &str) -> Option<CompiledImage> {
     let rest = bytes.strip_prefix(MAGIC)?;
     let (digest, contents) = rest.split_at_checked(32)?;
     if digest_of(key, contents).as_bytes() != digest {
@@ -120,7 +120,9 @@ fn parse(bytes: &[u8], key: &str) -> Option<CompiledImage> {
     }
     let number = |at: usize| Some(u64::from_le_bytes(contents.get(at..at + 8)?.try_into().ok()?));
     let (start, end, memory_minimum) = (number(0)?, number(8)?, number(16)?);
-    Some(CompiledImage { bytes: contents.get(24..)?.to_vec(), exec: start..end, memory_minimum })
+    // In place: a copy would touch as many new pages again.
+    bytes.drain(..HEADER_LEN);
+    Some(CompiledImage { bytes, exec: start..end, memory_minimum })
 }
 
 fn encode(key: &str, image: &CompiledImage) -> Vec<u8> {

@@ -15,11 +15,13 @@ use clap::Parser;
 use cli::{Cli, Command};
 use commands::machine::Context;
 use errors::CommandError;
+use sentient_vmm::machine::Early;
 use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let started = boot_time::process_start();
+    let early = begin_early();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
@@ -27,7 +29,7 @@ fn main() -> ExitCode {
     start_logging(&cli);
     let json = cli.json;
     let done = match &cli.command {
-        Command::Run(run) if !run.detach => commands::run::run(run, json, started),
+        Command::Run(run) if !run.detach => commands::run::run(run, json, started, early),
         Command::BootFiles(files) => commands::boot_files::write(files, json),
         Command::Bench(bench) => commands::bench::run(bench, json),
         Command::Doctor => commands::doctor::run(json),
@@ -36,6 +38,15 @@ fn main() -> ExitCode {
         _ => on_machine(&cli),
     };
     done.unwrap_or_else(|error| report(&error, json))
+}
+
+/// Begins a machine where one of the words may be a verb that needs one: what KVM does goes on while the words are
+/// understood. A wrong guess costs a virtual machine without anything in it; what is in the way of a right one is
+/// told when the machine is built.
+fn begin_early() -> Option<Early> {
+    let verbs = ["run", "tso-run"];
+    let guess = std::env::args_os().skip(1).any(|word| verbs.iter().any(|verb| word == *verb));
+    guess.then(|| Early::begin().ok()).flatten()
 }
 
 /// The verbs about machines that stay.

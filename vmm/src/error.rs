@@ -3,6 +3,7 @@
 use crate::kvm::KvmError;
 use sentient_abi::layout::{LayoutError, MAX_RAM, MIN_RAM};
 use sentient_devices::RestoreError;
+use sentient_images::kernel::KernelError;
 use std::io;
 
 /// Why a machine could not be built, or the host could not go on with it.
@@ -34,6 +35,9 @@ pub enum MachineError {
         /// What did not fit.
         error: LayoutError,
     },
+    /// The kernel's file is damaged.
+    #[error(transparent)]
+    KernelImage(#[from] KernelError),
     /// The kernel's ELF file cannot be loaded.
     #[error("the kernel image cannot be loaded: {0}")]
     Kernel(String),

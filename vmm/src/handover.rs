@@ -203,11 +203,14 @@ fn machine_info(config: &MachineConfig) -> MachineInfo {
 /// Entries of a page table.
 const ENTRIES: usize = PAGE_SIZE as usize / size_of::<u64>();
 
+/// Tables of a small machine.
+const USUAL_TABLES: usize = 12;
+
 /// Page tables in a copy of the pool, written to guest memory in one piece.
 struct Pool {
     base: u64,
+    /// Up to the last table that is used.
     entries: Vec<u64>,
-    used: usize,
 }
 
 impl TableMemory for &mut Pool {
@@ -217,9 +220,11 @@ impl TableMemory for &mut Pool {
 
     fn write(&mut self, gpa: u64, entry: u64) {
         let index = self.index(gpa);
+        if index >= self.entries.len() {
+            self.entries.resize((index + 1).next_multiple_of(ENTRIES), 0);
+        }
         if let Some(slot) = self.entries.get_mut(index) {
             *slot = entry;
-            self.used = self.used.max(index + 1);
         }
     }
 }
@@ -236,11 +241,11 @@ fn build_page_tables(
     memory: &GuestMemory,
 ) -> Result<u64, LayoutError> {
     let region = table.find(RegionKind::PageTables).ok_or(LayoutError::TooLittleRam)?;
-    let len = usize::try_from(region.len / 8).map_err(|_| LayoutError::TooLittleRam)?;
-    let mut pool = Pool { base: region.base, entries: vec![0; len], used: 0 };
+    let mut pool = Pool { base: region.base, entries: Vec::with_capacity(USUAL_TABLES * ENTRIES) };
     let root = layout::build_page_tables(table, code, DEVICES.len() as u64, &mut pool)?;
     // Only the tables in use: the rest of the pool is zero, as guest memory is.
-    for (number, table) in pool.entries.chunks(ENTRIES).take(pool.used.div_ceil(ENTRIES)).enumerate() {
+    memory::populate(memory, region.base, pool.entries.len() as u64 * size_of::<u64>() as u64);
+    for (number, table) in pool.entries.chunks(ENTRIES).enumerate() {
         let mut bytes = [0; PAGE_SIZE as usize];
         for (to, entry) in bytes.chunks_exact_mut(size_of::<u64>()).zip(table) {
             to.copy_from_slice(&entry.to_le_bytes());

@@ -26,14 +26,15 @@ use kvm_ioctls::VcpuFd;
 use resident::ResidentHandle;
 use sentient_devices::Lifecycle;
 use sentient_devices::virtio::mmio::registers::NOTIFY_OFFSET;
+use sentient_images::KernelImage;
 use shared::{Console, Events, RngDevice, lock};
-pub use start::{Loading, Start};
+pub use start::{Early, Start};
 use state::Places;
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 pub use vcpu_thread::{Door, NotRunning, Stopped};
-use vcpu_thread::{Parts, VcpuThread};
+use vcpu_thread::{Maker, Parts, VcpuThread};
 
 /// When a machine got where.
 #[derive(Clone, Copy, Debug)]
@@ -106,6 +107,7 @@ impl Readiness {
 /// A machine that has not run yet.
 pub struct Machine {
     // Fields drop in this order: the vCPU before the virtual machine, that before its memory.
+    maker: Maker,
     vcpu: VcpuFd,
     bus: Bus,
     vm: Arc<Vm>,
@@ -118,8 +120,8 @@ pub struct Machine {
     events: Arc<Events>,
     stdin: Option<Input>,
     timeout: Option<Duration>,
-    /// The kernel's file, if it is the one in this program: the guest has its copy.
-    embedded: Option<&'static [u8]>,
+    /// The kernel it boots.
+    kernel: Option<KernelImage>,
     stages: Stages,
 }
 
@@ -154,9 +156,11 @@ impl Machine {
     /// Starts it: the guest runs from here on, its devices once somebody [waits](Running::wait).
     ///
     /// # Errors
-    /// [`MachineError`] if KVM or the host refuses.
+    /// [`MachineError`] if KVM or the host refuses, [`MachineError::KernelImage`] for a kernel that was not checked
+    /// before and is damaged.
     pub fn start(self) -> Result<Running, MachineError> {
         let Self {
+            maker,
             vcpu,
             bus,
             vm,
@@ -169,7 +173,7 @@ impl Machine {
             events,
             stdin,
             timeout,
-            embedded,
+            kernel,
             mut stages,
         } = self;
         let state = state.after(Step::Start).map_err(|error| MachineError::Io {
@@ -189,12 +193,19 @@ impl Machine {
         stages.entered = Some(Instant::now());
         let parts =
             Parts { vcpu, vm, bus, events: Arc::clone(&events), memory: Arc::clone(&memory), places, clock };
-        let thread = VcpuThread::start(parts).map_err(MachineError::io("starting the vCPU's thread"))?;
+        let thread = maker.run(parts).map_err(MachineError::io("starting the vCPU"))?;
         // A restored device may have work of which nobody will tell.
         events.nudge();
-        // While the guest starts, there is time.
-        if let Some(elf) = embedded {
-            crate::memory::forget_embedded(elf);
+        // While the guest starts, there is time. What it says is passed on from `Running::wait` on.
+        if let Some(kernel) = kernel {
+            if let Err(damaged) = kernel.check_digest() {
+                // What it has done by then is of no interest.
+                let _ = thread.stop();
+                return Err(damaged.into());
+            }
+            if let Some(elf) = kernel.embedded_elf() {
+                crate::memory::forget_embedded(elf);
+            }
         }
         Ok(Running { thread, event_loop, state, console, events, memory, stages })
     }

@@ -9,9 +9,9 @@ use sentient_abi::layout;
 use sentient_images::KernelImage;
 use sentient_images::cache::Origin;
 use sentient_vmm::kvm::vm::DirtyLog;
-use sentient_vmm::machine::{Loading, Report, Start, StopHandle};
+use sentient_vmm::machine::{Early, Report, Start, StopHandle};
 use sentient_vmm::streams::Streams;
-use sentient_vmm::{Ended, Machine, MachineConfig};
+use sentient_vmm::{Ended, Machine, MachineConfig, MachineError};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io::Write;
@@ -24,18 +24,29 @@ const KERNEL_SHARE: u64 = 48 << 20;
 /// Room for an image that all machines have.
 const COMMON_IMAGE: u64 = 16 << 20;
 
-/// Runs the program and exits as it does.
-pub fn run(args: &RunArgs, json: bool, started: Instant) -> Result<ExitCode, CommandError> {
-    // KVM makes its objects, the kernel is checked and loaded, and the program is read, side by side.
+/// Runs the program and exits as it does. `early` is a machine that was begun before it was known what was asked
+/// for.
+pub fn run(
+    args: &RunArgs,
+    json: bool,
+    started: Instant,
+    early: Option<Early>,
+) -> Result<ExitCode, CommandError> {
+    // KVM makes its objects, the kernel is loaded, and the program is read, side by side.
     let memory = args.program.memory;
     let first = args.machine_memory.unwrap_or_else(|| default_ram(memory, 0));
-    let (start, loading) = begin(first, args.kernel.clone())?;
+    let kernel = find_kernel(args.kernel.as_ref())?;
+    let begin = |early: Early, ram: u64| -> Result<Start, MachineError> {
+        let mut start = early.with(ram, DirtyLog::Off)?;
+        start.load(&kernel)?;
+        Ok(start)
+    };
+    let start = begin(early.map_or_else(Early::begin, Ok)?, first)?;
     let (mut container, origin) = program::prepare(&args.program, json)?;
     let ram = args.machine_memory.unwrap_or_else(|| default_ram(memory, container.image.bytes.len() as u64));
-    let (start, loading) = if ram == first { (start, loading) } else { begin(ram, args.kernel.clone())? };
+    let start = if ram == first { start } else { begin(Early::begin()?, ram)? };
     let streams = Streams::of_process().map_err(CommandError::io("duplicating the standard streams"))?;
     container.spec.flags |= terminal_flags(&streams);
-    let kernel = loading.wait()?;
     let config = MachineConfig {
         ram,
         kernel,
@@ -47,23 +58,20 @@ pub fn run(args: &RunArgs, json: bool, started: Instant) -> Result<ExitCode, Com
         timeout: args.timeout,
     };
     let machine = Machine::on(start, &config, streams)?;
-    stop_on_signals(machine.stop_handle())?;
-    let report = machine.run()?;
+    let stop = machine.stop_handle();
+    let running = machine.start()?;
+    // Until here a signal ends the process as it ends any other.
+    stop_on_signals(stop)?;
+    let report = running.wait()?;
     tell(&report, json, started, origin);
     Ok(ExitCode::from(report.ended.process_code()))
 }
 
-/// Begins a machine of `ram` bytes with the kernel at `path`, or the built-in one.
-fn begin(ram: u64, path: Option<PathBuf>) -> Result<(Start, Loading<CommandError>), CommandError> {
-    let mut start = Start::begin(ram, DirtyLog::Off)?;
-    let loading = start.load(move || find_kernel(path))?;
-    Ok((start, loading))
-}
-
 /// The built-in kernel, or the one the user names.
-fn find_kernel(path: Option<PathBuf>) -> Result<KernelImage, CommandError> {
-    let Some(path) = path else { return Ok(KernelImage::embedded()?) };
-    let bytes = std::fs::read(&path).map_err(|source| CommandError::ReadKernel { path, source })?;
+fn find_kernel(path: Option<&PathBuf>) -> Result<KernelImage, CommandError> {
+    let Some(path) = path else { return Ok(KernelImage::embedded_unchecked()?) };
+    let bytes =
+        std::fs::read(path).map_err(|source| CommandError::ReadKernel { path: path.clone(), source })?;
     Ok(KernelImage::from_bytes(bytes)?)
 }
 

@@ -92,6 +92,21 @@ pub fn run(vcpu: &mut VcpuFd, ports: &mut impl Ports) -> Result<Left, KvmError> 
     }
 }
 
+/// Runs a new vCPU without entering the guest. The first KVM_RUN of a virtual machine starts a thread of the
+/// host's kernel, which takes 0.3 ms that the guest need not wait for.
+///
+/// # Errors
+/// [`KvmError::Call`] if KVM_RUN fails.
+pub fn run_nothing(vcpu: &mut VcpuFd) -> Result<(), KvmError> {
+    vcpu.set_kvm_immediate_exit(1);
+    let left = vcpu.run().map(drop);
+    vcpu.set_kvm_immediate_exit(0);
+    match left {
+        Err(error) if error.errno() != libc::EINTR => Err(KvmError::call("KVM_RUN")(error)),
+        _ => Ok(()),
+    }
+}
+
 fn internal_suberror(vcpu: &mut VcpuFd) -> u32 {
     let run = vcpu.get_kvm_run();
     // SAFETY: after KVM_EXIT_INTERNAL_ERROR this member of the union is the valid one; it is plain data.

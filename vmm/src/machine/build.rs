@@ -1,8 +1,9 @@
 //! Building machines: from a configuration, or from a snapshot.
 
 use super::shared::{Console, Events, HostEntropy, RngDevice, lock};
-use super::start::{Made, Start};
+use super::start::Start;
 use super::state::{MachineState, Places};
+use super::vcpu_thread::{Made, Maker};
 use super::{Machine, Stages, Stopped};
 use crate::bus::Bus;
 use crate::config::MachineConfig;
@@ -80,10 +81,10 @@ impl Machine {
         let started = Instant::now();
         let memory = Arc::clone(&start.memory);
         fill(&MemoryWriter::new(&memory))?;
-        let made = start.finish()?;
+        let (made, maker) = start.finish()?;
         let clock = Clock::stopped(made.tsc_khz);
         let outlets = Outlets { streams, sink: Some(sink) };
-        let mut machine = Self::assemble(made, memory, state.places, clock, outlets, started)?;
+        let mut machine = Self::assemble((made, maker), memory, state.places, clock, outlets, started)?;
         // The host knows what these pages hold: they are the snapshot's.
         dirty::forget_device_writes(&machine.memory);
         state.write(&mut machine.at_rest()).map_err(MachineError::from)?;
@@ -92,22 +93,25 @@ impl Machine {
         Ok(machine)
     }
 
-    fn booting(start: Start, config: &MachineConfig, outlets: Outlets) -> Result<Self, MachineError> {
+    fn booting(mut start: Start, config: &MachineConfig, outlets: Outlets) -> Result<Self, MachineError> {
         let started = Instant::now();
         let memory = Arc::clone(&start.memory);
         if start.ram != config.ram {
             return Err(MachineError::RamSize(config.ram));
         }
-        if !start.kernel_is_loading {
-            handover::load_kernel(&config.kernel, &memory)?;
-        }
-        let prepared = handover::prepare(config, &memory)?;
-        let made = start.finish()?;
+        let prepared = handover::prepare(config, &memory);
+        let prepared = prepared.and_then(|prepared| start.loaded(&config.kernel).map(|()| prepared));
+        let prepared = prepared.map_err(|error| match config.kernel.check_digest() {
+            // Whatever does not work with a damaged kernel, does not because of that.
+            Err(damaged) => MachineError::KernelImage(damaged),
+            Ok(()) => error,
+        })?;
+        let (made, maker) = start.finish()?;
         registers::set(&made.vcpu, prepared.entry)?;
         let clock = Clock::start(&made.vcpu, made.tsc_khz, &memory, prepared.places.time_page)?;
-        let mut machine = Self::assemble(made, memory, prepared.places, clock, outlets, started)?;
+        let mut machine = Self::assemble((made, maker), memory, prepared.places, clock, outlets, started)?;
         machine.timeout = config.timeout;
-        machine.embedded = config.kernel.embedded_elf();
+        machine.kernel = Some(config.kernel.clone());
         lock(&machine.console).adopt(
             ADOPTED_FEATURES,
             &[prepared.queue(queues::CONSOLE_RECEIVE), prepared.queue(queues::CONSOLE_TRANSMIT)],
@@ -119,7 +123,7 @@ impl Machine {
 
     /// The machine with its devices, as after power-on.
     fn assemble(
-        made: Made,
+        (made, maker): (Made, Maker),
         memory: GuestMemory,
         places: Places,
         clock: Clock,
@@ -149,6 +153,7 @@ impl Machine {
             events: Arc::clone(&events),
         };
         Ok(Self {
+            maker,
             vcpu,
             bus,
             vm: Arc::new(vm),
@@ -161,7 +166,7 @@ impl Machine {
             events,
             stdin: (!resident).then_some(stdin),
             timeout: None,
-            embedded: None,
+            kernel: None,
             stages: Stages {
                 started,
                 created: started,

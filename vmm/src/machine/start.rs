@@ -2,96 +2,96 @@
 //! its memory.
 //!
 //! KVM waits for other processors a few times while it makes a virtual machine. None of that needs the program
-//! or the snapshot that the machine goes on with, so it goes on beside reading them.
+//! or the snapshot that the machine goes on with, and the first half of it not even the machine's size, so it goes
+//! on beside finding out about them.
 
+use super::vcpu_thread::{Made, Maker};
 use crate::error::MachineError;
 use crate::handover;
-use crate::kvm::vm::{DirtyLog, EmptyVm, Vm};
-use crate::kvm::{self, KvmError, cpuid};
+use crate::kvm::vm::DirtyLog;
 use crate::memory::{self, GuestMemory};
-use kvm_ioctls::VcpuFd;
 use sentient_images::KernelImage;
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, channel};
+
+/// A machine of which nothing is known yet. Whoever drops it gives it up.
+#[derive(Debug)]
+pub struct Early(Maker);
 
 /// The start of a machine. Whoever drops it gives it up.
 #[derive(Debug)]
 pub struct Start {
     pub(super) ram: u64,
     pub(super) memory: GuestMemory,
-    /// Somebody else loads the kernel.
-    pub(super) kernel_is_loading: bool,
-    kvm: JoinHandle<Result<Made, KvmError>>,
+    /// How loading the kernel went. The thread that did it takes a while longer to end, for which nobody waits.
+    kernel: Option<Receiver<Result<(), MachineError>>>,
+    maker: Maker,
 }
 
-/// KVM's part of a machine.
-#[derive(Debug)]
-pub(super) struct Made {
-    pub vm: Vm,
-    pub vcpu: VcpuFd,
-    /// Rate of the vCPU's time-stamp counter, in kHz.
-    pub tsc_khz: u32,
-}
-
-impl Start {
-    /// Begins a machine of `ram` bytes. What KVM refuses is an error of the machine that is built on this.
-    ///
-    /// # Errors
-    /// [`MachineError::RamSize`] and [`MachineError::Memory`]; [`MachineError::Io`] if there can be no thread.
-    pub fn begin(ram: u64, log: DirtyLog) -> Result<Self, MachineError> {
-        let memory = memory::allocate(ram)?;
-        let slots = Arc::clone(&memory);
-        let make = move || {
-            let kvm = kvm::open()?;
-            let vm = EmptyVm::new(&kvm)?.with(slots, log)?;
-            let vcpu = vm.create_vcpu()?;
-            cpuid::set(&kvm, &vcpu)?;
-            let tsc_khz = vcpu.get_tsc_khz().map_err(KvmError::call("KVM_GET_TSC_KHZ"))?;
-            Ok(Made { vm, vcpu, tsc_khz })
-        };
-        let kvm = std::thread::Builder::new().name("kvm".into()).spawn(make);
-        let kvm = kvm.map_err(MachineError::io("starting the thread that makes the VM"))?;
-        Ok(Self { ram, memory, kernel_is_loading: false, kvm })
-    }
-
-    /// Loads the kernel that `find` gives. The machine is to be built with what [`Loading::wait`] returns.
+impl Early {
+    /// Begins a machine. What KVM refuses is an error of the machine that is built on this.
     ///
     /// # Errors
     /// [`MachineError::Io`] if there can be no thread.
-    pub fn load<E: From<MachineError> + Send + 'static>(
-        &mut self,
-        find: impl FnOnce() -> Result<KernelImage, E> + Send + 'static,
-    ) -> Result<Loading<E>, MachineError> {
-        let memory = Arc::clone(&self.memory);
-        let load = move || {
-            let kernel = find()?;
-            handover::load_kernel(&kernel, &memory)?;
-            Ok(kernel)
-        };
-        let thread = std::thread::Builder::new().name("kernel".into()).spawn(load);
-        self.kernel_is_loading = true;
-        thread.map(Loading).map_err(MachineError::io("starting the thread that loads the kernel"))
+    pub fn begin() -> Result<Self, MachineError> {
+        Maker::start().map(Self).map_err(MachineError::io("starting the vCPU's thread"))
     }
 
-    /// Waits until KVM has made all.
+    /// Goes on with a machine of `ram` bytes.
     ///
     /// # Errors
-    /// [`MachineError::Kvm`].
-    pub(super) fn finish(self) -> Result<Made, MachineError> {
-        Ok(self.kvm.join().map_err(|_| MachineError::Thread("kvm"))??)
+    /// [`MachineError::RamSize`] and [`MachineError::Memory`].
+    pub fn with(self, ram: u64, log: DirtyLog) -> Result<Start, MachineError> {
+        let Self(maker) = self;
+        let memory = memory::allocate(ram)?;
+        maker.with(Arc::clone(&memory), log);
+        Ok(Start { ram, memory, kernel: None, maker })
     }
 }
 
-/// A kernel on its way into memory.
-#[derive(Debug)]
-pub struct Loading<E>(JoinHandle<Result<KernelImage, E>>);
-
-impl<E: From<MachineError>> Loading<E> {
-    /// Waits until it is there.
+impl Start {
+    /// Begins a machine of `ram` bytes.
     ///
     /// # Errors
-    /// Whatever kept it from being found or loaded.
-    pub fn wait(self) -> Result<KernelImage, E> {
-        self.0.join().map_err(|_| MachineError::Thread("kernel"))?
+    /// As [`Early::begin`] and [`Early::with`].
+    pub fn begin(ram: u64, log: DirtyLog) -> Result<Self, MachineError> {
+        Early::begin()?.with(ram, log)
+    }
+
+    /// Loads the kernel that the machine is going to be built with.
+    ///
+    /// # Errors
+    /// [`MachineError::Io`] if there can be no thread.
+    pub fn load(&mut self, kernel: &KernelImage) -> Result<(), MachineError> {
+        let (memory, kernel) = (Arc::clone(&self.memory), kernel.clone());
+        let (tell, loaded) = channel();
+        let load = move || {
+            // Nobody asks if the machine was given up.
+            let _ = tell.send(handover::load_kernel(&kernel, &memory));
+        };
+        let thread = std::thread::Builder::new().name("kernel".into()).spawn(load);
+        thread.map_err(MachineError::io("starting the thread that loads the kernel"))?;
+        self.kernel = Some(loaded);
+        Ok(())
+    }
+
+    /// Waits until the kernel is in memory; puts it there, if that has not been begun.
+    ///
+    /// # Errors
+    /// [`MachineError::Kernel`].
+    pub(super) fn loaded(&mut self, kernel: &KernelImage) -> Result<(), MachineError> {
+        match self.kernel.take() {
+            Some(loaded) => loaded.recv().map_err(|_| MachineError::Thread("kernel"))?,
+            None => handover::load_kernel(kernel, &self.memory),
+        }
+    }
+
+    /// Waits until KVM has made all, and gives the thread that is going to run it.
+    ///
+    /// # Errors
+    /// [`MachineError::Kvm`].
+    pub(super) fn finish(self) -> Result<(Made, Maker), MachineError> {
+        let made = self.maker.made()?;
+        Ok((made, self.maker))
     }
 }

@@ -1,13 +1,15 @@
-//! The thread that runs the vCPU.
+//! The thread that runs the vCPU. It has made it, with all else that is KVM's, before it knew for what: a thread
+//! that is woken finds an idle processor, a new one often not.
 
 use super::event_loop::end_by;
 use super::shared::{Console, Events, RngDevice, lock};
 use super::state::Places;
 use crate::bus::Bus;
 use crate::ended::{Ended, PanicReport};
-use crate::kvm::KvmError;
+use crate::error::MachineError;
 use crate::kvm::vcpu::{self, Kicker, Left};
-use crate::kvm::vm::Vm;
+use crate::kvm::vm::{DirtyLog, EmptyVm, Vm};
+use crate::kvm::{self, KvmError, cpuid};
 use crate::memory::GuestMemory;
 use crate::time::Clock;
 use kvm_ioctls::VcpuFd;
@@ -18,7 +20,7 @@ use sentient_devices::serial::Serial;
 use sentient_devices::virtio::console::TRANSMIT_QUEUE;
 use sentient_devices::virtio::device::Progress;
 use std::io;
-use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::sync::{Arc, MutexGuard};
 use std::thread::JoinHandle;
 use vm_memory::{Bytes, GuestAddress};
@@ -26,9 +28,45 @@ use vm_memory::{Bytes, GuestAddress};
 /// Jobs that may wait for the vCPU's thread; whoever has one more waits with it.
 const JOBS: usize = 16;
 
+/// How a thread ends: how the guest ended, if it did.
+type End = Result<Option<Ended>, KvmError>;
+
+/// KVM's part of a machine.
+#[derive(Debug)]
+pub struct Made {
+    /// The virtual machine with its memory.
+    pub vm: Vm,
+    /// Its vCPU.
+    pub vcpu: VcpuFd,
+    /// Rate of the vCPU's time-stamp counter, in kHz.
+    pub tsc_khz: u32,
+}
+
+/// The thread while it makes KVM's objects, and until it is told what to run. Dropping it ends it.
+#[derive(Debug)]
+pub struct Maker {
+    /// `None` when it is being dropped, or became a [`VcpuThread`].
+    thread: Option<Making>,
+}
+
+#[derive(Debug)]
+struct Making {
+    handle: JoinHandle<End>,
+    size: Sender<(GuestMemory, DirtyLog)>,
+    made: Receiver<Result<Made, KvmError>>,
+    work: Sender<Work>,
+}
+
+/// What it runs from then on.
+struct Work {
+    parts: Parts,
+    door: Arc<Door>,
+    jobs: Receiver<Job>,
+}
+
 /// The running thread.
 pub struct VcpuThread {
-    handle: JoinHandle<Result<Option<Ended>, KvmError>>,
+    handle: JoinHandle<End>,
     events: Arc<Events>,
     door: Arc<Door>,
 }
@@ -132,26 +170,88 @@ impl Door {
     }
 }
 
-impl VcpuThread {
-    /// Starts it.
+impl Maker {
+    /// Starts the thread: it opens KVM and makes an empty virtual machine.
     ///
     /// # Errors
     /// The error of the thread's creation.
-    pub fn start(mut parts: Parts) -> io::Result<Self> {
-        vcpu::prepare_kicks()?;
-        let events = Arc::clone(&parts.events);
-        let (jobs, waiting) = mpsc::sync_channel(JOBS);
-        let door = Arc::new(Door { jobs, kicker: Kicker::of(&parts.vcpu)? });
-        let own_door = Arc::clone(&door);
+    pub fn start() -> io::Result<Self> {
+        let (size, sized) = mpsc::channel();
+        let (tell, made) = mpsc::channel();
+        let (work, working) = mpsc::channel();
         let handle = std::thread::Builder::new().name("vcpu0".into()).spawn(move || {
-            // Also when the thread panics: the event loop must not wait for it.
-            let _leaving = Leaving(Arc::clone(&parts.events));
-            own_door.kicker.adopt_thread();
-            parts.run(&own_door.kicker, &waiting)
+            if tell.send(make(&sized)).is_err() {
+                return Ok(None);
+            }
+            match working.recv() {
+                Ok(Work { parts, door, jobs }) => parts.run(&door, &jobs),
+                Err(_) => Ok(None),
+            }
         })?;
-        Ok(Self { handle, events, door })
+        Ok(Self { thread: Some(Making { handle, size, made, work }) })
     }
 
+    /// Has it go on with this memory.
+    pub fn with(&self, memory: GuestMemory, log: DirtyLog) {
+        if let Some(thread) = &self.thread {
+            // If nobody takes it, KVM has refused something: `made` says what.
+            let _ = thread.size.send((memory, log));
+        }
+    }
+
+    /// Waits for what it has made.
+    ///
+    /// # Errors
+    /// [`MachineError::Kvm`].
+    pub fn made(&self) -> Result<Made, MachineError> {
+        let made = self.thread.as_ref().and_then(|thread| thread.made.recv().ok());
+        Ok(made.ok_or(MachineError::Thread("vcpu0"))??)
+    }
+
+    /// Runs the vCPU.
+    ///
+    /// # Errors
+    /// The error of a system call; of kind `NotConnected` if the thread has ended, which only a panic does.
+    pub fn run(mut self, parts: Parts) -> io::Result<VcpuThread> {
+        vcpu::prepare_kicks()?;
+        let events = Arc::clone(&parts.events);
+        let (sender, jobs) = mpsc::sync_channel(JOBS);
+        let door = Arc::new(Door { jobs: sender, kicker: Kicker::of(&parts.vcpu)? });
+        let work = Work { parts, door: Arc::clone(&door), jobs };
+        let gone = || io::Error::from(io::ErrorKind::NotConnected);
+        let thread = self.thread.take().ok_or_else(gone)?;
+        thread.work.send(work).map_err(|_| gone())?;
+        Ok(VcpuThread { handle: thread.handle, events, door })
+    }
+}
+
+impl Drop for Maker {
+    fn drop(&mut self) {
+        if let Some(Making { handle, size, work, .. }) = self.thread.take() {
+            drop((size, work));
+            // Nothing of it is left when this returns; how it ended, nobody asked.
+            let _ = handle.join();
+        }
+    }
+}
+
+/// Makes KVM's objects, in the order that costs least: see [`kvm`]. What needs no memory comes before the wait for
+/// it.
+fn make(size: &Receiver<(GuestMemory, DirtyLog)>) -> Result<Made, KvmError> {
+    let kvm = kvm::open()?;
+    let vm = EmptyVm::new(&kvm)?;
+    let cpuid = cpuid::for_guests(&kvm)?;
+    let given_up = |_| KvmError::Unusable(io::Error::other("the machine was given up"));
+    let (memory, log) = size.recv().map_err(given_up)?;
+    let vm = vm.with(memory, log)?;
+    let mut vcpu = vm.create_vcpu()?;
+    cpuid::set(&vcpu, &cpuid)?;
+    let tsc_khz = vcpu.get_tsc_khz().map_err(KvmError::call("KVM_GET_TSC_KHZ"))?;
+    vcpu::run_nothing(&mut vcpu)?;
+    Ok(Made { vm, vcpu, tsc_khz })
+}
+
+impl VcpuThread {
     /// The way to it.
     pub fn door(&self) -> Arc<Door> {
         Arc::clone(&self.door)
@@ -174,10 +274,13 @@ impl VcpuThread {
 }
 
 impl Parts {
-    fn run(&mut self, kicker: &Kicker, jobs: &Receiver<Job>) -> Result<Option<Ended>, KvmError> {
+    fn run(mut self, door: &Door, jobs: &Receiver<Job>) -> End {
+        // Also when the thread panics: the event loop must not wait for it.
+        let _leaving = Leaving(Arc::clone(&self.events));
+        door.kicker.adopt_thread();
         loop {
             // First: whoever asks for something from now on kicks again.
-            kicker.release();
+            door.kicker.release();
             if self.events.is_stopping() {
                 return Ok(None);
             }
