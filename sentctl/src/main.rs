@@ -46,7 +46,7 @@ fn main() -> ExitCode {
 fn begin_early() -> Option<Early> {
     let verbs = ["run", "tso-run"];
     let guess = std::env::args_os().skip(1).any(|word| verbs.iter().any(|verb| word == *verb));
-    guess.then(|| Early::begin().ok()).flatten()
+    guess.then(|| Early::begin_to_boot().ok()).flatten()
 }
 
 /// The verbs about machines that stay.

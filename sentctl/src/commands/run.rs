@@ -41,10 +41,10 @@ pub fn run(
         start.load(&kernel)?;
         Ok(start)
     };
-    let start = begin(early.map_or_else(Early::begin, Ok)?, first)?;
+    let start = begin(early.map_or_else(Early::begin_to_boot, Ok)?, first)?;
     let (mut container, origin) = program::prepare(&args.program, json)?;
     let ram = args.machine_memory.unwrap_or_else(|| default_ram(memory, container.image.bytes.len() as u64));
-    let start = if ram == first { start } else { begin(Early::begin()?, ram)? };
+    let start = if ram == first { start } else { begin(Early::begin_to_boot()?, ram)? };
     let streams = Streams::of_process().map_err(CommandError::io("duplicating the standard streams"))?;
     container.spec.flags |= terminal_flags(&streams);
     let config = MachineConfig {

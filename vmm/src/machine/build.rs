@@ -93,7 +93,7 @@ impl Machine {
         Ok(machine)
     }
 
-    fn booting(mut start: Start, config: &MachineConfig, outlets: Outlets) -> Result<Self, MachineError> {
+    fn booting(start: Start, config: &MachineConfig, outlets: Outlets) -> Result<Self, MachineError> {
         let started = Instant::now();
         let memory = Arc::clone(&start.memory);
         if start.ram != config.ram {

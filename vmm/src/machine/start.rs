@@ -3,7 +3,11 @@
 //!
 //! KVM waits for other processors a few times while it makes a virtual machine. None of that needs the program
 //! or the snapshot that the machine goes on with, and the first half of it not even the machine's size, so it goes
-//! on beside finding out about them.
+//! on beside finding out about them. Loading the kernel fills what KVM's waiting leaves.
+//!
+//! Both threads are made at the very beginning, and begin by waiting: Linux often puts a new thread behind the one
+//! that made it, on the same processor, and leaves it there for up to a time slice although another one is idle. A
+//! thread that is woken goes to an idle one.
 
 use super::vcpu_thread::{Made, Maker};
 use crate::error::MachineError;
@@ -12,20 +16,50 @@ use crate::kvm::vm::DirtyLog;
 use crate::memory::{self, GuestMemory};
 use sentient_images::KernelImage;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 /// A machine of which nothing is known yet. Whoever drops it gives it up.
 #[derive(Debug)]
-pub struct Early(Maker);
+pub struct Early {
+    maker: Maker,
+    loader: Option<Loader>,
+}
 
 /// The start of a machine. Whoever drops it gives it up.
 #[derive(Debug)]
 pub struct Start {
     pub(super) ram: u64,
     pub(super) memory: GuestMemory,
-    /// How loading the kernel went. The thread that did it takes a while longer to end, for which nobody waits.
-    kernel: Option<Receiver<Result<(), MachineError>>>,
     maker: Maker,
+    loader: Option<Loader>,
+    /// The loader is at work.
+    loading: bool,
+}
+
+/// A thread that loads a kernel. Nobody waits for its end: it has nothing to do any more when it has loaded, or when
+/// there is nothing to load.
+#[derive(Debug)]
+struct Loader {
+    work: Sender<(KernelImage, GuestMemory)>,
+    loaded: Receiver<Result<(), MachineError>>,
+}
+
+impl Loader {
+    fn start() -> Result<Self, MachineError> {
+        let (work, working) = channel::<(KernelImage, GuestMemory)>();
+        let (tell, loaded) = channel();
+        let load = move || {
+            if let Ok((kernel, memory)) = working.recv() {
+                let result = handover::load_kernel(&kernel, &memory);
+                drop(memory);
+                // Nobody asks if the machine was given up.
+                let _ = tell.send(result);
+            }
+        };
+        let thread = std::thread::Builder::new().name("kernel".into()).spawn(load);
+        thread.map_err(MachineError::io("starting the thread that loads the kernel"))?;
+        Ok(Self { work, loaded })
+    }
 }
 
 impl Early {
@@ -34,7 +68,23 @@ impl Early {
     /// # Errors
     /// [`MachineError::Io`] if there can be no thread.
     pub fn begin() -> Result<Self, MachineError> {
-        Maker::start().map(Self).map_err(MachineError::io("starting the vCPU's thread"))
+        let early = Self { maker: Self::maker()?, loader: None };
+        std::thread::yield_now();
+        Ok(early)
+    }
+
+    /// The same, of a machine for which [`Start::load`] is going to be called.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin).
+    pub fn begin_to_boot() -> Result<Self, MachineError> {
+        let early = Self { maker: Self::maker()?, loader: Some(Loader::start()?) };
+        std::thread::yield_now();
+        Ok(early)
+    }
+
+    fn maker() -> Result<Maker, MachineError> {
+        Maker::start().map_err(MachineError::io("starting the vCPU's thread"))
     }
 
     /// Goes on with a machine of `ram` bytes.
@@ -42,10 +92,10 @@ impl Early {
     /// # Errors
     /// [`MachineError::RamSize`] and [`MachineError::Memory`].
     pub fn with(self, ram: u64, log: DirtyLog) -> Result<Start, MachineError> {
-        let Self(maker) = self;
+        let Self { maker, loader } = self;
         let memory = memory::allocate(ram)?;
         maker.with(Arc::clone(&memory), log);
-        Ok(Start { ram, memory, kernel: None, maker })
+        Ok(Start { ram, memory, maker, loader, loading: false })
     }
 }
 
@@ -58,20 +108,16 @@ impl Start {
         Early::begin()?.with(ram, log)
     }
 
-    /// Loads the kernel that the machine is going to be built with.
+    /// Has the kernel loaded that the machine is going to be built with.
     ///
     /// # Errors
     /// [`MachineError::Io`] if there can be no thread.
     pub fn load(&mut self, kernel: &KernelImage) -> Result<(), MachineError> {
-        let (memory, kernel) = (Arc::clone(&self.memory), kernel.clone());
-        let (tell, loaded) = channel();
-        let load = move || {
-            // Nobody asks if the machine was given up.
-            let _ = tell.send(handover::load_kernel(&kernel, &memory));
-        };
-        let thread = std::thread::Builder::new().name("kernel".into()).spawn(load);
-        thread.map_err(MachineError::io("starting the thread that loads the kernel"))?;
-        self.kernel = Some(loaded);
+        let loader = self.loader.take().map_or_else(Loader::start, Ok)?;
+        // If it has ended, `loaded` finds out.
+        let _ = loader.work.send((kernel.clone(), Arc::clone(&self.memory)));
+        self.loader = Some(loader);
+        self.loading = true;
         Ok(())
     }
 
@@ -79,10 +125,12 @@ impl Start {
     ///
     /// # Errors
     /// [`MachineError::Kernel`].
-    pub(super) fn loaded(&mut self, kernel: &KernelImage) -> Result<(), MachineError> {
-        match self.kernel.take() {
-            Some(loaded) => loaded.recv().map_err(|_| MachineError::Thread("kernel"))?,
-            None => handover::load_kernel(kernel, &self.memory),
+    pub(super) fn loaded(&self, kernel: &KernelImage) -> Result<(), MachineError> {
+        match &self.loader {
+            Some(loader) if self.loading => {
+                loader.loaded.recv().map_err(|_| MachineError::Thread("kernel"))?
+            }
+            _ => handover::load_kernel(kernel, &self.memory),
         }
     }
 

@@ -1,5 +1,4 @@
-//! The thread that runs the vCPU. It has made it, with all else that is KVM's, before it knew for what: a thread
-//! that is woken finds an idle processor, a new one often not.
+//! The thread that runs the vCPU. It has made it, with all else that is KVM's, before it knew for what.
 
 use super::event_loop::end_by;
 use super::shared::{Console, Events, RngDevice, lock};
