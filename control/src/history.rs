@@ -90,7 +90,7 @@ impl History {
         lock: Lock,
     ) -> Result<Self, ControlError> {
         let timeline = Timeline::open(&machine.timeline())?;
-        let store = Store::open(&home.store(), timeline.settings()?.quota)?;
+        let store = Store::open_unseen(&home.store(), timeline.settings()?.quota)?;
         Ok(Self { machine, description, store, timeline, key, _lock: lock })
     }
 

@@ -33,6 +33,9 @@ pub enum LockError {
     },
 }
 
+/// Columns of a process number.
+const OWNER_LEN: usize = 20;
+
 /// The lock, held for as long as this exists.
 #[derive(Debug)]
 pub struct Lock {
@@ -56,15 +59,16 @@ impl Lock {
             Err(Errno::WOULDBLOCK) => {
                 let mut owner = String::new();
                 // Only a word for people.
-                let _ = file.take(32).read_to_string(&mut owner);
+                let _ = file.take(OWNER_LEN as u64).read_to_string(&mut owner);
                 let owner = owner.trim();
                 let owner = if owner.is_empty() { "?" } else { owner }.to_owned();
                 return Err(LockError::Taken { machine: machine.name().to_owned(), owner });
             }
             Err(error) => return Err(failed(error.into())),
         }
-        let written = file.set_len(0).and_then(|()| file.rewind());
-        written.and_then(|()| writeln!(file, "{}", std::process::id())).map_err(failed)?;
+        // Always as long, so that nothing need be cut off: on a disk that costs as much as a third of a start.
+        let owner = format!("{:<OWNER_LEN$}\n", std::process::id());
+        file.rewind().and_then(|()| file.write_all(owner.as_bytes())).map_err(failed)?;
         Ok(Self { _file: file })
     }
 

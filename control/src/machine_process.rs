@@ -15,7 +15,7 @@ use sentient_images::KernelImage;
 use sentient_snapshot::hash::PageHash;
 use sentient_snapshot::record::Record;
 use sentient_vmm::kvm::vm::DirtyLog;
-use sentient_vmm::machine::{Readiness, Running, Start, StopHandle};
+use sentient_vmm::machine::{Early, Readiness, Running, Start, StopHandle};
 use sentient_vmm::streams::{Input, Output, Streams};
 use sentient_vmm::{BootProtocol, Ended, Machine, MachineConfig, Report};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -54,7 +54,7 @@ pub enum Task {
     Boot,
 }
 
-/// Runs the machine's process to its end. `images` is the folder of compiled images.
+/// Runs the machine's process to its end, on `early`, if that was begun. `images` is the folder of compiled images.
 ///
 /// # Errors
 /// [`ControlError`], which the starter has been told if it came before the machine was up.
@@ -62,10 +62,11 @@ pub fn run(
     home: &Home,
     machine: MachineFolder,
     task: Task,
+    early: Option<Early>,
     images: Option<PathBuf>,
 ) -> Result<(), ControlError> {
     process::detach()?;
-    let started = start(home, machine, task, images);
+    let started = start(home, machine, task, early, images);
     let (running, session, watch) = match started {
         Ok(started) => started,
         Err(error) => {
@@ -103,8 +104,10 @@ fn start(
     home: &Home,
     folder: MachineFolder,
     task: Task,
+    early: Option<Early>,
     images: Option<PathBuf>,
 ) -> Result<(Running, Session, Readiness), ControlError> {
+    let begin = |ram| early.map_or_else(Early::begin, Ok)?.with(ram, DirtyLog::On);
     let containers = Containers::new(folder.clone(), images);
     let sink = Box::new(Outputs(Arc::clone(&containers)));
     let streams = streams().map_err(ControlError::io("opening /dev/null"))?;
@@ -123,10 +126,10 @@ fn start(
                 heartbeat: None,
                 timeout: None,
             };
-            (history, Machine::resident(&config, streams, sink)?, Live::booted(digest))
+            (history, Machine::resident_on(begin(ram)?, &config, streams, sink)?, Live::booted(digest))
         }
         Task::Boot => {
-            let start = Start::begin(Description::read(&folder)?.ram_bytes, DirtyLog::On)?;
+            let start = begin(Description::read(&folder)?.ram_bytes)?;
             let history = History::open_within(home, folder, LOCK_PATIENCE)?;
             let current = history.current()?;
             let record = current.record();

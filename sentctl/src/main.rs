@@ -35,7 +35,7 @@ fn main() -> ExitCode {
         Command::Doctor => commands::doctor::run(json),
         Command::Version => commands::version::run(json),
         Command::Completions { shell } => commands::completions::run(*shell),
-        _ => on_machine(&cli),
+        _ => on_machine(&cli, early),
     };
     done.unwrap_or_else(|error| report(&error, json))
 }
@@ -44,13 +44,18 @@ fn main() -> ExitCode {
 /// understood. A wrong guess costs a virtual machine without anything in it; what is in the way of a right one is
 /// told when the machine is built.
 fn begin_early() -> Option<Early> {
-    let verbs = ["run", "tso-run"];
-    let guess = std::env::args_os().skip(1).any(|word| verbs.iter().any(|verb| word == *verb));
-    guess.then(|| Early::begin_to_boot().ok()).flatten()
+    std::env::args_os()
+        .skip(1)
+        .find_map(|word| match word.to_str()? {
+            "run" | "tso-run" => Some(Early::begin_to_boot()),
+            "machine-process" => Some(Early::begin()),
+            _ => None,
+        })?
+        .ok()
 }
 
 /// The verbs about machines that stay.
-fn on_machine(cli: &Cli) -> Result<ExitCode, CommandError> {
+fn on_machine(cli: &Cli, early: Option<Early>) -> Result<ExitCode, CommandError> {
     let context = Context::new(cli)?;
     match &cli.command {
         Command::Init(args) => context.init(args),
@@ -70,7 +75,7 @@ fn on_machine(cli: &Cli) -> Result<ExitCode, CommandError> {
         Command::Set(args) => context.set(args),
         Command::Prune(args) => context.prune(args),
         Command::Verify { snapshot } => context.verify(snapshot.as_deref()),
-        Command::MachineProcess { name, init } => context.machine_process(name, *init),
+        Command::MachineProcess { name, init } => context.machine_process(name, *init, early),
         Command::Run(args) => context.run_detached(args),
         Command::BootFiles(_)
         | Command::Bench(_)

@@ -103,6 +103,17 @@ impl Store {
     /// [`StoreError::Io`] if the folder cannot be used, [`StoreError::Version`] and
     /// [`StoreError::Index`] if what is in it is not a store of this format.
     pub fn open(folder: &Path, quota: Option<u64>) -> Result<Self, StoreError> {
+        let store = Self::open_unseen(folder, quota)?;
+        drop(ReadIndex::open(&store.place)?);
+        Ok(store)
+    }
+
+    /// The same, for who is about to read from it, and finds out then what it is.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Io`].
+    pub fn open_unseen(folder: &Path, quota: Option<u64>) -> Result<Self, StoreError> {
         let packs = folder.join("packs");
         DirBuilder::new()
             .recursive(true)
@@ -113,7 +124,6 @@ impl Store {
         let quota = Arc::new(AtomicU64::new(quota.unwrap_or(NO_QUOTA)));
         let store = Self { packs, writer_lock, place, quota };
         store.place.create_if_missing()?;
-        drop(ReadIndex::open(&store.place)?);
         Ok(store)
     }
 

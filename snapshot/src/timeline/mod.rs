@@ -1,9 +1,10 @@
 //! A machine's snapshots: a tree that only grows by new leaves, with names, and a *head*, which is the
 //! snapshot that the running machine goes on from.
 //!
-//! One redb file in the machine's folder, its blocks [sealed](crate::sealed), opened by the process that owns the machine, which is also what
-//! keeps a second process out. Every operation is one transaction: it is durable when it returns, or has
-//! not happened.
+//! One redb file in the machine's folder, its blocks [sealed](crate::sealed), opened by the process that owns the
+//! machine, which is also what keeps a second process out. Every operation is one transaction: it is durable when it
+//! returns, or has not happened. Until the first one that changes something it is open for reading only: opening a
+//! file for writing costs a sync, which a machine that starts need not wait for.
 //!
 //! * this file: the tables and the operations;
 //! * [`names`]: what people call snapshots;
@@ -16,12 +17,13 @@ pub mod ancestry;
 pub mod error;
 pub mod names;
 
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use redb::{
-    Builder, Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableError,
-    WriteTransaction,
+    Builder, Database, DatabaseError, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, ReadableTable,
+    TableDefinition, TableError, WriteTransaction,
 };
 
 use crate::record::{SignedRecord, SnapshotId, Trust};
@@ -76,8 +78,43 @@ pub struct Settings {
 pub struct Timeline {
     /// `None` after a write that failed: redb does nothing more with a file that it could not write, so it
     /// is opened anew by whoever comes next. By then there may be space again.
-    db: RwLock<Option<Database>>,
+    db: RwLock<Option<Access>>,
     path: PathBuf,
+}
+
+/// How the file is open.
+enum Access {
+    Reading(ReadOnlyDatabase),
+    Writing(Database),
+}
+
+impl Access {
+    /// For reading, if whoever wrote to it last has closed it.
+    fn least(path: &Path) -> Result<Self, DatabaseError> {
+        match sealed::open_read_only(&builder(), path) {
+            Err(DatabaseError::RepairAborted) => Self::full(path),
+            opened => opened.map(Self::Reading),
+        }
+    }
+
+    fn full(path: &Path) -> Result<Self, DatabaseError> {
+        sealed::open(&builder(), path).map(Self::Writing)
+    }
+}
+
+/// A look at it. Nobody opens the file anew meanwhile.
+struct Look<'a> {
+    // Dropped in this order.
+    txn: ReadTransaction,
+    _db: RwLockReadGuard<'a, Option<Access>>,
+}
+
+impl Deref for Look<'_> {
+    type Target = ReadTransaction;
+
+    fn deref(&self) -> &ReadTransaction {
+        &self.txn
+    }
 }
 
 impl Timeline {
@@ -90,9 +127,8 @@ impl Timeline {
         if !path.exists() {
             sealed::create(&builder(), path, fill)?;
         }
-        let db = sealed::open(&builder(), path)?;
-        let timeline = Self { db: RwLock::new(Some(db)), path: path.to_owned() };
-        // It is only read: a transaction would cost the machine's start several syncs.
+        let access = Access::least(path)?;
+        let timeline = Self { db: RwLock::new(Some(access)), path: path.to_owned() };
         let found = match timeline.read()?.open_table(SETTINGS) {
             Ok(settings) => settings.get("format")?.map(|value| value.value()),
             Err(TableError::TableDoesNotExist(_)) => None,
@@ -167,7 +203,7 @@ impl Timeline {
     ///
     /// [`TimelineError::Database`].
     pub fn head(&self) -> Result<Option<SnapshotId>, TimelineError> {
-        named(&self.read()?, HEAD)
+        named(&*self.read()?, HEAD)
     }
 
     /// Makes a snapshot the head. With `undo`, notes how to come back; without, forgets it.
@@ -306,7 +342,7 @@ impl Timeline {
         &self,
         change: impl FnOnce(&WriteTransaction) -> Result<T, TimelineError>,
     ) -> Result<T, TimelineError> {
-        let done = self.with(|db| transaction(db, change));
+        let done = self.with_writable(|db| transaction(db, change));
         if let Err(TimelineError::Database(error)) = &done
             && matches!(**error, redb::Error::Io(_) | redb::Error::PreviousIo)
         {
@@ -315,22 +351,46 @@ impl Timeline {
         done
     }
 
-    fn read(&self) -> Result<ReadTransaction, TimelineError> {
-        self.with(|db| Ok(db.begin_read()?))
+    fn read(&self) -> Result<Look<'_>, TimelineError> {
+        loop {
+            // Whoever panicked with the lock was in a transaction, which is undone.
+            let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
+            let txn = match db.as_ref() {
+                Some(Access::Reading(db)) => db.begin_read()?,
+                Some(Access::Writing(db)) => db.begin_read()?,
+                None => {
+                    drop(db);
+                    let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
+                    if db.is_none() {
+                        *db = Some(Access::least(&self.path)?);
+                    }
+                    continue;
+                }
+            };
+            return Ok(Look { txn, _db: db });
+        }
     }
 
-    /// Something with the database, which is opened if it is not.
-    fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T, TimelineError>) -> Result<T, TimelineError> {
-        // Whoever panicked with the lock was in a transaction, which is undone.
+    /// Something with the database open for writing. Whoever calls this has no [`Look`].
+    fn with_writable<T>(
+        &self,
+        work: impl FnOnce(&Database) -> Result<T, TimelineError>,
+    ) -> Result<T, TimelineError> {
         let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(db) = db.as_ref() {
+        if let Some(Access::Writing(db)) = db.as_ref() {
             return work(db);
         }
         drop(db);
         let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
+        if !matches!(*db, Some(Access::Writing(_))) {
+            // Closed first: the file is locked by whoever has it open.
+            *db = None;
+            *db = Some(Access::full(&self.path)?);
+        }
         match db.as_ref() {
-            Some(db) => work(db),
-            None => work(db.insert(sealed::open(&builder(), &self.path)?)),
+            Some(Access::Writing(db)) => work(db),
+            // Not so: it was opened just now.
+            _ => Err(DatabaseError::DatabaseAlreadyOpen.into()),
         }
     }
 }

@@ -62,8 +62,21 @@ impl Machine {
         streams: Streams,
         sink: Box<dyn ContainerSink>,
     ) -> Result<Self, MachineError> {
+        Self::resident_on(begin(config)?, config, streams, sink)
+    }
+
+    /// The same, over what was begun before, with the same RAM.
+    ///
+    /// # Errors
+    /// See [`MachineError`].
+    pub fn resident_on(
+        start: Start,
+        config: &MachineConfig,
+        streams: Streams,
+        sink: Box<dyn ContainerSink>,
+    ) -> Result<Self, MachineError> {
         let config = MachineConfig { resident: true, ..config.clone() };
-        Self::booting(begin(&config)?, &config, Outlets { streams, sink: Some(sink) })
+        Self::booting(start, &config, Outlets { streams, sink: Some(sink) })
     }
 
     /// Builds a resident machine that goes on from a snapshot. `fill` writes the snapshot's

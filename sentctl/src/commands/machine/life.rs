@@ -16,6 +16,7 @@ use sentient_control::history::History;
 use sentient_control::home::MachineFolder;
 use sentient_control::machine_process::{self, Task};
 use sentient_control::process;
+use sentient_vmm::machine::Early;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
@@ -67,11 +68,16 @@ impl Context {
         Ok(())
     }
 
-    /// `machine-process`.
-    pub fn machine_process(&self, name: &str, init: Option<u64>) -> Result<ExitCode, CommandError> {
+    /// `machine-process`, on what was begun for it.
+    pub fn machine_process(
+        &self,
+        name: &str,
+        init: Option<u64>,
+        early: Option<Early>,
+    ) -> Result<ExitCode, CommandError> {
         let machine = self.home.machine(name)?;
         let task = init.map_or(Task::Boot, |ram| Task::Init { ram });
-        machine_process::run(&self.home, machine, task, paths::image_cache())?;
+        machine_process::run(&self.home, machine, task, early, paths::image_cache())?;
         Ok(ExitCode::SUCCESS)
     }
 
