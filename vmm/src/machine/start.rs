@@ -5,15 +5,14 @@
 //! or the snapshot that the machine goes on with, and the first half of it not even the machine's size, so it goes
 //! on beside finding out about them. Loading the kernel fills what KVM's waiting leaves.
 //!
-//! Both threads are made at the very beginning, and begin by waiting: Linux often puts a new thread behind the one
-//! that made it, on the same processor, and leaves it there for up to a time slice although another one is idle. A
-//! thread that is woken goes to an idle one.
+//! Both threads are made at the very beginning, and begin by [moving away](move_away) and waiting.
 
 use super::vcpu_thread::{Made, Maker};
 use crate::error::MachineError;
 use crate::handover;
 use crate::kvm::vm::DirtyLog;
 use crate::memory::{self, GuestMemory};
+use rustix::thread::{sched_getaffinity, sched_getcpu, sched_setaffinity};
 use sentient_images::KernelImage;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -36,6 +35,23 @@ pub struct Start {
     loading: bool,
 }
 
+/// Takes the calling thread to the other processor, of two. Linux often puts a new thread behind the one that made
+/// it, on the same processor, and a woken one where it slept, and leaves it there for up to a time slice although the
+/// other processor is idle: that costs more than all the rest of a start. Where there are more, it does better by
+/// itself.
+pub(super) fn move_away() {
+    let Ok(all) = sched_getaffinity(None) else { return };
+    if all.count() != 2 {
+        return;
+    }
+    let mut others = all;
+    others.unset(sched_getcpu());
+    if others.count() == 1 && sched_setaffinity(None, &others).is_ok() {
+        // From here on it may run anywhere again.
+        let _ = sched_setaffinity(None, &all);
+    }
+}
+
 /// A thread that loads a kernel. Nobody waits for its end: it has nothing to do any more when it has loaded, or when
 /// there is nothing to load.
 #[derive(Debug)]
@@ -49,6 +65,7 @@ impl Loader {
         let (work, working) = channel::<(KernelImage, GuestMemory)>();
         let (tell, loaded) = channel();
         let load = move || {
+            move_away();
             if let Ok((kernel, memory)) = working.recv() {
                 let result = handover::load_kernel(&kernel, &memory);
                 drop(memory);

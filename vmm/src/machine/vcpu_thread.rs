@@ -2,6 +2,7 @@
 
 use super::event_loop::end_by;
 use super::shared::{Console, Events, RngDevice, lock};
+use super::start::move_away;
 use super::state::Places;
 use crate::bus::Bus;
 use crate::ended::{Ended, PanicReport};
@@ -179,6 +180,7 @@ impl Maker {
         let (tell, made) = mpsc::channel();
         let (work, working) = mpsc::channel();
         let handle = std::thread::Builder::new().name("vcpu0".into()).spawn(move || {
+            move_away();
             if tell.send(make(&sized)).is_err() {
                 return Ok(None);
             }
