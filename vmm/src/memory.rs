@@ -5,6 +5,8 @@
 
 #![expect(unsafe_code, reason = "madvise on the mapping")]
 
+pub mod lazy;
+
 use crate::error::MachineError;
 use rustix::mm::{Advice, madvise};
 use sentient_abi::PAGE_SIZE;

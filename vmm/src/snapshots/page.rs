@@ -1,8 +1,10 @@
 //! Pages of guest memory, copied.
 
+use crate::memory::lazy::LazyRam;
 use crate::memory::{self, GuestMemory};
 use sentient_abi::{LARGE_PAGE_SIZE, PAGE_SIZE};
 use std::io;
+use std::ops::Range;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryError};
 
 /// The bytes of a page.
@@ -84,6 +86,15 @@ impl<'a> MemoryWriter<'a> {
     pub fn prefer_large_page(&self, number: u64) {
         let base = number.saturating_mul(PAGE_SIZE) & !(LARGE_PAGE_SIZE - 1);
         memory::prefer_large_pages(self.0, base, LARGE_PAGE_SIZE);
+    }
+
+    /// Leaves the pages with these numbers to be brought when they are used. Nothing may have been written there, and
+    /// from here on whoever touches them waits for what is returned.
+    ///
+    /// # Errors
+    /// As [`LazyRam::over`].
+    pub fn lazily(&self, ranges: &[Range<u64>]) -> io::Result<LazyRam> {
+        LazyRam::over(self.0, ranges)
     }
 
     /// Writes a page.
