@@ -348,3 +348,62 @@ fn what_takes_long_is_shown_on_a_terminal_and_only_there() {
     let output = home.run(&["import", file.to_str().unwrap()]);
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }
+
+#[test]
+fn log_lists_every_snapshot_of_a_damaged_store_and_says_whose_size_is_not_known() {
+    let home = Home::counting();
+    let pack = home.path().join("store/packs/1.pack");
+    let before = std::fs::metadata(&pack).unwrap().len();
+    home.ok(&["snapshot", "-t", "second"]);
+    home.ok(&["stop"]);
+    let good = std::fs::read(&pack).unwrap();
+    let whole = home.json(&["log"]);
+    let ids =
+        |log: &Value| -> Vec<Value> { log.as_array().unwrap().iter().map(|one| one["id"].clone()).collect() };
+    assert!(whole.as_array().unwrap().iter().all(|one| one["problem"].is_null()), "{whole}");
+    // The second one's tree nodes lie before its pages, somewhere behind what there was.
+    let mut damaged = None;
+    for at in (before as usize..good.len()).step_by(300) {
+        let mut bad = good.clone();
+        bad[at] ^= 1;
+        std::fs::write(&pack, bad).unwrap();
+        let log = home.json(&["log"]);
+        assert_eq!(ids(&log), ids(&whole), "byte {at}");
+        if log.as_array().unwrap().iter().any(|one| !one["problem"].is_null()) {
+            damaged = Some(log);
+            break;
+        }
+    }
+    let damaged = damaged.unwrap();
+    for (one, sound) in damaged.as_array().unwrap().iter().zip(whole.as_array().unwrap()) {
+        match one["problem"].as_str() {
+            None => assert_eq!(one, sound),
+            Some(problem) => {
+                assert!(problem.contains("tree node") && problem.contains("import"), "{problem}");
+                assert!(one["used_bytes"].is_null(), "{one}");
+            }
+        }
+    }
+    let text = home.ok(&["log"]);
+    assert!(text.contains("used         ?") && text.contains("uses is not known: tree node"), "{text}");
+    assert_eq!(text.lines().filter(|line| line.contains(" pages  used ")).count(), ids(&whole).len());
+    std::fs::write(&pack, good).unwrap();
+    assert_eq!(home.json(&["log"]), whole);
+}
+
+#[test]
+fn status_shows_the_key_that_import_trusts() {
+    let home = Home::with_machine();
+    let file = home.path().join("genesis.snap");
+    home.ok(&["export", "genesis", "-o", file.to_str().unwrap()]);
+    let key = home.json(&["status"])["public_key"].as_str().unwrap().to_owned();
+    home.ok(&["stop", "--discard"]);
+    assert_eq!(home.json(&["status"])["public_key"], json!(key), "running or not");
+    assert!(home.ok(&["status"]).contains(&format!("public key {key}\n")));
+    home.ok(&["init", "other"]);
+    home.ok(&["-m", "other", "stop", "--discard"]);
+    let other = home.json(&["-m", "other", "status"])["public_key"].as_str().unwrap().to_owned();
+    assert_ne!(other, key);
+    home.refused(&["-m", "other", "import", file.to_str().unwrap(), "--trust", &other]);
+    home.ok(&["-m", "other", "import", file.to_str().unwrap(), "--trust", &key]);
+}

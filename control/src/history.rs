@@ -20,13 +20,14 @@ use crate::lock::Lock;
 use sentient_snapshot::keys::MachineKey;
 use sentient_snapshot::memory_map::MemoryMap;
 use sentient_snapshot::record::{Record, SignedRecord, SnapshotId};
-use sentient_snapshot::store::{Kind, Session as StoreSession, Store};
+use sentient_snapshot::store::{Kind, Session as StoreSession, Store, StoreError};
 use sentient_snapshot::timeline::{LogEntry, Timeline, TimelineError, Undo};
 use sentient_snapshot::verify;
 use sentient_vmm::MachineError;
 use sentient_vmm::machine::state::MachineState;
 use serde_json::json;
 use std::io::Write;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const PAGE: u64 = sentient_abi::PAGE_SIZE;
@@ -166,7 +167,8 @@ impl History {
         Ok((map, MachineState::decode(&state).map_err(MachineError::from)?))
     }
 
-    /// All snapshots, oldest first.
+    /// All snapshots, oldest first. What is damaged in the store keeps only the sizes from being known that
+    /// it says something about.
     ///
     /// # Errors
     /// [`ControlError`].
@@ -174,22 +176,24 @@ impl History {
         // In this order: what the timeline has while the session lives, nobody has removed from the store.
         let session = self.store.session()?;
         let entries = self.timeline.log()?;
-        let used = Self::used(&entries, session)?;
-        let info = |entry: &LogEntry| {
-            let (id, record) = (entry.snapshot.id(), entry.snapshot.record());
+        let own = Self::own_pages(&entries, &session);
+        drop(session);
+        let info = |(entry, own): (&LogEntry, Result<u64, Arc<StoreError>>)| {
+            let record = entry.snapshot.record();
             SnapshotInfo {
-                id: id.to_string(),
+                id: entry.snapshot.id().to_string(),
                 parent: entry.parent.map(|id| id.to_string()),
                 tags: entry.tags.clone(),
                 current: entry.head,
                 created_unix_ns: record.created_unix_ns,
                 message: record.message.clone(),
                 dirty_pages: record.dirty_pages,
-                used_bytes: used.get(&id).copied().unwrap_or(0) * PAGE,
+                used_bytes: own.as_ref().ok().map(|pages| pages * PAGE),
                 referenced_bytes: record.used_pages * PAGE,
+                problem: own.err().map(|error| error.to_string()),
             }
         };
-        Ok(entries.iter().map(info).collect())
+        Ok(entries.iter().zip(own).map(info).collect())
     }
 
     /// Reads all snapshots, or one, and compares every page with its name.
