@@ -407,3 +407,49 @@ fn status_shows_the_key_that_import_trusts() {
     home.refused(&["-m", "other", "import", file.to_str().unwrap(), "--trust", &other]);
     home.ok(&["-m", "other", "import", file.to_str().unwrap(), "--trust", &key]);
 }
+
+#[test]
+fn rm_removes_a_stopped_machine_and_a_running_one_only_by_force() {
+    let home = Home::counting();
+    home.ok(&["fork", "m", "twin"]);
+    let (kind, message) = error(&home, &["rm", "twin"]);
+    assert_eq!(kind, "conflict", "{message}");
+    assert!(message.contains("--force") && message.contains("stop"), "{message}");
+    let pid = home.pid("twin").unwrap();
+    assert!(message.contains(&pid.to_string()), "{message}");
+    let id = home.json(&["-m", "twin", "status"])["id"].clone();
+    let gone = home.json(&["rm", "--force", "twin"]);
+    assert_eq!(gone["machines"], json!([{ "name": "twin", "id": id, "snapshots": 1 }]), "{gone}");
+    let process = std::path::PathBuf::from(format!("/proc/{pid}"));
+    let comm = std::fs::read_to_string(process.join("stat")).unwrap_or_default();
+    assert!(comm.is_empty() || comm.contains(") Z "), "its process has ended: {comm}");
+    assert_eq!(error(&home, &["rm", "twin"]).0, "not-found");
+    assert_goes_on(&home);
+    home.ok(&["-m", "m", "verify"]);
+
+    // The last one takes all of the store with it. It may be named by its id.
+    home.ok(&["snapshot"]);
+    home.ok(&["stop"]);
+    let id = home.json(&["status"])["id"].as_str().unwrap().to_owned();
+    let text = home.ok(&["rm", &id[..8]]);
+    assert!(text.starts_with("removed m: 4 snapshots\n") && text.ends_with(" given back\n"), "{text}");
+    assert_eq!(home.json(&["ls"]), json!([]));
+    assert_eq!(std::fs::read_dir(home.path().join("store/packs")).unwrap().count(), 0);
+}
+
+#[test]
+fn pages_of_a_deleted_folder_are_given_back_when_that_is_asked_for() {
+    let home = Home::with_machine();
+    home.ok(&["init", "deleted"]);
+    home.ok(&["-m", "deleted", "stop"]);
+    let id = home.json(&["-m", "deleted", "status"])["id"].clone();
+    std::fs::remove_dir_all(home.of("deleted", "")).unwrap();
+    home.ok(&["-m", "m", "prune"]);
+    let given = home.json(&["prune", "--unclaimed"]);
+    assert_eq!(given["machines"], json!([{ "name": null, "id": id, "snapshots": 2 }]), "{given}");
+    let text = home.ok(&["prune", "--unclaimed"]);
+    assert_eq!(text, "0 machines, 0 B given back\n");
+    home.ok(&["-m", "m", "verify"]);
+    let refused = home.run(&["prune", "--unclaimed", "--keep", "3"]);
+    assert_eq!(refused.status.code(), Some(125), "{refused:?}");
+}

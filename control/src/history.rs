@@ -15,7 +15,7 @@ mod retention;
 use crate::api::{SnapshotInfo, Verified};
 use crate::description::{Description, note};
 use crate::error::ControlError;
-use crate::home::{Home, MachineFolder, append_to, make_folder};
+use crate::home::{Home, MachineFolder, append_to};
 use crate::lock::Lock;
 use sentient_snapshot::keys::MachineKey;
 use sentient_snapshot::memory_map::MemoryMap;
@@ -74,11 +74,15 @@ impl History {
         if machine.exists() {
             return Err(ControlError::machine_exists(machine.name()));
         }
-        make_folder(machine.path()).map_err(ControlError::io(machine.path()))?;
-        let lock = Lock::take(&machine)?;
+        let lock = Lock::take_new(&machine)?;
+        if machine.exists() {
+            // Somebody else was faster.
+            return Err(ControlError::machine_exists(machine.name()));
+        }
         // What an interrupted attempt has left is nobody's.
         let _ = std::fs::remove_file(machine.timeline());
-        let description = Description::new(ram)?;
+        let description = Description::of_new(&machine, ram)?;
+        description.write_draft(&machine)?;
         let key = MachineKey::load_or_create(machine.path())?;
         Self::with(home, machine, description, key, lock)
     }
