@@ -348,3 +348,108 @@ fn what_takes_long_is_shown_on_a_terminal_and_only_there() {
     let output = home.run(&["import", file.to_str().unwrap()]);
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }
+
+#[test]
+fn log_lists_every_snapshot_of_a_damaged_store_and_says_whose_size_is_not_known() {
+    let home = Home::counting();
+    let pack = home.path().join("store/packs/1.pack");
+    let before = std::fs::metadata(&pack).unwrap().len();
+    home.ok(&["snapshot", "-t", "second"]);
+    home.ok(&["stop"]);
+    let good = std::fs::read(&pack).unwrap();
+    let whole = home.json(&["log"]);
+    let ids =
+        |log: &Value| -> Vec<Value> { log.as_array().unwrap().iter().map(|one| one["id"].clone()).collect() };
+    assert!(whole.as_array().unwrap().iter().all(|one| one["problem"].is_null()), "{whole}");
+    // The second one's tree nodes lie before its pages, somewhere behind what there was.
+    let mut damaged = None;
+    for at in (before as usize..good.len()).step_by(300) {
+        let mut bad = good.clone();
+        bad[at] ^= 1;
+        std::fs::write(&pack, bad).unwrap();
+        let log = home.json(&["log"]);
+        assert_eq!(ids(&log), ids(&whole), "byte {at}");
+        if log.as_array().unwrap().iter().any(|one| !one["problem"].is_null()) {
+            damaged = Some(log);
+            break;
+        }
+    }
+    let damaged = damaged.unwrap();
+    for (one, sound) in damaged.as_array().unwrap().iter().zip(whole.as_array().unwrap()) {
+        match one["problem"].as_str() {
+            None => assert_eq!(one, sound),
+            Some(problem) => {
+                assert!(problem.contains("tree node") && problem.contains("import"), "{problem}");
+                assert!(one["used_bytes"].is_null(), "{one}");
+            }
+        }
+    }
+    let text = home.ok(&["log"]);
+    assert!(text.contains("used         ?") && text.contains("uses is not known: tree node"), "{text}");
+    assert_eq!(text.lines().filter(|line| line.contains(" pages  used ")).count(), ids(&whole).len());
+    std::fs::write(&pack, good).unwrap();
+    assert_eq!(home.json(&["log"]), whole);
+}
+
+#[test]
+fn status_shows_the_key_that_import_trusts() {
+    let home = Home::with_machine();
+    let file = home.path().join("genesis.snap");
+    home.ok(&["export", "genesis", "-o", file.to_str().unwrap()]);
+    let key = home.json(&["status"])["public_key"].as_str().unwrap().to_owned();
+    home.ok(&["stop", "--discard"]);
+    assert_eq!(home.json(&["status"])["public_key"], json!(key), "running or not");
+    assert!(home.ok(&["status"]).contains(&format!("public key {key}\n")));
+    home.ok(&["init", "other"]);
+    home.ok(&["-m", "other", "stop", "--discard"]);
+    let other = home.json(&["-m", "other", "status"])["public_key"].as_str().unwrap().to_owned();
+    assert_ne!(other, key);
+    home.refused(&["-m", "other", "import", file.to_str().unwrap(), "--trust", &other]);
+    home.ok(&["-m", "other", "import", file.to_str().unwrap(), "--trust", &key]);
+}
+
+#[test]
+fn rm_removes_a_stopped_machine_and_a_running_one_only_by_force() {
+    let home = Home::counting();
+    home.ok(&["fork", "m", "twin"]);
+    let (kind, message) = error(&home, &["rm", "twin"]);
+    assert_eq!(kind, "conflict", "{message}");
+    assert!(message.contains("--force") && message.contains("stop"), "{message}");
+    let pid = home.pid("twin").unwrap();
+    assert!(message.contains(&pid.to_string()), "{message}");
+    let id = home.json(&["-m", "twin", "status"])["id"].clone();
+    let gone = home.json(&["rm", "--force", "twin"]);
+    assert_eq!(gone["machines"], json!([{ "name": "twin", "id": id, "snapshots": 1 }]), "{gone}");
+    let process = std::path::PathBuf::from(format!("/proc/{pid}"));
+    let comm = std::fs::read_to_string(process.join("stat")).unwrap_or_default();
+    assert!(comm.is_empty() || comm.contains(") Z "), "its process has ended: {comm}");
+    assert_eq!(error(&home, &["rm", "twin"]).0, "not-found");
+    assert_goes_on(&home);
+    home.ok(&["-m", "m", "verify"]);
+
+    // The last one takes all of the store with it. It may be named by its id.
+    home.ok(&["snapshot"]);
+    home.ok(&["stop"]);
+    let id = home.json(&["status"])["id"].as_str().unwrap().to_owned();
+    let text = home.ok(&["rm", &id[..8]]);
+    assert!(text.starts_with("removed m: 4 snapshots\n") && text.ends_with(" given back\n"), "{text}");
+    assert_eq!(home.json(&["ls"]), json!([]));
+    assert_eq!(std::fs::read_dir(home.path().join("store/packs")).unwrap().count(), 0);
+}
+
+#[test]
+fn pages_of_a_deleted_folder_are_given_back_when_that_is_asked_for() {
+    let home = Home::with_machine();
+    home.ok(&["init", "deleted"]);
+    home.ok(&["-m", "deleted", "stop"]);
+    let id = home.json(&["-m", "deleted", "status"])["id"].clone();
+    std::fs::remove_dir_all(home.of("deleted", "")).unwrap();
+    home.ok(&["-m", "m", "prune"]);
+    let given = home.json(&["prune", "--unclaimed"]);
+    assert_eq!(given["machines"], json!([{ "name": null, "id": id, "snapshots": 2 }]), "{given}");
+    let text = home.ok(&["prune", "--unclaimed"]);
+    assert_eq!(text, "0 machines, 0 B given back\n");
+    home.ok(&["-m", "m", "verify"]);
+    let refused = home.run(&["prune", "--unclaimed", "--keep", "3"]);
+    assert_eq!(refused.status.code(), Some(125), "{refused:?}");
+}

@@ -143,6 +143,75 @@ fn killed_commands_leave_machines_that_work_and_a_store_that_is_whole() {
     whole(&home, "m");
 }
 
+#[test]
+fn a_killed_removal_leaves_the_machine_whole_or_nothing_that_a_second_one_does_not_finish() {
+    let home = Home::counting();
+    home.ok(&["snapshot", "-t", "kept"]);
+    home.ok(&["fork", "m", "goes"]);
+    home.ok(&["-m", "goes", "stop"]);
+    let mut instants = Instants::new();
+    let mut usual = Duration::from_millis(40);
+    let mut whole_after = 0;
+    for round in 0..home::kills(40) {
+        let done = cut_short(&home, &["rm", "goes"], &mut instants, &mut usual);
+        let there = home.of("goes", "machine.json").exists();
+        assert!(!(done && there), "round {round}");
+        if there {
+            whole(&home, "goes");
+            whole_after += 1;
+            continue;
+        }
+        match round % 3 {
+            0 => drop(home.ok(&["prune", "--unclaimed"])),
+            // What was removed by the first is no error of the second; what is gone is.
+            1 => drop(home.run(&["rm", "goes"])),
+            _ => {}
+        }
+        home.ok(&["fork", "m", "goes"]);
+        home.ok(&["-m", "goes", "stop"]);
+        whole(&home, "goes");
+        whole(&home, "m");
+    }
+    println!("{whole_after} were killed before anything was done");
+    home.ok(&["rm", "goes"]);
+    let left = home.json(&["prune", "--unclaimed"]);
+    assert_eq!(left["machines"], json!([]), "{left}");
+    let folders: Vec<_> = fs::read_dir(home.path().join("machines")).unwrap().flatten().collect();
+    assert_eq!(folders.len(), 1, "{folders:?}");
+    goes_on(&home);
+    whole(&home, "m");
+}
+
+#[test]
+fn a_killed_fork_or_init_leaves_nothing_that_reclaiming_does_not_give_back() {
+    let home = Home::counting();
+    home.ok(&["snapshot", "-t", "kept"]);
+    let mut instants = Instants::new();
+    let mut usual = [Duration::from_millis(60); 2];
+    for round in 0..home::kills(24) {
+        let name = format!("n{round}");
+        let words: &[&str] = if round % 2 == 0 { &["fork", "m", &name] } else { &["init", &name] };
+        cut_short(&home, words, &mut instants, &mut usual[(round % 2) as usize]);
+        // While who was asked may still be about it.
+        home.ok(&["prune", "--unclaimed"]);
+        settled(&home, &name);
+        if round % 2 == 0 {
+            // A machine's process is killed at its work for another.
+            home.kill("m");
+            home.ok(&["boot", "m"]);
+        }
+        home.ok(&["prune", "--unclaimed"]);
+        if home.of(&name, "machine.json").exists() {
+            whole(&home, &name);
+            home.ok(&["rm", "--force", &name]);
+        }
+        whole(&home, "m");
+        let left = home.json(&["prune", "--unclaimed"]);
+        assert_eq!(left["machines"], json!([]), "round {round}: {left}");
+    }
+    goes_on(&home);
+}
+
 /// Files of a folder, below it too.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();

@@ -2,7 +2,9 @@
 //!
 //! One page ([`RegionKind::Time`](crate::region::RegionKind::Time)), which ring 3 may read and only the VMM
 //! writes: when it builds the machine, and each time the guest's past and its present part (a rollback, a
-//! restore, a fork). Time then goes on from the new page, and random numbers from its seed.
+//! restore, a fork). Time then goes on from the new page, and random numbers from its seed. In between it
+//! writes another `wall_clock_ns`, and nothing else, when the guest's wall clock and the host's have come apart:
+//! the host's is slewed and set, and the counter knows nothing of it.
 //!
 //! The guest's clocks are `monotonic_ns` and `wall_clock_ns`, plus what the time-stamp counter has counted
 //! since `tsc_at`. **Which counter:** the one that ring 3 reads with `rdtsc`, and that is the one

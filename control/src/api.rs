@@ -12,6 +12,8 @@ pub struct MachineStatus {
     pub name: String,
     /// Its id: 32 hexadecimal digits.
     pub id: String,
+    /// The public half of the key that signs its snapshots: 64 hexadecimal digits.
+    pub public_key: String,
     /// What it does.
     pub state: MachineState,
     /// The process, if there is one.
@@ -140,10 +142,12 @@ pub struct SnapshotInfo {
     pub message: String,
     /// Pages that had changed since the parent.
     pub dirty_pages: u64,
-    /// Bytes that only this snapshot refers to: what removing it gives back.
-    pub used_bytes: u64,
+    /// Bytes that it shares with neither its parent nor a child; `null` if that cannot be known.
+    pub used_bytes: Option<u64>,
     /// Bytes of memory it refers to in all.
     pub referenced_bytes: u64,
+    /// Why `used_bytes` is not known, and the way out.
+    pub problem: Option<String>,
 }
 
 /// Where to go back to. Exactly one of the two.

@@ -78,13 +78,40 @@ impl Description {
         Ok(Self { format: FORMAT, id: MachineId::random()?, ram_bytes })
     }
 
+    /// Of a machine that is being made: with the id of an attempt that was interrupted, so that what that one
+    /// has left in the store is found and removed, like all that its timeline does not know.
+    ///
+    /// # Errors
+    /// The error of getrandom.
+    pub fn of_new(machine: &MachineFolder, ram_bytes: u64) -> Result<Self, ControlError> {
+        match Self::read_draft(machine) {
+            Ok(Some(draft)) => Ok(Self { ram_bytes, ..draft }),
+            // What cannot be read is no use.
+            Ok(None) | Err(_) => Self::new(ram_bytes),
+        }
+    }
+
     /// Reads a machine's.
     ///
     /// # Errors
     /// [`ControlError`] if it is not there, or is none.
     pub fn read(machine: &MachineFolder) -> Result<Self, ControlError> {
-        let path = machine.description();
-        let text = fs::read_to_string(&path).map_err(ControlError::io(&path))?;
+        Self::read_from(&machine.description())
+    }
+
+    /// Reads that of a machine that is being made; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`ControlError`] if it is none.
+    pub fn read_draft(machine: &MachineFolder) -> Result<Option<Self>, ControlError> {
+        match Self::read_from(&machine.draft()) {
+            Err(error) if error.is_absence() => Ok(None),
+            read => read.map(Some),
+        }
+    }
+
+    fn read_from(path: &Path) -> Result<Self, ControlError> {
+        let text = fs::read_to_string(path).map_err(ControlError::io(path))?;
         let description: Self = serde_json::from_str(&text).map_err(|error| {
             ControlError::Damaged(format!("{}: {error}; restore it from a copy", path.display()))
         })?;
@@ -98,14 +125,29 @@ impl Description {
         Ok(description)
     }
 
+    /// Says which machine is being made, before anything of it is stored: so that others know whose that is.
+    ///
+    /// # Errors
+    /// The error of writing.
+    pub fn write_draft(&self, machine: &MachineFolder) -> Result<(), ControlError> {
+        note(&machine.draft(), &self.text()?)
+    }
+
     /// Writes it, durably: with this the machine exists.
     ///
     /// # Errors
     /// The error of writing.
     pub fn write(&self, machine: &MachineFolder) -> Result<(), ControlError> {
+        replace(machine, &machine.description(), self.text()?.as_bytes())?;
+        // In this order, so that there is always one of the two. One that stays says nothing else.
+        let _ = fs::remove_file(machine.draft());
+        Ok(())
+    }
+
+    fn text(&self) -> Result<String, ControlError> {
         let text =
             serde_json::to_string_pretty(self).map_err(|error| ControlError::Bug(error.to_string()))?;
-        replace(machine, &machine.description(), format!("{text}\n").as_bytes())
+        Ok(format!("{text}\n"))
     }
 }
 

@@ -159,6 +159,13 @@ impl ControlError {
         move |source| Self::Io { what, source }
     }
 
+    /// Whether there was no such file.
+    #[must_use]
+    pub fn is_absence(&self) -> bool {
+        let absent = |kind| matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
+        matches!(self, Self::Io { source, .. } if absent(source.kind()))
+    }
+
     /// A word for programs.
     #[must_use]
     pub fn kind(&self) -> &str {

@@ -15,18 +15,19 @@ mod retention;
 use crate::api::{SnapshotInfo, Verified};
 use crate::description::{Description, note};
 use crate::error::ControlError;
-use crate::home::{Home, MachineFolder, append_to, make_folder};
+use crate::home::{Home, MachineFolder, append_to};
 use crate::lock::Lock;
 use sentient_snapshot::keys::MachineKey;
 use sentient_snapshot::memory_map::MemoryMap;
 use sentient_snapshot::record::{Record, SignedRecord, SnapshotId};
-use sentient_snapshot::store::{Kind, Session as StoreSession, Store};
+use sentient_snapshot::store::{Kind, Session as StoreSession, Store, StoreError};
 use sentient_snapshot::timeline::{LogEntry, Timeline, TimelineError, Undo};
 use sentient_snapshot::verify;
 use sentient_vmm::MachineError;
 use sentient_vmm::machine::state::MachineState;
 use serde_json::json;
 use std::io::Write;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const PAGE: u64 = sentient_abi::PAGE_SIZE;
@@ -73,11 +74,15 @@ impl History {
         if machine.exists() {
             return Err(ControlError::machine_exists(machine.name()));
         }
-        make_folder(machine.path()).map_err(ControlError::io(machine.path()))?;
-        let lock = Lock::take(&machine)?;
+        let lock = Lock::take_new(&machine)?;
+        if machine.exists() {
+            // Somebody else was faster.
+            return Err(ControlError::machine_exists(machine.name()));
+        }
         // What an interrupted attempt has left is nobody's.
         let _ = std::fs::remove_file(machine.timeline());
-        let description = Description::new(ram)?;
+        let description = Description::of_new(&machine, ram)?;
+        description.write_draft(&machine)?;
         let key = MachineKey::load_or_create(machine.path())?;
         Self::with(home, machine, description, key, lock)
     }
@@ -166,7 +171,8 @@ impl History {
         Ok((map, MachineState::decode(&state).map_err(MachineError::from)?))
     }
 
-    /// All snapshots, oldest first.
+    /// All snapshots, oldest first. What is damaged in the store keeps only the sizes from being known that
+    /// it says something about.
     ///
     /// # Errors
     /// [`ControlError`].
@@ -174,22 +180,24 @@ impl History {
         // In this order: what the timeline has while the session lives, nobody has removed from the store.
         let session = self.store.session()?;
         let entries = self.timeline.log()?;
-        let used = Self::used(&entries, session)?;
-        let info = |entry: &LogEntry| {
-            let (id, record) = (entry.snapshot.id(), entry.snapshot.record());
+        let own = Self::own_pages(&entries, &session);
+        drop(session);
+        let info = |(entry, own): (&LogEntry, Result<u64, Arc<StoreError>>)| {
+            let record = entry.snapshot.record();
             SnapshotInfo {
-                id: id.to_string(),
+                id: entry.snapshot.id().to_string(),
                 parent: entry.parent.map(|id| id.to_string()),
                 tags: entry.tags.clone(),
                 current: entry.head,
                 created_unix_ns: record.created_unix_ns,
                 message: record.message.clone(),
                 dirty_pages: record.dirty_pages,
-                used_bytes: used.get(&id).copied().unwrap_or(0) * PAGE,
+                used_bytes: own.as_ref().ok().map(|pages| pages * PAGE),
                 referenced_bytes: record.used_pages * PAGE,
+                problem: own.err().map(|error| error.to_string()),
             }
         };
-        Ok(entries.iter().map(info).collect())
+        Ok(entries.iter().zip(own).map(info).collect())
     }
 
     /// Reads all snapshots, or one, and compares every page with its name.

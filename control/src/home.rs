@@ -98,7 +98,7 @@ impl Home {
     /// [`HomeError::Name`].
     pub fn machine(&self, name: &str) -> Result<MachineFolder, HomeError> {
         check_name(name)?;
-        Ok(MachineFolder { name: name.to_owned(), path: self.0.join("machines").join(name) })
+        Ok(MachineFolder { name: name.to_owned(), path: self.machines().join(name) })
     }
 
     /// The machine the user means: the one of this name, or whose id begins with it; or else the only one
@@ -145,23 +145,37 @@ impl Home {
     /// # Errors
     /// [`HomeError::Io`].
     pub fn names(&self) -> Result<Vec<String>, HomeError> {
-        let folder = self.0.join("machines");
-        let entries = match fs::read_dir(&folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.map_err(HomeError::io(&folder))?,
-        };
-        let mut names = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(HomeError::io(&folder))?;
-            if let Ok(name) = entry.file_name().into_string()
-                && let Ok(machine) = self.machine(&name)
-                && machine.exists()
-            {
-                names.push(name);
-            }
-        }
+        let there = |folder: &MachineFolder| check_name(folder.name()).is_ok() && folder.exists();
+        let mut names: Vec<String> =
+            self.folders()?.into_iter().filter(there).map(|folder| folder.name).collect();
         names.sort_unstable();
         Ok(names)
+    }
+
+    /// The folder of machines' folders.
+    #[must_use]
+    pub fn machines(&self) -> PathBuf {
+        self.0.join("machines")
+    }
+
+    /// All folders that are or may be machines: those that are being made, were never finished, or are called
+    /// what no machine can be called, too.
+    ///
+    /// # Errors
+    /// [`HomeError::Io`].
+    pub(crate) fn folders(&self) -> Result<Vec<MachineFolder>, HomeError> {
+        let machines = self.machines();
+        let entries = match fs::read_dir(&machines) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(HomeError::io(&machines))?,
+        };
+        let mut folders = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(HomeError::io(&machines))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            folders.push(MachineFolder { name, path: entry.path() });
+        }
+        Ok(folders)
     }
 }
 
@@ -217,6 +231,12 @@ impl MachineFolder {
     #[must_use]
     pub fn description(&self) -> PathBuf {
         self.path.join("machine.json")
+    }
+
+    /// What the machine will be, while it is being made.
+    #[must_use]
+    pub fn draft(&self) -> PathBuf {
+        self.runtime().join("draft.json")
     }
 
     /// Files of the running process.

@@ -4,6 +4,7 @@
 //! * [`home`], [`description`]: where machines live, and what each is;
 //! * [`lock`]: who owns one;
 //! * [`history`]: its snapshots, whether it runs or not;
+//! * [`removal`]: how one goes;
 //! * [`process`], [`machine_process`]: how it is started, and what it does then;
 //! * [`session`], with [`live`], [`cache`] and [`containers`]: the running machine;
 //! * [`api`]: what is said over the socket, and in answers with `--json`;
@@ -23,5 +24,6 @@ pub mod live;
 pub mod lock;
 pub mod machine_process;
 pub mod process;
+pub mod removal;
 pub mod server;
 pub mod session;

@@ -112,6 +112,7 @@ impl Session {
         Ok(MachineStatus {
             name: self.history.machine().name().to_owned(),
             id: self.history.description().id.to_string(),
+            public_key: self.history.key().public_hex(),
             state: Activity::Running,
             pid: Some(std::process::id()),
             ram_bytes: self.history.description().ram_bytes,

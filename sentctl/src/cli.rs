@@ -114,6 +114,15 @@ sentctl's. With --json, a report of the run goes to standard error as one line."
   sentctl stop --discard")]
     Stop(machine::StopArgs),
 
+    /// Remove a machine: its folder with all output, and its snapshots from the store.
+    #[command(after_help = "Examples:
+  sentctl rm demo
+  sentctl rm --force demo
+
+Nothing is asked, and nothing can be undone. A machine that runs is refused, unless --force stops it first.
+What other machines share with it stays.")]
+    Rm(machine::RmArgs),
+
     /// Show what a machine is and does.
     #[command(after_help = "Examples:
   sentctl status
@@ -204,7 +213,11 @@ A machine that runs need not be stopped. Nothing is pruned until the next snapsh
     /// Let the oldest snapshots go; never the current one or a tagged one.
     #[command(after_help = "Examples:
   sentctl prune
-  sentctl prune --keep 8")]
+  sentctl prune --keep 8
+  sentctl prune --unclaimed
+
+--unclaimed is about the home's store, and no machine of it: it gives back what was left by machines whose
+folder was deleted or moved away, and by an init, a fork or an rm that was killed.")]
     Prune(machine::PruneArgs),
 
     /// Read all snapshots and check every page.

@@ -61,6 +61,7 @@ fn on_machine(cli: &Cli, early: Option<Early>) -> Result<ExitCode, CommandError>
         Command::Init(args) => context.init(args),
         Command::Boot { name } => context.boot(name.as_deref()),
         Command::Stop(args) => context.stop(args),
+        Command::Rm(args) => context.rm(args),
         Command::Status => context.status(),
         Command::Ls => context.list(),
         Command::Snapshot(args) => context.snapshot(args),

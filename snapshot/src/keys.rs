@@ -53,7 +53,7 @@ pub struct MachineKey {
 
 impl std::fmt::Debug for MachineKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "MachineKey(public {})", hex(&self.public()))
+        write!(f, "MachineKey(public {})", self.public_hex())
     }
 }
 
@@ -68,6 +68,12 @@ impl MachineKey {
     #[must_use]
     pub fn public(&self) -> [u8; 32] {
         self.signing.verifying_key().to_bytes()
+    }
+
+    /// The same as people write it: 64 hexadecimal digits.
+    #[must_use]
+    pub fn public_hex(&self) -> String {
+        hex(&self.public())
     }
 
     /// A signature.

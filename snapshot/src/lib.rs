@@ -11,6 +11,7 @@
 //! * [`record`], [`keys`]: what a snapshot is, in a few KiB that somebody has signed;
 //! * [`timeline`]: a machine's snapshots by ancestry and by name;
 //! * [`capture`]: from dirty pages to a stored snapshot;
+//! * [`own_pages`]: what each of several snapshots has for itself;
 //! * [`stream`]: a snapshot as one file, to and from elsewhere;
 //! * [`verify`](mod@verify): whether a stored snapshot is still what its record says.
 //!
@@ -38,6 +39,7 @@ pub mod hash;
 pub mod keys;
 pub mod layout;
 pub mod memory_map;
+pub mod own_pages;
 pub mod page;
 pub mod record;
 pub mod sealed;

@@ -20,7 +20,7 @@ use crate::kvm::{self, vm::Vm};
 use crate::lifecycle::{State, Step};
 use crate::memory::GuestMemory;
 use crate::streams::Input;
-use crate::time::Clock;
+use crate::time::{Clock, WallClock};
 use event_loop::EventLoop;
 use kvm_ioctls::VcpuFd;
 use resident::ResidentHandle;
@@ -142,6 +142,11 @@ impl Machine {
     #[must_use]
     pub fn stop_handle(&self) -> StopHandle {
         StopHandle(Arc::clone(&self.events))
+    }
+
+    /// Lets its guest's wall clock follow this clock instead of the host's.
+    pub fn follow_wall_clock(&mut self, wall: WallClock) {
+        self.clock.follow(wall);
     }
 
     /// Runs it to its end.

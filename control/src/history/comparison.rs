@@ -3,56 +3,39 @@
 use super::{History, PAGE};
 use crate::api::{Difference, PageRange, RegionDifference};
 use crate::error::ControlError;
-use sentient_snapshot::hash::Hash;
 use sentient_snapshot::memory_map::MemoryMap;
+use sentient_snapshot::own_pages::{self, Relative};
 use sentient_snapshot::record::SnapshotId;
-use sentient_snapshot::store::Session as StoreSession;
+use sentient_snapshot::store::{Session as StoreSession, StoreError};
 use sentient_snapshot::timeline::LogEntry;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::sync::Arc;
 
 impl History {
-    /// Pages that each snapshot shares with neither its parent nor any child: page for page where the
-    /// trees differ, so that it costs what changed.
-    pub(super) fn used(
+    /// Pages that each snapshot shares with neither its parent nor any child, in the order of `entries`; or why
+    /// that is not known.
+    pub(super) fn own_pages(
         entries: &[LogEntry],
-        session: StoreSession,
-    ) -> Result<HashMap<SnapshotId, u64>, ControlError> {
-        let mut maps = HashMap::new();
-        for entry in entries {
-            maps.insert(entry.snapshot.id(), MemoryMap::load(entry.snapshot.record(), &session)?);
-        }
-        drop(session);
-        let mut used = HashMap::new();
-        for entry in entries {
-            let id = entry.snapshot.id();
-            let Some(own) = maps.get(&id) else { continue };
-            let children =
-                entries.iter().filter(|child| child.parent == Some(id)).map(|child| child.snapshot.id());
-            let neighbours: Vec<_> =
-                entry.parent.into_iter().chain(children).filter_map(|id| maps.get(&id)).collect();
-            let mut differing: Option<HashMap<u64, Hash>> = None;
-            for neighbour in &neighbours {
-                let here: HashMap<u64, Hash> = own
-                    .diff(neighbour)
-                    .into_iter()
-                    .filter(|(_, hash, _)| !hash.is_zero())
-                    .map(|(gpn, hash, _)| (gpn, hash))
-                    .collect();
-                differing = Some(match differing {
-                    None => here,
-                    Some(mut before) => {
-                        before.retain(|gpn, _| here.contains_key(gpn));
-                        before
-                    }
-                });
+        session: &StoreSession,
+    ) -> Vec<Result<u64, Arc<StoreError>>> {
+        let places: HashMap<SnapshotId, usize> =
+            entries.iter().enumerate().map(|(at, entry)| (entry.snapshot.id(), at)).collect();
+        let mut family: Vec<Relative<'_>> = entries
+            .iter()
+            .map(|entry| Relative { record: entry.snapshot.record(), relatives: Vec::new() })
+            .collect();
+        for (child, entry) in entries.iter().enumerate() {
+            let Some(parent) = entry.parent.and_then(|parent| places.get(&parent)).copied() else { continue };
+            for (one, other) in [(parent, child), (child, parent)] {
+                if let Some(relative) = family.get_mut(one) {
+                    relative.relatives.push(other);
+                }
             }
-            used.insert(id, differing.map_or_else(|| own.used_pages(), |pages| pages.len() as u64));
         }
-        Ok(used)
+        own_pages::own_pages(&family, session)
     }
 
-    /// Bytes of memory in all snapshots of the machine, each page once. A snapshot is looked at where it
-    /// differs from its parent.
+    /// Bytes of memory in all snapshots of the machine, each page once.
     ///
     /// # Errors
     /// [`ControlError`].
@@ -60,22 +43,8 @@ impl History {
         // In this order: see `list`.
         let session = self.store.session()?;
         let entries = self.timeline.log()?;
-        let mut pages: HashSet<Hash> = HashSet::new();
-        let mut maps: HashMap<SnapshotId, MemoryMap> = HashMap::new();
-        for entry in &entries {
-            let map = MemoryMap::load(entry.snapshot.record(), &session)?;
-            let mut note = |hash: Hash| {
-                if !hash.is_zero() {
-                    pages.insert(hash);
-                }
-            };
-            match entry.parent.and_then(|parent| maps.get(&parent)) {
-                Some(parent) => map.diff(parent).into_iter().for_each(|(_, hash, _)| note(hash)),
-                None => map.visit(0..u64::MAX, |_, hash| note(hash)),
-            }
-            maps.insert(entry.snapshot.id(), map);
-        }
-        Ok(pages.len() as u64 * PAGE)
+        let records = entries.iter().map(|entry| entry.snapshot.record());
+        Ok(own_pages::distinct_pages(records, &session)? * PAGE)
     }
 
     /// What differs between two snapshots.

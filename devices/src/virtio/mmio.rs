@@ -257,6 +257,16 @@ impl<D: VirtioDevice, A: GuestAddressSpace> MmioTransport<D, A> {
         if self.is_live() { self.raise(INTERRUPT_CONFIG) } else { Ok(()) }
     }
 
+    /// Lets the driver look around, although the device has nothing new for it: to it, this is an interrupt whose
+    /// news it has taken already.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceError::Interrupt`].
+    pub fn wake_driver(&mut self) -> Result<(), DeviceError> {
+        if self.running && self.is_live() { self.raise(INTERRUPT_USED) } else { Ok(()) }
+    }
+
     /// Sets a bit of the interrupt status and raises the interrupt. The line is edge-triggered and a
     /// driver may leave the status alone, so that it is raised whether or not the bit was set.
     fn raise(&mut self, cause: u32) -> Result<(), DeviceError> {

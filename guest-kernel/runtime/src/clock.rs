@@ -120,9 +120,9 @@ pub fn generation() -> Option<(u64, [u8; 32])> {
     Some((page.generation, page.seed))
 }
 
-/// Number of the machine's life, another one after each rollback, restore or fork; 0 if nobody says.
-pub fn life() -> u64 {
-    page().map_or(0, |page| read_page(page).0.generation)
+/// Number of the time page, another one whenever the VMM has written it; 0 if nobody says.
+pub fn page_number() -> u64 {
+    page().map_or(0, |page| read_page(page).0.sequence)
 }
 
 /// Sees to it that the timer fires at monotonic time `deadline` at the latest. It may fire earlier: for a

@@ -126,8 +126,8 @@ pub struct Scheduler {
     threads: Vec<Box<Thread>>,
     /// Where the thread that is furthest behind was, when it last got its turn: newcomers start there.
     turn: Cell<u64>,
-    /// The machine's life that waits for a time were last looked at in.
-    generation: Cell<u64>,
+    /// The time page by which waits for a time were last looked at.
+    time_page: Cell<u64>,
     upcall: bool,
 }
 
@@ -138,7 +138,7 @@ impl Scheduler {
             machine,
             threads: Vec::new(),
             turn: Cell::new(0),
-            generation: Cell::new(clock::life()),
+            time_page: Cell::new(clock::page_number()),
             upcall: false,
         }
     }
@@ -197,15 +197,15 @@ impl Scheduler {
 
     /// Wakes threads whose wait is over; gives the next deadline of those that go on waiting.
     fn wake(&self) -> u64 {
-        // In a new life the wall clock has gone on and the monotonic one has not: who waits for a time looks
-        // again how far off it is.
-        let life = clock::life();
-        let reborn = self.generation.replace(life) != life;
+        // By a new time page the wall clock has gone on, or was set, and the monotonic one has not: who waits for
+        // a time looks again how far off it is.
+        let page = clock::page_number();
+        let clocks_set = self.time_page.replace(page) != page;
         let now = clock::monotonic_ns();
         let mut deadline = clock::NEVER;
         for thread in &self.threads {
             let State::Waiting(wait) = thread.state.get() else { continue };
-            let looks_again = thread.doomed.get().is_some() || (reborn && wait.until_ns.is_some());
+            let looks_again = thread.doomed.get().is_some() || (clocks_set && wait.until_ns.is_some());
             if looks_again || is_over(thread.index, wait, now) {
                 let earliest = self.turn.get().saturating_sub(SLICE_NS);
                 let turn = if wait == Wait::YIELD { self.latest_turn() } else { 0 };

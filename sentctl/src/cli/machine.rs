@@ -187,6 +187,22 @@ pub struct PruneArgs {
     /// How many to keep, the newest; what `sentctl get` shows if not given. Tagged ones stay as well.
     #[arg(long, value_name = "COUNT")]
     pub keep: Option<u32>,
+
+    /// Instead: give back what the home's store has of machines that are not in it any more.
+    #[arg(long, conflicts_with = "keep")]
+    pub unclaimed: bool,
+}
+
+/// A machine to remove.
+#[derive(Args, Debug)]
+pub struct RmArgs {
+    /// The machine.
+    #[arg(value_name = "MACHINE")]
+    pub name: String,
+
+    /// Stop it first, if it runs.
+    #[arg(short, long)]
+    pub force: bool,
 }
 
 /// How to stop.

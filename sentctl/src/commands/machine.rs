@@ -5,6 +5,7 @@
 pub mod keeping;
 pub mod life;
 mod list;
+pub mod removal;
 pub mod snapshots;
 mod tree;
 

@@ -10,6 +10,7 @@ use super::object::Kind;
 use super::reader::{Packs, Reader};
 use super::{Entry, StoreError};
 use crate::hash::{Hash, PageHash};
+use crate::tree::node::Decoded;
 use crate::tree::{NodeSource, Tree, TreeError};
 
 /// The index, open for reading. Writers wait while it lives: load the trees, locate the pages, drop it,
@@ -38,6 +39,20 @@ impl Session {
             }
             other => other,
         })
+    }
+
+    /// A tree node, checked, of the level that its place demands.
+    pub(crate) fn node(&self, hash: Hash, level: u8) -> Result<Decoded, StoreError> {
+        let entry = self.place(Kind::Node, hash)?;
+        let bytes = self.packs.borrow_mut().read_unchecked(hash, &entry)?;
+        // Read by itself, a damaged node says in which pack it lies.
+        let node = Decoded::read(hash, &bytes)
+            .map_err(|error| self.object(Kind::Node, hash).err().unwrap_or(error.into()))?;
+        if node.level == level {
+            return Ok(node);
+        }
+        let problem = format!("says level {} at a place of level {level}", node.level);
+        Err(TreeError::Node { hash, problem }.into())
     }
 
     /// An object of a snapshot, checked.

@@ -95,7 +95,11 @@ impl Timeline {
         let family = self.family()?;
         let head = self.head()?;
         let txn = self.read()?;
-        let tags = txn.open_table(TAGS)?;
+        let mut tags: HashMap<SnapshotId, Vec<String>> = HashMap::new();
+        for row in txn.open_table(TAGS)?.iter()? {
+            let (name, of) = row?;
+            tags.entry(SnapshotId(*of.value())).or_default().push(name.value().to_owned());
+        }
         let mut entries = Vec::new();
         for row in txn.open_table(SNAPSHOTS)?.iter()? {
             let (id, bytes) = row?;
@@ -104,7 +108,7 @@ impl Timeline {
                 snapshot: super::stored_record(id, bytes.value())?,
                 // A log of a damaged timeline is better than none: who descends from a circle has no parent.
                 parent: family.ancestors(id, 1).unwrap_or_default().first().copied(),
-                tags: super::tags_of(&tags, id)?,
+                tags: tags.remove(&id).unwrap_or_default(),
                 head: head == Some(id),
             });
         }

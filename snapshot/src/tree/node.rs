@@ -138,7 +138,7 @@ impl Decoded {
 }
 
 /// The child of a node of `level` below which page `index` lies.
-pub(super) fn slot(index: u64, level: u8) -> usize {
+pub(crate) fn slot(index: u64, level: u8) -> usize {
     (index.checked_shr(u32::from(level) * BITS).unwrap_or(0) % ARITY as u64) as usize
 }
 

@@ -8,6 +8,7 @@ mod guest;
 mod kill;
 mod maps;
 mod mend;
+mod own_pages;
 mod power;
 mod record;
 mod sealed;

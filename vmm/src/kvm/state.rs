@@ -12,7 +12,8 @@ use kvm_bindings::{
     kvm_lapic_state, kvm_mp_state, kvm_msr_entry, kvm_regs, kvm_sregs, kvm_vcpu_events, kvm_xcrs, kvm_xsave,
 };
 use kvm_ioctls::VcpuFd;
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::io;
 
 /// Model-specific registers of the guest (Intel SDM volume 4, table 2-2), beyond those that KVM_GET_SREGS
@@ -44,12 +45,40 @@ pub struct VcpuState {
     xcrs: Option<kvm_xcrs>,
     debug: kvm_debugregs,
     lapic: Box<kvm_lapic_state>,
+    #[serde(deserialize_with = "few_msrs")]
     msrs: Vec<kvm_msr_entry>,
     mp: kvm_mp_state,
     events: kvm_vcpu_events,
 }
 
+/// A register in a state that no state of ours has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ForeignRegister {
+    /// None that a snapshot keeps: it may be one that reaches beyond the guest.
+    #[error("the machine's state sets register {0:#x}, which no snapshot keeps; use another snapshot")]
+    Unknown(u32),
+    /// Set twice.
+    #[error("the machine's state sets register {0:#x} twice; use another snapshot")]
+    Twice(u32),
+}
+
 impl VcpuState {
+    /// `Ok` if it sets only what [`read`](Self::read) reads. A state may come from a stranger.
+    ///
+    /// # Errors
+    /// [`ForeignRegister`] by the first other one.
+    pub fn check(&self) -> Result<(), ForeignRegister> {
+        for (at, msr) in self.msrs.iter().enumerate() {
+            if !MSRS.contains(&msr.index) {
+                return Err(ForeignRegister::Unknown(msr.index));
+            }
+            if self.msrs.iter().take(at).any(|before| before.index == msr.index) {
+                return Err(ForeignRegister::Twice(msr.index));
+            }
+        }
+        Ok(())
+    }
+
     /// Reads it. The vCPU must have completed its last exit: see [`vcpu::run`](super::vcpu::run).
     ///
     /// # Errors
@@ -112,22 +141,48 @@ fn read_msrs(vcpu: &VcpuFd) -> Result<Vec<kvm_msr_entry>, KvmError> {
     }
 }
 
+/// `values` are those of a state: at most as many as [`MSRS`].
 fn write_msrs(vcpu: &VcpuFd, values: &[kvm_msr_entry]) -> Result<(), KvmError> {
-    let mut left = values.to_vec();
-    loop {
-        let table = msr_table(&left)?;
-        let done = vcpu.set_msrs(&table).map_err(KvmError::call("KVM_SET_MSRS"))?;
-        if done >= left.len() {
-            return Ok(());
-        }
-        let refused = left.remove(done);
-        left.drain(..done);
+    let mut left = values;
+    while !left.is_empty() {
+        let done = vcpu.set_msrs(&msr_table(left)?).map_err(KvmError::call("KVM_SET_MSRS"))?;
+        // KVM stops at the first register it does not have.
+        let Some((refused, rest)) = left.get(done..).and_then(<[kvm_msr_entry]>::split_first) else { break };
         if refused.data != 0 {
             // Written by a host that has it, on one that has not: the guest would find another processor.
             let what = format!("register {:#x} cannot be set to {:#x} here", refused.index, refused.data);
             return Err(KvmError::Call { call: "KVM_SET_MSRS", source: io::Error::other(what) });
         }
+        left = rest;
     }
+    Ok(())
+}
+
+/// Reads as many registers as there are in [`MSRS`] at most: a list of any length is refused where it becomes
+/// longer.
+fn few_msrs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<kvm_msr_entry>, D::Error> {
+    struct Few;
+
+    impl<'de> Visitor<'de> for Few {
+        type Value = Vec<kvm_msr_entry>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "at most {} registers", MSRS.len())
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Self::Value, A::Error> {
+            let mut msrs = Vec::with_capacity(MSRS.len());
+            while let Some(msr) = sequence.next_element()? {
+                if msrs.len() == MSRS.len() {
+                    return Err(A::Error::invalid_length(msrs.len() + 1, &self));
+                }
+                msrs.push(msr);
+            }
+            Ok(msrs)
+        }
+    }
+
+    deserializer.deserialize_seq(Few)
 }
 
 fn msr_table(entries: &[kvm_msr_entry]) -> Result<Msrs, KvmError> {
@@ -166,5 +221,47 @@ impl IrqchipState {
 impl std::fmt::Debug for IrqchipState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("IrqchipState")
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use super::*;
+
+    fn with(indexes: &[u32]) -> VcpuState {
+        let msr = |index: &u32| kvm_msr_entry { index: *index, data: 7, ..Default::default() };
+        VcpuState {
+            regs: kvm_regs::default(),
+            sregs: kvm_sregs::default(),
+            xsave: Box::default(),
+            xcrs: None,
+            debug: kvm_debugregs::default(),
+            lapic: Box::default(),
+            msrs: indexes.iter().map(msr).collect(),
+            mp: kvm_mp_state::default(),
+            events: kvm_vcpu_events::default(),
+        }
+    }
+
+    fn decoded(indexes: &[u32]) -> postcard::Result<VcpuState> {
+        postcard::from_bytes(&postcard::to_stdvec(&with(indexes)).unwrap())
+    }
+
+    #[test]
+    fn a_state_sets_only_registers_that_snapshots_keep_and_each_once() {
+        assert_eq!(decoded(&MSRS).unwrap().check(), Ok(()));
+        assert_eq!(decoded(&[]).unwrap().check(), Ok(()));
+        // MSR_KVM_WALL_CLOCK_NEW: KVM would write to an address that the state names.
+        let clock = 0x4b56_4d00;
+        assert_eq!(decoded(&[0x174, clock]).unwrap().check(), Err(ForeignRegister::Unknown(clock)));
+        assert_eq!(decoded(&[0x174, 0x175, 0x174]).unwrap().check(), Err(ForeignRegister::Twice(0x174)));
+    }
+
+    #[test]
+    fn a_list_of_more_registers_than_there_are_is_not_read_to_its_end() {
+        for len in [MSRS.len() + 1, 256, 1 << 20] {
+            assert!(decoded(&vec![0x174; len]).is_err(), "{len} registers");
+        }
     }
 }

@@ -28,6 +28,9 @@ const OUTPUT: u32 = 5;
 /// How often a quiet machine is looked at: has its vCPU halted for good?
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
+/// How often one that is busy is: is its clock right?
+const BUSY_LOOK_INTERVAL: Duration = Duration::from_secs(2);
+
 /// Bytes of standard input read at once.
 const INPUT_CHUNK: usize = 64 << 10;
 
@@ -107,6 +110,7 @@ impl EventLoop {
     /// # Errors
     /// [`MachineError::Io`] if epoll fails.
     pub fn run(&mut self, thread: &VcpuThread) -> Result<Option<Ended>, MachineError> {
+        let mut looked = Instant::now();
         loop {
             let mut patience = LOOK_INTERVAL;
             if let Some(deadline) = self.deadline {
@@ -132,7 +136,8 @@ impl EventLoop {
             if work.events.has_vcpu_left() {
                 return Ok(None);
             }
-            if handled == 0 {
+            if handled == 0 || looked.elapsed() >= BUSY_LOOK_INTERVAL {
+                looked = Instant::now();
                 thread.kick();
             }
         }

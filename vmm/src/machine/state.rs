@@ -8,7 +8,7 @@ use super::shared::{Console, RngDevice};
 use super::vcpu_thread::Stopped;
 use crate::error::MachineError;
 use crate::kvm::KvmError;
-use crate::kvm::state::{IrqchipState, VcpuState};
+use crate::kvm::state::{ForeignRegister, IrqchipState, VcpuState};
 use sentient_devices::sentinel::Sentinel;
 use sentient_devices::serial::Serial;
 use sentient_devices::{Lifecycle, RestoreError};
@@ -59,6 +59,9 @@ pub enum StateError {
     /// It cannot be decoded.
     #[error("the machine's state is damaged: {0}")]
     Damaged(postcard::Error),
+    /// It sets what it should not.
+    #[error(transparent)]
+    Register(#[from] ForeignRegister),
     /// A device refuses its part.
     #[error(transparent)]
     Device(#[from] RestoreError),
@@ -140,10 +143,11 @@ impl MachineState {
         if found != VERSION {
             return Err(StateError::Version { found });
         }
-        let (state, rest) = postcard::take_from_bytes(rest).map_err(StateError::Damaged)?;
+        let (state, rest) = postcard::take_from_bytes::<Self>(rest).map_err(StateError::Damaged)?;
         if !rest.is_empty() {
             return Err(StateError::Damaged(postcard::Error::DeserializeBadEncoding));
         }
+        state.vcpu.check()?;
         Ok(state)
     }
 }

@@ -290,6 +290,7 @@ impl Parts {
                 // A job wants the machine to end as it left it.
                 return Ok(None);
             }
+            self.keep_time();
             let left = vcpu::run(&mut self.vcpu, &mut self.bus)?;
             let rip = vcpu::rip(&self.vcpu);
             return Ok(Some(match left {
@@ -303,6 +304,22 @@ impl Parts {
                 }
                 Left::Unknown(what) => Ended::UnexpectedExit(what),
             }));
+        }
+    }
+
+    /// The guest's wall clock follows the host's.
+    fn keep_time(&mut self) {
+        match self.clock.keep_right(&self.vcpu, &self.memory, self.places.time_page) {
+            // It may sleep until a time of the wall clock that is here by now.
+            Ok(true) => {
+                if let Err(error) = lock(&self.bus.console).wake_driver() {
+                    tracing::warn!(%error, "the guest was not told of another wall clock");
+                }
+            }
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!(%error, "the guest's wall clock could not be compared with the host's")
+            }
         }
     }
 

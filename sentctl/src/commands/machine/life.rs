@@ -108,6 +108,7 @@ impl Context {
             };
             writeln!(out, "{} {doing}", status.name)?;
             writeln!(out, "  id         {}", status.id)?;
+            writeln!(out, "  public key {}", status.public_key)?;
             writeln!(out, "  memory     {} MiB", status.ram_bytes >> 20)?;
             let current = status.current.as_deref().map_or("none", super::tree::short);
             writeln!(out, "  snapshots  {}, current {current}", status.snapshots)?;
@@ -145,6 +146,7 @@ impl Context {
         Ok(MachineStatus {
             name: history.machine().name().to_owned(),
             id: description.id.to_string(),
+            public_key: history.key().public_hex(),
             state: MachineState::Stopped,
             pid: None,
             ram_bytes: description.ram_bytes,

@@ -182,6 +182,9 @@ impl Context {
 
     /// `prune`.
     pub fn prune(&self, args: &PruneArgs) -> Result<ExitCode, CommandError> {
+        if args.unclaimed {
+            return self.reclaim();
+        }
         let reach = self.reach()?;
         let pruned: Pruned = self.during("pruning", || match reach {
             Reach::Running(client) => Ok(client.post("/v1/prune", &Prune { keep: args.keep })?),

@@ -78,10 +78,15 @@ pub fn write(out: &mut dyn Write, list: &[SnapshotInfo]) -> io::Result<()> {
             short(&info.id),
             age(info.created_unix_ns),
             info.dirty_pages,
-            bytes(info.used_bytes),
+            info.used_bytes.map_or_else(|| "?".to_owned(), bytes),
             bytes(info.referenced_bytes),
             indent = column * 2,
         )?;
+    }
+    for info in list {
+        if let Some(problem) = &info.problem {
+            writeln!(out, "what {} uses is not known: {problem}", short(&info.id))?;
+        }
     }
     Ok(())
 }
