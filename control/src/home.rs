@@ -259,6 +259,12 @@ impl MachineFolder {
 
     /// How the machine ended last.
     #[must_use]
+    pub fn working_set(&self) -> PathBuf {
+        self.runtime().join("working-set")
+    }
+
+    /// How it ended.
+    #[must_use]
     pub fn last_end(&self) -> PathBuf {
         self.runtime().join("last-end")
     }

@@ -6,6 +6,7 @@
 //! * [`history`]: its snapshots, whether it runs or not;
 //! * [`removal`]: how one goes;
 //! * [`process`], [`machine_process`]: how it is started, and what it does then;
+//! * [`filling`]: its memory, while it is being restored;
 //! * [`session`], with [`live`], [`cache`] and [`containers`]: the running machine;
 //! * [`api`]: what is said over the socket, and in answers with `--json`;
 //! * [`server`], [`client`]: the side that answers, and the side that asks.
@@ -18,6 +19,7 @@ pub mod client;
 pub mod containers;
 pub mod description;
 pub mod error;
+pub mod filling;
 pub mod history;
 pub mod home;
 pub mod live;

@@ -6,6 +6,7 @@
 use crate::containers::{Containers, Outputs};
 use crate::description::{Description, note};
 use crate::error::ControlError;
+use crate::filling::{Filling, Places};
 use crate::history::History;
 use crate::home::{Home, MachineFolder};
 use crate::live::Live;
@@ -14,8 +15,10 @@ use crate::{process, server};
 use sentient_images::KernelImage;
 use sentient_snapshot::hash::PageHash;
 use sentient_snapshot::record::Record;
+use sentient_snapshot::store::Reader;
 use sentient_vmm::kvm::vm::DirtyLog;
 use sentient_vmm::machine::{Early, Readiness, Running, Start, StopHandle};
+use sentient_vmm::snapshots::MemoryWriter;
 use sentient_vmm::streams::{Input, Output, Streams};
 use sentient_vmm::{BootProtocol, Ended, Machine, MachineConfig, Report};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -32,6 +35,9 @@ use tokio::sync::oneshot;
 
 /// How long a kernel may take until it is ready; on software KVM under load it is milliseconds.
 const BOOT_PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long the answer to who boots a machine waits for the last of its memory.
+const MEMORY_PATIENCE: Duration = Duration::from_millis(100);
 
 /// How long the process that had the machine before may take to be gone.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
@@ -51,7 +57,21 @@ pub enum Task {
         ram: u64,
     },
     /// Go on from the current snapshot.
-    Boot,
+    Boot {
+        /// When its memory is checked.
+        verify: Verify,
+    },
+}
+
+/// When the memory of a snapshot is read and checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verify {
+    /// Each page before somebody sees it, all of them while the guest runs. Where the system does not allow it, all
+    /// at once.
+    #[default]
+    Lazy,
+    /// All of it before the guest runs.
+    Eager,
 }
 
 /// Runs the machine's process to its end, on `early`, if that was begun. `images` is the folder of compiled images.
@@ -111,7 +131,7 @@ fn start(
     let containers = Containers::new(folder.clone(), images);
     let sink = Box::new(Outputs(Arc::clone(&containers)));
     let streams = streams().map_err(ControlError::io("opening /dev/null"))?;
-    let (history, machine, live) = match task {
+    let (history, machine, live, filling) = match task {
         Task::Init { ram } => {
             let history = History::begin(home, folder, ram)?;
             let kernel = KernelImage::embedded()?;
@@ -126,16 +146,16 @@ fn start(
                 heartbeat: None,
                 timeout: None,
             };
-            (history, Machine::resident_on(begin(ram)?, &config, streams, sink)?, Live::booted(digest))
+            (history, Machine::resident_on(begin(ram)?, &config, streams, sink)?, Live::booted(digest), None)
         }
-        Task::Boot => {
+        Task::Boot { verify } => {
             let start = begin(Description::read(&folder)?.ram_bytes)?;
             let history = History::open_within(home, folder, LOCK_PATIENCE)?;
             let current = history.current()?;
             let record = current.record();
-            let (machine, live) = restore(start, &history, record, streams, sink)?;
+            let (machine, live, filling) = restore(start, &history, record, streams, sink, verify)?;
             containers.went_back(containers.returning(record)?);
-            (history, machine, live)
+            (history, machine, live, filling)
         }
     };
     // From here on it is not known how it will end.
@@ -143,40 +163,68 @@ fn start(
     let (stop, guest, watch) = (machine.stop_handle(), machine.resident_handle(), machine.readiness());
     stop_on_signals(stop.clone())?;
     let running = machine.start()?;
-    let session = Session::new(history, running.door(), stop, guest, containers, live);
+    let session = Session::new(history, running.door(), stop, guest, containers, live, filling);
     Ok((running, session, watch))
 }
 
-/// A machine that goes on from a snapshot: its pages are read and checked, all of them, before the guest runs.
+/// A machine that goes on from a snapshot.
 fn restore(
     start: Start,
     history: &History,
     record: &Record,
     streams: Streams,
     sink: Box<Outputs>,
-) -> Result<(Machine, Live), ControlError> {
+    verify: Verify,
+) -> Result<(Machine, Live, Option<Filling>), ControlError> {
     let session = history.store().session()?;
     let (map, state) = History::load(record, &session)?;
     let mut places: Vec<(PageHash, u64)> = Vec::new();
     map.visit(0..u64::MAX, |gpn, hash| places.push((hash, gpn)));
-    places.sort_unstable();
-    let reader = session.locate(places.iter().map(|(hash, _)| *hash))?;
+    let places = Places::new(places);
+    let reader = session.locate(places.hashes())?;
     drop(session);
-    let mut blocks: BTreeMap<u64, u32> = BTreeMap::new();
-    places.iter().for_each(|(_, gpn)| *blocks.entry(gpn / BLOCK).or_default() += 1);
+    let mut filling = None;
     let machine = Machine::restored(start, &state, streams, sink, |memory| {
-        for (block, _) in blocks.iter().filter(|(_, pages)| **pages >= DENSE) {
-            memory.prefer_large_page(block * BLOCK);
-        }
-        reader.read_all(|hash, page| {
-            let first = places.partition_point(|(found, _)| *found < hash);
-            for (_, gpn) in places.iter().skip(first).take_while(|(found, _)| *found == hash) {
-                memory.write(*gpn, page)?;
+        let lazy = (verify == Verify::Lazy).then(|| memory.lazily(&places.ranges(record.ram)));
+        match lazy {
+            Some(Ok(lazy)) => {
+                let folder = history.machine().clone();
+                let damaged = give_up(folder.last_end());
+                filling = Some(Filling::begin(folder, lazy, reader, places, damaged)?);
+                Ok(())
             }
-            Ok::<(), ControlError>(())
-        })
+            Some(Err(error)) => {
+                tracing::debug!(%error, "memory is read and checked before the machine runs");
+                fill_now(memory, &reader, &places)
+            }
+            None => fill_now(memory, &reader, &places),
+        }
     })?;
-    Ok((machine, Live::restored(record, map)))
+    Ok((machine, Live::restored(record, map), filling))
+}
+
+/// Reads and checks all pages.
+fn fill_now(memory: &MemoryWriter<'_>, reader: &Reader, places: &Places) -> Result<(), ControlError> {
+    let mut blocks: BTreeMap<u64, u32> = BTreeMap::new();
+    places.numbers().for_each(|number| *blocks.entry(number / BLOCK).or_default() += 1);
+    for (block, _) in blocks.iter().filter(|(_, pages)| **pages >= DENSE) {
+        memory.prefer_large_page(block * BLOCK);
+    }
+    reader.read_all(|hash, page| {
+        places.of(hash).try_for_each(|number| memory.write(number, page).map_err(ControlError::from))
+    })
+}
+
+/// Ends the process over a page that cannot be had: the guest, or a device, may be waiting for it, and nobody can take
+/// that back.
+fn give_up(last_end: PathBuf) -> impl FnOnce(&ControlError) + Send + 'static {
+    move |error| {
+        tracing::error!(%error, "the machine's memory cannot be restored");
+        // For whoever asks later, and for who started it, if they still wait.
+        let _ = note(&last_end, &format!("{error}\n"));
+        let _ = process::report(Err(error));
+        std::process::exit(1)
+    }
 }
 
 /// Containers have files; only the kernel's log uses these, for standard error.
@@ -236,6 +284,8 @@ fn come_up(session: &Session, task: Task, watch: &Readiness) -> Result<(), Contr
     if !watch.wait(BOOT_PATIENCE) {
         return Err(ControlError::Conflict(format!("the guest was not ready within {BOOT_PATIENCE:?}")));
     }
+    // What is wrong with a small snapshot is told to who boots it, although the guest runs already.
+    let _ = session.is_whole_within(MEMORY_PATIENCE);
     if let Task::Init { .. } = task {
         session
             .snapshot(&crate::api::TakeSnapshot { message: "genesis".into(), tag: Some("genesis".into()) })?;

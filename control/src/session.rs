@@ -10,6 +10,7 @@ use crate::api::{
 use crate::cache::SnapshotPages;
 use crate::containers::Containers;
 use crate::error::ControlError;
+use crate::filling::Filling;
 use crate::history::{History, short};
 use crate::home::Home;
 use crate::live::{Committed, Live, PutBack, Target};
@@ -35,6 +36,8 @@ pub struct Session {
     started: Instant,
     /// What the next snapshot or rollback builds on; held while one is being done.
     live: Mutex<Live>,
+    /// Memory that is still on its way.
+    filling: Mutex<Option<Filling>>,
 }
 
 impl Session {
@@ -47,6 +50,7 @@ impl Session {
         guest: ResidentHandle,
         containers: Arc<Containers>,
         live: Live,
+        filling: Option<Filling>,
     ) -> Self {
         Self {
             history: Arc::new(history),
@@ -56,10 +60,24 @@ impl Session {
             containers,
             started: Instant::now(),
             live: Mutex::new(live),
+            filling: Mutex::new(filling),
         }
     }
 
+    /// Whether all of the machine's memory is there; waits for it so long.
+    #[must_use]
+    pub fn is_whole_within(&self, patience: Duration) -> bool {
+        let mut filling = self.filling.lock().unwrap_or_else(PoisonError::into_inner);
+        let whole = filling.as_ref().is_none_or(|filling| filling.wait(patience));
+        if whole {
+            *filling = None;
+        }
+        whole
+    }
+
+    /// Not before its memory is whole: nobody could say what of it is in use.
     fn live(&self) -> MutexGuard<'_, Live> {
+        while !self.is_whole_within(KILL_PATIENCE) {}
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -68,7 +86,7 @@ impl Session {
     /// # Errors
     /// [`ControlError`].
     pub fn settle(&self) -> Result<(), ControlError> {
-        self.live().warm();
+        self.live.lock().unwrap_or_else(PoisonError::into_inner).warm();
         self.history.tidy()
     }
 

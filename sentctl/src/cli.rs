@@ -4,6 +4,7 @@ pub mod machine;
 
 use crate::units::{parse_duration, parse_size};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use sentient_control::machine_process::Verify;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -45,6 +46,24 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// When the memory of a restored machine is read and checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum VerifyArg {
+    /// Each page before it is first used, while the machine runs.
+    Lazy,
+    /// All of it before the machine runs.
+    Eager,
+}
+
+impl From<VerifyArg> for Verify {
+    fn from(arg: VerifyArg) -> Self {
+        match arg {
+            VerifyArg::Lazy => Self::Lazy,
+            VerifyArg::Eager => Self::Eager,
+        }
+    }
 }
 
 /// How much is logged.
@@ -102,10 +121,15 @@ sentctl's. With --json, a report of the run goes to standard error as one line."
     /// Start a machine that was stopped: it goes on from its current snapshot.
     #[command(after_help = "Examples:
   sentctl boot
-  sentctl boot demo")]
+  sentctl boot demo
+  sentctl boot --verify eager demo")]
     Boot {
         /// The machine; the one that --machine names, or the only one, if not given.
         name: Option<String>,
+
+        /// When its memory is read and checked: each page before it is first used, or all before it runs.
+        #[arg(long, value_name = "WHEN", default_value = "lazy")]
+        verify: VerifyArg,
     },
 
     /// Stop a machine, after a last snapshot.
@@ -237,6 +261,9 @@ folder was deleted or moved away, and by an init, a fork or an rm that was kille
         /// Make it, with so many bytes of RAM, instead of booting it.
         #[arg(long)]
         init: Option<u64>,
+        /// When memory is checked.
+        #[arg(long, default_value = "lazy")]
+        verify: VerifyArg,
     },
 
     /// Write the kernel and a boot module with a program, for QEMU or another loader.

@@ -59,7 +59,7 @@ fn on_machine(cli: &Cli, early: Option<Early>) -> Result<ExitCode, CommandError>
     let context = Context::new(cli)?;
     match &cli.command {
         Command::Init(args) => context.init(args),
-        Command::Boot { name } => context.boot(name.as_deref()),
+        Command::Boot { name, verify } => context.boot(name.as_deref(), *verify),
         Command::Stop(args) => context.stop(args),
         Command::Rm(args) => context.rm(args),
         Command::Status => context.status(),
@@ -76,7 +76,9 @@ fn on_machine(cli: &Cli, early: Option<Early>) -> Result<ExitCode, CommandError>
         Command::Set(args) => context.set(args),
         Command::Prune(args) => context.prune(args),
         Command::Verify { snapshot } => context.verify(snapshot.as_deref()),
-        Command::MachineProcess { name, init } => context.machine_process(name, *init, early),
+        Command::MachineProcess { name, init, verify } => {
+            context.machine_process(name, *init, *verify, early)
+        }
         Command::Run(args) => context.run_detached(args),
         Command::BootFiles(_)
         | Command::Bench(_)

@@ -1,5 +1,6 @@
 //! Verbs about machines that stay.
 
+use super::VerifyArg;
 use crate::units::parse_size;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
@@ -153,6 +154,10 @@ pub struct ForkArgs {
     /// Start from this snapshot; without it, from this moment.
     #[arg(long, value_name = "SNAPSHOT")]
     pub from: Option<String>,
+
+    /// When its memory is read and checked: each page before it is first used, or all before it runs.
+    #[arg(long, value_name = "WHEN", default_value = "lazy")]
+    pub verify: VerifyArg,
 }
 
 /// A snapshot to write out.

@@ -96,6 +96,11 @@ impl Reader {
         self.pages.is_empty()
     }
 
+    /// Hashes of the pages, in the order of their places.
+    pub fn hashes(&self) -> impl Iterator<Item = PageHash> {
+        self.pages.iter().map(|(hash, _)| *hash)
+    }
+
     /// One of the pages, checked.
     ///
     /// # Errors

@@ -143,7 +143,8 @@ impl LazyRam {
         // SAFETY: callers pass the structure that belongs to the request (linux/userfaultfd.h). The ranges in it are
         // of the mapping that `memory` keeps; a page that is brought was missing, so that nobody has a reference
         // into it; the source of a copy is a page that the caller borrows.
-        let done = unsafe { libc::ioctl(self.faults.as_raw_fd(), request.into(), std::ptr::from_mut(argument)) };
+        let done =
+            unsafe { libc::ioctl(self.faults.as_raw_fd(), request.into(), std::ptr::from_mut(argument)) };
         if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
@@ -177,7 +178,9 @@ mod tests {
         let lazy = LazyRam::over(&memory, &[512..1024]).unwrap();
         let reader = std::thread::spawn({
             let memory = memory.clone();
-            move || [600u64, 601, 700].map(|page| memory.read_obj::<u8>(GuestAddress(page * PAGE_SIZE)).unwrap())
+            move || {
+                [600u64, 601, 700].map(|page| memory.read_obj::<u8>(GuestAddress(page * PAGE_SIZE)).unwrap())
+            }
         });
         for _ in 0..3 {
             let number = lazy.wanted(SOON).unwrap().unwrap();

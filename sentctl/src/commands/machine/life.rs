@@ -2,6 +2,7 @@
 
 use super::Context;
 use crate::cli::RunArgs;
+use crate::cli::VerifyArg;
 use crate::cli::machine::{ForkArgs, InitArgs, StopArgs};
 use crate::commands::program;
 use crate::errors::CommandError;
@@ -36,7 +37,9 @@ impl Context {
             .into());
         }
         std::fs::create_dir_all(machine.runtime()).map_err(ControlError::io(&machine.runtime()))?;
-        self.during("making the machine", || self.start_process(&machine, Some(args.memory)))?;
+        self.during("making the machine", || {
+            self.start_process(&machine, Some(args.memory), VerifyArg::Lazy)
+        })?;
         let status: MachineStatus = Client::new(machine.clone())?.get("/v1/machine")?;
         self.answer(&status, |out, status| {
             writeln!(out, "{} runs, in {}", status.name, machine.path().display())
@@ -44,10 +47,10 @@ impl Context {
     }
 
     /// `boot`.
-    pub fn boot(&self, name: Option<&str>) -> Result<ExitCode, CommandError> {
+    pub fn boot(&self, name: Option<&str>, verify: VerifyArg) -> Result<ExitCode, CommandError> {
         let named = name.or(self.named.as_deref());
         let machine = self.home.chosen(named)?;
-        self.during("booting the machine", || self.start_process(&machine, None))?;
+        self.during("booting the machine", || self.start_process(&machine, None, verify))?;
         let status: MachineStatus = Client::new(machine)?.get("/v1/machine")?;
         self.answer(&status, |out, status| {
             let current = status.current.as_deref().map_or("nothing", super::tree::short);
@@ -55,13 +58,21 @@ impl Context {
         })
     }
 
-    fn start_process(&self, machine: &MachineFolder, init: Option<u64>) -> Result<(), CommandError> {
+    fn start_process(
+        &self,
+        machine: &MachineFolder,
+        init: Option<u64>,
+        verify: VerifyArg,
+    ) -> Result<(), CommandError> {
         let own = std::env::current_exe().map_err(CommandError::io("finding this program"))?;
         let mut command = Command::new(own);
         command.arg("--home").arg(self.home.path());
         command.args(["machine-process", machine.name()]);
         if let Some(ram) = init {
             command.args(["--init", &ram.to_string()]);
+        }
+        if verify == VerifyArg::Eager {
+            command.args(["--verify", "eager"]);
         }
         command.env_remove("SENTCTL_MACHINE");
         process::start(machine, command)?;
@@ -73,10 +84,11 @@ impl Context {
         &self,
         name: &str,
         init: Option<u64>,
+        verify: VerifyArg,
         early: Option<Early>,
     ) -> Result<ExitCode, CommandError> {
         let machine = self.home.machine(name)?;
-        let task = init.map_or(Task::Boot, |ram| Task::Init { ram });
+        let task = init.map_or(Task::Boot { verify: verify.into() }, |ram| Task::Init { ram });
         machine_process::run(&self.home, machine, task, early, paths::image_cache())?;
         Ok(ExitCode::SUCCESS)
     }
@@ -204,7 +216,7 @@ impl Context {
             forked => forked?,
         };
         let machine = self.home.machine(&forked.name)?;
-        self.during("booting the new machine", || self.start_process(&machine, None))?;
+        self.during("booting the new machine", || self.start_process(&machine, None, args.verify))?;
         self.answer(&forked, |out, forked| {
             writeln!(
                 out,

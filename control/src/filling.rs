@@ -1,0 +1,230 @@
+//! A restored machine's memory, while it is being brought: each page when it is first used, all others by and by.
+//!
+//! The guest runs meanwhile. Nobody gets a page that was not compared with its hash, and a page that does not fit
+//! ends the process: whoever waits for it waits until then.
+//!
+//! Which pages a machine used before its memory was whole last time is kept in a file, and these are brought before
+//! the guest runs: each costs a third of what it costs when somebody waits for it. The file is a guess: whatever it
+//! says, the pages are the snapshot's.
+
+use crate::description::note;
+use crate::error::ControlError;
+use crate::home::MachineFolder;
+use rustix::event::Timespec;
+use sentient_snapshot::hash::PageHash;
+use sentient_snapshot::page::ZERO_PAGE;
+use sentient_snapshot::store::Reader;
+use sentient_vmm::memory::lazy::LazyRam;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
+use std::ops::Range;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+
+/// Pages brought between two looks at who waits.
+const AT_ONCE: usize = 8;
+/// Most pages that are remembered: 16 MiB.
+const MOST_LIKELY: usize = 4096;
+/// Most bytes of the file.
+const MOST_BYTES: u64 = 64 << 10;
+/// Pages of one range of lazy memory at least, aligned: each range costs a system call.
+const BLOCK: u64 = sentient_abi::LARGE_PAGE_SIZE / sentient_abi::PAGE_SIZE;
+
+/// Pages of a snapshot by their numbers.
+#[derive(Debug)]
+pub struct Places {
+    /// By hash: where each goes.
+    by_hash: Vec<(PageHash, u64)>,
+    /// By number.
+    by_number: Vec<(u64, PageHash)>,
+}
+
+impl Places {
+    /// Of these pages.
+    #[must_use]
+    pub fn new(mut by_hash: Vec<(PageHash, u64)>) -> Self {
+        by_hash.sort_unstable();
+        let mut by_number: Vec<_> = by_hash.iter().map(|(hash, number)| (*number, *hash)).collect();
+        by_number.sort_unstable();
+        Self { by_hash, by_number }
+    }
+
+    /// Hashes, some more than once.
+    pub fn hashes(&self) -> impl Iterator<Item = PageHash> {
+        self.by_hash.iter().map(|(hash, _)| *hash)
+    }
+
+    /// Numbers, ascending.
+    pub fn numbers(&self) -> impl Iterator<Item = u64> {
+        self.by_number.iter().map(|(number, _)| *number)
+    }
+
+    /// Where a page goes.
+    pub fn of(&self, hash: PageHash) -> impl Iterator<Item = u64> {
+        let first = self.by_hash.partition_point(|(found, _)| *found < hash);
+        self.by_hash
+            .iter()
+            .skip(first)
+            .take_while(move |(found, _)| *found == hash)
+            .map(|(_, number)| *number)
+    }
+
+    fn hash(&self, number: u64) -> Option<PageHash> {
+        let at = self.by_number.binary_search_by_key(&number, |(found, _)| *found).ok()?;
+        self.by_number.get(at).map(|(_, hash)| *hash)
+    }
+
+    /// Ranges of page numbers, of whole blocks within the RAM of a machine, that all of them lie in.
+    #[must_use]
+    pub fn ranges(&self, ram: u64) -> Vec<Range<u64>> {
+        let pages = |bytes: u64| bytes / sentient_abi::PAGE_SIZE;
+        let ram = sentient_abi::layout::ram_ranges(ram);
+        let mut ranges: Vec<Range<u64>> = Vec::new();
+        for number in self.numbers() {
+            if ranges.last().is_some_and(|range| range.contains(&number)) {
+                continue;
+            }
+            let start = number / BLOCK * BLOCK;
+            let end = ram
+                .iter()
+                .map(|range| pages(range.base)..pages(range.base + range.len))
+                .find(|range| range.contains(&number))
+                .map_or(start + BLOCK, |range| range.end.min(start + BLOCK));
+            match ranges.last_mut() {
+                Some(range) if range.end == start => range.end = end,
+                _ => ranges.push(start..end),
+            }
+        }
+        ranges
+    }
+}
+
+/// Memory on its way.
+#[derive(Debug)]
+pub struct Filling {
+    machine: MachineFolder,
+    /// The pages that were needed, when it is whole.
+    done: Receiver<BTreeSet<u64>>,
+}
+
+impl Filling {
+    /// Brings the pages that are likely to be needed, and has a thread bring the others. `damaged` is called if that
+    /// fails, and does not return.
+    ///
+    /// # Errors
+    /// [`ControlError`] by a page that is likely to be needed, or if there can be no thread.
+    pub fn begin(
+        machine: MachineFolder,
+        lazy: LazyRam,
+        reader: Reader,
+        places: Places,
+        damaged: impl FnOnce(&ControlError) + Send + 'static,
+    ) -> Result<Self, ControlError> {
+        let likely: BTreeSet<u64> =
+            likely(&machine).into_iter().filter(|number| places.hash(*number).is_some()).collect();
+        let filler = Filler { lazy, reader, places, needed: likely.clone() };
+        let hashes: Vec<PageHash> = likely.iter().filter_map(|number| filler.places.hash(*number)).collect();
+        filler.bring(&hashes)?;
+        let (tell, done) = channel();
+        let fill = move || match filler.fill(&hashes) {
+            // Nobody asks if the machine has ended.
+            Ok(needed) => drop(tell.send(needed)),
+            Err(error) => damaged(&error),
+        };
+        let thread = std::thread::Builder::new().name("memory".into()).spawn(fill);
+        thread.map_err(ControlError::io("starting the thread that brings memory"))?;
+        Ok(Self { machine, done })
+    }
+
+    /// Waits until the memory is whole, for so long at most; whether it is.
+    #[must_use]
+    pub fn wait(&self, patience: Duration) -> bool {
+        match self.done.recv_timeout(patience) {
+            Ok(needed) => {
+                remember(&self.machine, &needed);
+                true
+            }
+            Err(RecvTimeoutError::Timeout) => false,
+            // It was told before.
+            Err(RecvTimeoutError::Disconnected) => true,
+        }
+    }
+}
+
+struct Filler {
+    lazy: LazyRam,
+    reader: Reader,
+    places: Places,
+    needed: BTreeSet<u64>,
+}
+
+impl Filler {
+    /// Brings all pages but those with the hashes that are there.
+    fn fill(mut self, there: &[PageHash]) -> Result<BTreeSet<u64>, ControlError> {
+        let there: BTreeSet<PageHash> = there.iter().copied().collect();
+        let left: Vec<PageHash> = self.reader.hashes().filter(|hash| !there.contains(hash)).collect();
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        for some in left.chunks(AT_ONCE) {
+            while let Some(number) = self.lazy.wanted(now).map_err(failed)? {
+                self.needed.insert(number);
+                match self.places.hash(number) {
+                    Some(hash) => self.bring(&[hash])?,
+                    None => self.lazy.put_zeros(number).map_err(failed)?,
+                }
+            }
+            self.bring(some)?;
+        }
+        self.lazy.complete().map_err(failed)?;
+        Ok(self.needed)
+    }
+
+    fn bring(&self, hashes: &[PageHash]) -> Result<(), ControlError> {
+        self.reader.read_pages(hashes.iter().copied(), |hash, page| {
+            self.places.of(hash).try_for_each(|number| self.lazy.put(number, page).map_err(failed))
+        })?;
+        if hashes.contains(&PageHash::ZERO) {
+            self.places
+                .of(PageHash::ZERO)
+                .try_for_each(|number| self.lazy.put(number, &ZERO_PAGE).map_err(failed))?;
+        }
+        Ok(())
+    }
+}
+
+fn failed(error: std::io::Error) -> ControlError {
+    ControlError::io("bringing the machine's memory")(error)
+}
+
+/// What was needed last time; nothing, if there is no such file, or no sensible one.
+fn likely(machine: &MachineFolder) -> Vec<u64> {
+    let mut text = Vec::new();
+    let read =
+        File::open(machine.working_set()).and_then(|file| file.take(MOST_BYTES).read_to_end(&mut text));
+    let numbers: Vec<u64> = read.ok().and_then(|_| serde_json::from_slice(&text).ok()).unwrap_or_default();
+    numbers.into_iter().take(MOST_LIKELY).collect()
+}
+
+/// Trouble with it costs the next start time, and nothing else.
+fn remember(machine: &MachineFolder, needed: &BTreeSet<u64>) {
+    let numbers: Vec<&u64> = needed.iter().take(MOST_LIKELY).collect();
+    let noted = serde_json::to_string(&numbers)
+        .map_err(|error| ControlError::Bug(error.to_string()))
+        .and_then(|text| note(&machine.working_set(), &text));
+    if let Err(error) = noted {
+        tracing::debug!(%error, "the pages a start needs are not remembered");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_whole_blocks_and_end_with_the_ram() {
+        let hash = PageHash::ZERO;
+        let places = Places::new([3, 511, 512, 2000, 6200].map(|number| (hash, number)).to_vec());
+        // 25 MiB are 6400 pages, twelve and a half blocks.
+        assert_eq!(places.ranges(25 << 20), [0..1024, 1536..2048, 6144..6400]);
+    }
+}
