@@ -11,6 +11,7 @@ use crate::description::note;
 use crate::error::ControlError;
 use crate::home::MachineFolder;
 use rustix::event::Timespec;
+use rustix::process::setpriority_process;
 use sentient_snapshot::hash::PageHash;
 use sentient_snapshot::page::ZERO_PAGE;
 use sentient_snapshot::store::Reader;
@@ -24,6 +25,8 @@ use std::time::Duration;
 
 /// Pages brought between two looks at who waits.
 const AT_ONCE: usize = 8;
+/// Priority of the thread that brings pages (setpriority(2)).
+const NICENESS: i32 = 15;
 /// Most pages that are remembered: 16 MiB.
 const MOST_LIKELY: usize = 4096;
 /// Most bytes of the file.
@@ -127,10 +130,15 @@ impl Filling {
         let hashes: Vec<PageHash> = likely.iter().filter_map(|number| filler.places.hash(*number)).collect();
         filler.bring(&hashes)?;
         let (tell, done) = channel();
-        let fill = move || match filler.fill(&hashes) {
-            // Nobody asks if the machine has ended.
-            Ok(needed) => drop(tell.send(needed)),
-            Err(error) => damaged(&error),
+        let fill = move || {
+            // After everybody else on its processor: if they need a page, they wait for it, and it runs. On Linux this
+            // is the thread's alone. Where it cannot be had, the guest starts a little later.
+            let _ = setpriority_process(None, NICENESS);
+            match filler.fill(&hashes) {
+                // Nobody asks if the machine has ended.
+                Ok(needed) => drop(tell.send(needed)),
+                Err(error) => damaged(&error),
+            }
         };
         let thread = std::thread::Builder::new().name("memory".into()).spawn(fill);
         thread.map_err(ControlError::io("starting the thread that brings memory"))?;
