@@ -25,6 +25,10 @@
 //! 4. A key that was made on one machine says so wherever it is used.
 //! 5. No `unsafe`.
 
+pub mod chain;
 pub mod circuit;
 pub mod commitment;
+pub mod keys;
+pub mod prove;
 pub mod scalar;
+pub mod verify;

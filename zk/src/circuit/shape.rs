@@ -41,7 +41,16 @@ static TRANSITION: LazyLock<Shape> = LazyLock::new(|| {
     shape
 });
 
+/// Its digest, which costs a tenth of a second.
+static TRANSITION_DIGEST: LazyLock<[u8; 32]> = LazyLock::new(|| TRANSITION.digest());
+
 impl Shape {
+    /// The [`digest`](Self::digest) of [`transition`](Self::transition): what keys are for.
+    #[must_use]
+    pub fn transition_digest() -> [u8; 32] {
+        *TRANSITION_DIGEST
+    }
+
     /// That of [`transition`]: made when first asked for, kept for good.
     #[must_use]
     pub fn transition() -> &'static Self {

@@ -1,5 +1,6 @@
 //! What the circuit demands, and that each demand is needed.
 
+#![allow(missing_docs, reason = "tests")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails by panicking")]
 
 mod false_witnesses;
