@@ -28,7 +28,10 @@
 pub mod chain;
 pub mod circuit;
 pub mod commitment;
+pub mod contract;
+pub mod export;
 pub mod keys;
 pub mod prove;
 pub mod scalar;
+pub mod transition;
 pub mod verify;
