@@ -20,8 +20,8 @@ fn a_ceremonys_key_is_imported_and_proves() {
     fs::write(folder.path().join("circuit.r1cs"), r1cs_file::export(Shape::transition())).unwrap();
     let info = run(&["r1cs", "info", "circuit.r1cs"]);
     assert!(info.contains(&format!("# of Constraints: {}", Shape::transition().constraints())), "{info}");
-    // 2^13 is the domain; snarkjs wants one power of tau more.
-    run(&["powersoftau", "new", "bn128", "14", "0.ptau"]);
+    // 2^13 is the domain.
+    run(&["powersoftau", "new", "bn128", "13", "0.ptau"]);
     run(&["powersoftau", "contribute", "0.ptau", "1.ptau", "--name=one", "-e=some entropy"]);
     run(&["powersoftau", "prepare", "phase2", "1.ptau", "final.ptau"]);
     run(&["groth16", "setup", "circuit.r1cs", "final.ptau", "0.zkey"]);
@@ -42,11 +42,11 @@ fn a_ceremonys_key_is_imported_and_proves() {
         assert_eq!(theirs[part], ours[part], "{part}");
     }
 
-    // Wherever a byte is changed, the key is refused or makes no proof that passes; never a panic.
-    for at in (0..bytes.len() - 600).step_by(bytes.len() / 25) {
+    // Wherever a byte is changed, the key is refused, before any proof is tried.
+    for at in (0..bytes.len() - 600).step_by(bytes.len() / 20) {
         let mut bad = bytes.clone();
         bad[at] ^= 0x04;
-        assert!(zkey::import(&bad).is_err(), "byte {at} of {}", bytes.len());
+        assert!(zkey::read(&bad).is_err(), "byte {at} of {}", bytes.len());
     }
     assert!(zkey::read(&bytes[..bytes.len() - 1]).is_err());
 }
