@@ -206,8 +206,12 @@ impl Contract {
         if text.len() > MAX_LEN {
             return Err(ContractError::Long { len: text.len() });
         }
-        let parsed: Text = serde_yaml::from_str(text)
-            .map_err(|error| ContractError::Syntax { problem: error.to_string() })?;
+        let parsed: Text = serde_yaml::from_str(text).map_err(|error| {
+            // serde_yaml gives no place for a field that is missing or twice at the top level.
+            let problem = error.to_string();
+            let place = if problem.contains(" at line ") { "" } else { ", at the top level" };
+            ContractError::Syntax { problem: format!("{problem}{place}") }
+        })?;
         let Text { version: Version, on_violation, regions: rules, limits } = parsed;
         if rules.len() > MAX_RULES {
             let problem = format!("{} rules, and at most {MAX_RULES} are allowed", rules.len());

@@ -114,13 +114,11 @@ pub fn finite<P: Point>(points: Vec<P>, place: Place) -> Result<Vec<P>, KeyError
 }
 
 /// The point of two coordinates; infinity if both are 0, as other programs write it.
-#[must_use]
 pub fn g1(x: Fq, y: Fq) -> G1Affine {
     if x == Fq::default() && y == Fq::default() { G1Affine::zero() } else { G1Affine::new_unchecked(x, y) }
 }
 
 /// As [`g1`].
-#[must_use]
 pub fn g2(x: Fq2, y: Fq2) -> G2Affine {
     if x == Fq2::default() && y == Fq2::default() { G2Affine::zero() } else { G2Affine::new_unchecked(x, y) }
 }

@@ -65,7 +65,6 @@ impl<P: SWCurveConfig> Multiples<P> {
     }
 
     /// The sum of the points, each times its scalar.
-    #[must_use]
     pub fn sum<S: PrimeField>(&self, scalars: &[S]) -> Projective<P> {
         let digits = self.digits(scalars);
         let mut ends = vec![0usize; HALF as usize + 1];

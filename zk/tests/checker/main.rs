@@ -15,7 +15,7 @@ use sentient_zk::scalar::to_bytes;
 const EXPORT: &[u8] = include_bytes!("../../../snapshot/tests/golden/export-v1.bin");
 
 /// The state of `EXPORT`'s snapshot as a machine's first: the vector of docs/proofs.md, little-endian.
-const STATE: &str = "?";
+const STATE: &str = "907f74fbcfc73866b87cb5d32b2b33db10242bcfd8bd1ef8cf3d3aea222d8817";
 
 #[test]
 fn both_implementations_find_the_same_state() {
