@@ -43,7 +43,7 @@ pub fn snapshot(
     dirty: &[(u64, u8)],
     state: &[u8],
 ) -> Snapshot {
-    let layout = Layout::new(regions.clone(), &[0..32 * PAGE_SIZE as u64]).unwrap();
+    let layout = Layout::new(regions.clone(), std::slice::from_ref(&(0..32 * PAGE_SIZE as u64))).unwrap();
     let pages: Vec<(u64, Page)> = dirty.iter().map(|(gpn, byte)| (*gpn, [*byte; PAGE_SIZE])).collect();
     let pages: Vec<(u64, &Page)> = pages.iter().map(|(gpn, page)| (*gpn, page)).collect();
     let containers = regions.iter().filter(|region| region.kind == RegionKind::Container as u32);
