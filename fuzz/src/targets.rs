@@ -10,6 +10,7 @@ mod devices;
 mod images;
 mod snapshot;
 mod vmm;
+mod zk;
 
 /// Something to feed bytes to.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +75,12 @@ targets! {
     tag: "what people call snapshots", snapshot::tag from tags, 256, 3_000;
     machine_state: "the state of vCPU and devices", vmm::machine_state from machine_states, 16_384, 5_000;
     api_request: "what is asked of a machine's socket", control::api_request from requests, 1024, 20_000;
+    zk_contract: "a permissions.zky", zk::contract from contracts, 2048, 3_000;
+    zk_record: "a record of a chain, signed", zk::chain_record from chain_records, 512, 3_000;
+    zk_proof: "a proof", zk::proof from proofs, 128, 300;
+    zk_rollup: "a rollup whose digest fits", zk::rollup from rollups, 4096, 1_000;
+    zk_verifying_key: "a verifying key", zk::verifying_key from verifying_keys, 1024, 300;
+    zk_zkey: "a ceremony's key, its sections", zk::zkey from zkeys, 2048, 3_000;
     module: "a WebAssembly module", images::module from modules, 65_536, 500;
 }
 

@@ -1,0 +1,7 @@
+//! Statements, proofs and keys in the forms that other programs read.
+//!
+//! * [`snarkjs`]: `proof.json`, `public.json`, `verification_key.json`;
+//! * [`solidity`]: a contract that checks proofs, and calls of it.
+
+pub mod snarkjs;
+pub mod solidity;

@@ -1,0 +1,247 @@
+//! From a statement and its witness to a proof.
+
+use std::fmt;
+
+use ark_bn254::{Bn254, Fr, G1Projective, G2Projective, g1, g2};
+use ark_ec::CurveGroup;
+use ark_poly::GeneralEvaluationDomain;
+use ark_std::UniformRand;
+use ark_std::rand::rngs::OsRng;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use rustix::process::nice;
+
+use super::multiples::Multiples;
+use super::reduction::witness_map;
+use crate::circuit::{Assignment, Inputs, PUBLIC, Shape, Statement};
+use crate::commitment::StateOpening;
+use crate::keys::{KeySet, VerifyingKey};
+use crate::verify::{Proof, Verifier};
+
+/// Makes proofs with one key. Holds some 60 MB of multiples of the key's points.
+pub struct Prover {
+    verifier: Verifier,
+    a: Multiples<g1::Config>,
+    b_g1: Multiples<g1::Config>,
+    b_g2: Multiples<g2::Config>,
+    /// L, then H.
+    c: Multiples<g1::Config>,
+    alpha: G1Projective,
+    beta_g1: G1Projective,
+    beta_g2: G2Projective,
+    delta_g1: G1Projective,
+    delta_g2: G2Projective,
+    threads: ThreadPool,
+}
+
+/// Threads that proofs are made on. They are the prover's own: what else the process does, never waits.
+#[derive(Clone, Copy, Debug)]
+pub struct Threads {
+    /// How many; 0 for one a processor.
+    pub count: usize,
+    /// How much they give way to others, 0 to 19 (nice(2)).
+    pub niceness: i32,
+}
+
+impl Default for Threads {
+    fn default() -> Self {
+        Self { count: 0, niceness: 10 }
+    }
+}
+
+/// Why there is no proof.
+#[derive(Debug, thiserror::Error)]
+pub enum ProveError {
+    /// The witness does not fit the statement.
+    #[error("the transition is not one that can be proved: {0}")]
+    False(&'static str),
+    /// The key made a proof that does not pass.
+    #[error(
+        "the proof that was made does not pass: the proving key is not the one that goes with the verifying key; import both again"
+    )]
+    Key,
+    /// No threads.
+    #[error("no threads for the prover: {0}; the system's limit of threads is too low")]
+    Threads(String),
+    /// The constraints do not fit.
+    #[error("the polynomials could not be computed: {0}; this is a fault of the program, please report it")]
+    Polynomials(String),
+}
+
+impl fmt::Debug for Prover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prover").field("key", &self.verifier.key().digest()).finish_non_exhaustive()
+    }
+}
+
+impl Prover {
+    /// A prover with these keys. Takes a second or so: the multiples are computed.
+    ///
+    /// # Errors
+    ///
+    /// [`ProveError::Threads`].
+    pub fn new(keys: &KeySet, threads: Threads) -> Result<Self, ProveError> {
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(threads.count)
+            .thread_name(|number| format!("prover-{number}"))
+            // A thread that cannot give way works all the same.
+            .start_handler(move |_| {
+                let _ = nice(threads.niceness);
+            })
+            .build()
+            .map_err(|error| ProveError::Threads(error.to_string()))?;
+        let key = keys.proving().points();
+        let c = [key.l_query.as_slice(), key.h_query.as_slice()].concat();
+        let ((a, b_g1), (b_g2, c)) = pool.install(|| {
+            rayon::join(
+                || rayon::join(|| Multiples::new(&key.a_query), || Multiples::new(&key.b_g1_query)),
+                || rayon::join(|| Multiples::new(&key.b_g2_query), || Multiples::new(&c)),
+            )
+        });
+        Ok(Self {
+            verifier: Verifier::new(keys.verifying().clone()),
+            a,
+            b_g1,
+            b_g2,
+            c,
+            alpha: key.vk.alpha_g1.into(),
+            beta_g1: key.beta_g1.into(),
+            beta_g2: key.vk.beta_g2.into(),
+            delta_g1: key.delta_g1.into(),
+            delta_g2: key.vk.delta_g2.into(),
+            threads: pool,
+        })
+    }
+
+    /// The key that its proofs are checked with.
+    #[must_use]
+    pub fn key(&self) -> &VerifyingKey {
+        self.verifier.key()
+    }
+
+    /// A proof of `statement`, whose states are `old`'s and `new`'s. Two proofs of one statement differ:
+    /// each has randomness of its own, which is what keeps the witness secret.
+    ///
+    /// # Errors
+    ///
+    /// [`ProveError::False`] if it is not true, [`ProveError::Key`] if the key is wrong.
+    pub fn prove(
+        &self,
+        statement: &Statement,
+        old: &StateOpening,
+        new: &StateOpening,
+    ) -> Result<Proof, ProveError> {
+        check(statement, old, new)?;
+        let inputs = Inputs::honest(statement, old, new);
+        let blinding = (Fr::rand(&mut OsRng), Fr::rand(&mut OsRng));
+        let proof = self.threads.install(|| self.blinded(&Assignment::of(&inputs), blinding))?;
+        if self.verifier.verify(statement, &proof).is_err() {
+            return Err(ProveError::Key);
+        }
+        Ok(proof)
+    }
+
+    /// The proof with this randomness, unchecked (Groth, EUROCRYPT 2016, section 3.2).
+    fn blinded(&self, assignment: &Assignment, (r, s): (Fr, Fr)) -> Result<Proof, ProveError> {
+        let shape = Shape::transition();
+        let values = assignment.values.as_slice();
+        let (mut a, mut b_g1, mut b_g2, mut c) = Default::default();
+        rayon::scope(|scope| {
+            // The most expensive first.
+            scope.spawn(|_| b_g2 = self.b_g2.sum(values));
+            scope.spawn(|_| c = self.products(shape, values));
+            scope.spawn(|_| a = self.a.sum(values));
+            scope.spawn(|_| b_g1 = self.b_g1.sum(values));
+        });
+        let a: G1Projective = self.alpha + a + self.delta_g1 * r;
+        let b_g1: G1Projective = self.beta_g1 + b_g1 + self.delta_g1 * s;
+        let b_g2: G2Projective = self.beta_g2 + b_g2 + self.delta_g2 * s;
+        let c = Option::unwrap_or(c, Err(ProveError::Polynomials("a thread is gone".to_owned())))?;
+        let c: G1Projective = c + a * s + b_g1 * r - self.delta_g1 * (r * s);
+        let points =
+            ark_groth16::Proof::<Bn254> { a: a.into_affine(), b: b_g2.into_affine(), c: c.into_affine() };
+        Ok(Proof::from_points(points))
+    }
+
+    /// The part of C that the key's L and H give.
+    fn products(&self, shape: &Shape, values: &[Fr]) -> Option<Result<G1Projective, ProveError>> {
+        let h = witness_map::<Fr, GeneralEvaluationDomain<Fr>>(
+            &shape.left,
+            &shape.right,
+            1 + PUBLIC,
+            shape.constraints(),
+            values,
+        );
+        Some(match (h, values.get(1 + PUBLIC..)) {
+            (Ok(h), Some(witness)) => Ok(self.c.sum(&[witness, h.as_slice()].concat())),
+            (Err(error), _) => Err(ProveError::Polynomials(error.to_string())),
+            (_, None) => Err(ProveError::Polynomials("there is no witness".to_owned())),
+        })
+    }
+}
+
+/// `Ok` if there is a proof.
+fn check(statement: &Statement, old: &StateOpening, new: &StateOpening) -> Result<(), ProveError> {
+    if old.state() != statement.old_state {
+        return Err(ProveError::False("the old state is not the one that is opened"));
+    }
+    if new.state() != statement.new_state {
+        return Err(ProveError::False("the new state is not the one that is opened"));
+    }
+    if new.previous != statement.old_state {
+        return Err(ProveError::False("the new state does not follow from the old one"));
+    }
+    if !old.memory.differs(&new.memory).without(statement.dirty).is_empty() {
+        return Err(ProveError::False("a slot differs that is not in the mask of dirty slots"));
+    }
+    if !statement.dirty.and(statement.frozen).is_empty() {
+        return Err(ProveError::False("a frozen slot is dirty"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails by panicking")]
+
+    use ark_groth16::Groth16;
+
+    use super::*;
+    use crate::commitment::{Memory, SLOTS, SlotSet};
+    use crate::keys::development;
+    use crate::prove::reduction::CircomReduction;
+
+    #[test]
+    fn the_proof_is_the_one_that_ark_groth16_makes() {
+        let keys = development::setup().unwrap();
+        let prover = Prover::new(&keys, Threads::default()).unwrap();
+        let mut slots = [Fr::from(3u8); SLOTS];
+        let old = StateOpening {
+            previous: 1u8.into(),
+            memory: Memory::from_slots(slots),
+            delta: 2u8.into(),
+            meta: 3u8.into(),
+        };
+        slots[9] = 4u8.into();
+        let new = StateOpening { previous: old.state(), memory: Memory::from_slots(slots), ..old.clone() };
+        let statement = Statement {
+            old_state: old.state(),
+            new_state: new.state(),
+            dirty: SlotSet(1 << 9),
+            frozen: SlotSet(2),
+            contract: [0; 32],
+        };
+        let assignment = Assignment::of(&Inputs::honest(&statement, &old, &new));
+        let (r, s) = (Fr::from(1_234_567u64), -Fr::from(7_654_321u64));
+        let shape = Shape::transition();
+        let expected = Groth16::<Bn254, CircomReduction>::create_proof_with_reduction_and_matrices(
+            keys.proving().points(),
+            r,
+            s,
+            &[shape.left.clone(), shape.right.clone(), shape.product.clone()],
+            1 + PUBLIC,
+            shape.constraints(),
+            &assignment.values,
+        );
+        assert_eq!(prover.blinded(&assignment, (r, s)).unwrap(), Proof::from_points(expected.unwrap()));
+    }
+}

@@ -1,0 +1,91 @@
+//! The reduction of constraints to polynomials that snarkjs and its ceremonies use.
+//!
+//! With polynomials A, B, C that take the sides' values on a domain of n roots of unity, Groth16 needs
+//! H = (AB - C) / Z. Arkworks' own reduction computes the coefficients of H. snarkjs' keys hold, for each
+//! odd power of a root of order 2n, the point that belongs to its Lagrange polynomial: the prover
+//! evaluates AB - C there, and neither divides nor transforms back. All our keys are of this kind, those
+//! made here too: there is one way to prove, and a ceremony's key needs no other.
+//!
+//! After `ark-circom`'s `CircomReduction` (MIT or Apache-2.0), which cannot be used itself: docs/decisions/0022.
+
+use ark_ff::PrimeField;
+use ark_groth16::r1cs_to_qap::{LibsnarkReduction, R1CSToQAP, evaluate_constraint};
+use ark_poly::EvaluationDomain;
+use ark_relations::gr1cs::{ConstraintSystemRef, Matrix, SynthesisError};
+use rayon::prelude::*;
+
+/// What [`R1CSToQAP::instance_map_with_evaluation`] gives: the three polynomials at a point for each wire,
+/// Z there, the number of wires, and the size of the domain.
+type Instance<F> = (Vec<F>, Vec<F>, Vec<F>, F, usize, usize);
+
+/// snarkjs' reduction.
+#[derive(Clone, Copy, Debug)]
+pub struct CircomReduction;
+
+impl R1CSToQAP for CircomReduction {
+    fn instance_map_with_evaluation<F: PrimeField, D: EvaluationDomain<F>>(
+        system: ConstraintSystemRef<F>,
+        at: &F,
+    ) -> Result<Instance<F>, SynthesisError> {
+        LibsnarkReduction::instance_map_with_evaluation::<F, D>(system, at)
+    }
+
+    fn witness_map_from_matrices<F: PrimeField, D: EvaluationDomain<F>>(
+        matrices: &[Matrix<F>],
+        inputs: usize,
+        constraints: usize,
+        values: &[F],
+    ) -> Result<Vec<F>, SynthesisError> {
+        let [left, right, ..] = matrices else { return Err(SynthesisError::Unsatisfiable) };
+        witness_map::<F, D>(left, right, inputs, constraints, values)
+    }
+
+    fn h_query_scalars<F: PrimeField, D: EvaluationDomain<F>>(
+        most_power: usize,
+        at: F,
+        _: F,
+        delta_inverse: F,
+    ) -> Result<Vec<F>, SynthesisError> {
+        // `most_power` is n - 1: the Lagrange polynomials of the domain of 2n, of which the odd ones.
+        let powers = 2 * most_power + 1;
+        let mut scalars: Vec<F> =
+            (0..powers as u64).into_par_iter().map(|power| delta_inverse * at.pow([power])).collect();
+        let domain = D::new(powers).ok_or(SynthesisError::PolynomialDegreeTooLarge)?;
+        domain.ifft_in_place(&mut scalars);
+        Ok(scalars.into_iter().skip(1).step_by(2).collect())
+    }
+}
+
+/// AB - C at the odd powers of the root of order 2n. `inputs` counts the constant, too.
+///
+/// # Errors
+///
+/// [`SynthesisError::PolynomialDegreeTooLarge`] if there is no such domain.
+pub fn witness_map<F: PrimeField, D: EvaluationDomain<F>>(
+    left: &[Vec<(F, usize)>],
+    right: &[Vec<(F, usize)>],
+    inputs: usize,
+    constraints: usize,
+    values: &[F],
+) -> Result<Vec<F>, SynthesisError> {
+    let domain = D::new(constraints + inputs).ok_or(SynthesisError::PolynomialDegreeTooLarge)?;
+    let twice = D::new(2 * domain.size()).ok_or(SynthesisError::PolynomialDegreeTooLarge)?;
+    let side = |rows: &[Vec<(F, usize)>]| -> Vec<F> {
+        let mut side: Vec<F> = rows.par_iter().map(|row| evaluate_constraint(row, values)).collect();
+        side.resize(domain.size(), F::zero());
+        side
+    };
+    let (mut a, mut b) = (side(left), side(right));
+    let mut c: Vec<F> = a.iter().zip(&b).map(|(a, b)| *a * b).collect();
+    // One more row for each public input, which binds it: input * 0 = 0.
+    a.iter_mut().skip(constraints).zip(values).take(inputs).for_each(|(to, value)| *to = *value);
+    let root = twice.element(1);
+    let to_odd = |side: &mut Vec<F>| {
+        domain.ifft_in_place(side);
+        D::distribute_powers_and_mul_by_const(side, root, F::one());
+        domain.fft_in_place(side);
+    };
+    rayon::join(|| to_odd(&mut a), || rayon::join(|| to_odd(&mut b), || to_odd(&mut c)));
+    a.par_iter_mut().zip(&b).zip(&c).for_each(|((a, b), c)| *a = *a * b - c);
+    Ok(a)
+}
