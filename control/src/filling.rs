@@ -4,8 +4,8 @@
 //! ends the process: whoever waits for it waits until then.
 //!
 //! Which pages a machine used before its memory was whole last time is kept in a file, and these are brought before
-//! the guest runs: each costs a third of what it costs when somebody waits for it. The file is a guess: whatever it
-//! says, the pages are the snapshot's.
+//! the guest runs, which then does not stop for each of them. The file is a guess: whatever it says, the pages are the
+//! snapshot's.
 
 use crate::description::note;
 use crate::error::ControlError;

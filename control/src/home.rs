@@ -257,13 +257,13 @@ impl MachineFolder {
         self.runtime().join("vmm.log")
     }
 
-    /// How the machine ended last.
+    /// Pages that its last start used first.
     #[must_use]
     pub fn working_set(&self) -> PathBuf {
         self.runtime().join("working-set")
     }
 
-    /// How it ended.
+    /// How the machine ended last.
     #[must_use]
     pub fn last_end(&self) -> PathBuf {
         self.runtime().join("last-end")
