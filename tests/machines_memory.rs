@@ -36,7 +36,7 @@ fn what_a_start_needed_is_a_guess_for_the_next_one_and_no_more() {
     let home = Home::counting();
     let file = home.of("m", ".runtime/working-set");
     home.ok(&["stop"]);
-    home.ok(&["boot"]);
+    home.ok(&["boot", "--verify", "lazy"]);
     counts_on(&home);
     let needed: Vec<u64> = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     assert!(!needed.is_empty());
@@ -44,7 +44,7 @@ fn what_a_start_needed_is_a_guess_for_the_next_one_and_no_more() {
     for nonsense in ["", "[1,2,18446744073709551615]", "[[]]", "not a list", &long] {
         home.ok(&["stop"]);
         std::fs::write(&file, nonsense).unwrap();
-        home.ok(&["boot"]);
+        home.ok(&["boot", "--verify", "lazy"]);
         counts_on(&home);
     }
     without_a_jump(&home);
@@ -56,7 +56,7 @@ fn a_rollback_right_after_a_boot_finds_all_of_the_memory() {
     home.ok(&["snapshot", "-t", "early"]);
     counts_on(&home);
     home.ok(&["stop"]);
-    home.ok(&["boot"]);
+    home.ok(&["boot", "--verify", "lazy"]);
     home.ok(&["rollback", "early", "--discard"]);
     counts_on(&home);
     home.ok(&["rollback", "genesis", "--discard"]);
@@ -83,6 +83,10 @@ fn a_damaged_page_is_named_and_never_seen() {
         } else {
             let said = String::from_utf8_lossy(&boot.stderr).into_owned();
             assert!(said.contains("damaged"), "byte {at}: {said}");
+            // The process has said it before it is gone.
+            machine::eventually("the machine is free again", || {
+                home.run(&["status"]).status.success().then_some(())
+            });
             let status = home.json(&["status"]);
             assert_eq!(status["state"], "stopped", "byte {at}: {status}");
             refused += 1;

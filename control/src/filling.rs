@@ -126,7 +126,7 @@ impl Filling {
     ) -> Result<Self, ControlError> {
         let likely: BTreeSet<u64> =
             likely(&machine).into_iter().filter(|number| places.hash(*number).is_some()).collect();
-        let filler = Filler { lazy, reader, places, needed: likely.clone() };
+        let mut filler = Filler { lazy, reader, places, needed: likely.clone() };
         let hashes: Vec<PageHash> = likely.iter().filter_map(|number| filler.places.hash(*number)).collect();
         filler.bring(&hashes)?;
         let (tell, done) = channel();
@@ -136,8 +136,8 @@ impl Filling {
             let _ = setpriority_process(None, NICENESS);
             match filler.fill(&hashes) {
                 // Nobody asks if the machine has ended.
-                Ok(needed) => drop(tell.send(needed)),
-                Err(error) => damaged(&error),
+                Ok(()) => drop(tell.send(filler.needed)),
+                Err(error) => filler.refuse_all(move || damaged(&error)),
             }
         };
         let thread = std::thread::Builder::new().name("memory".into()).spawn(fill);
@@ -169,7 +169,7 @@ struct Filler {
 
 impl Filler {
     /// Brings all pages but those with the hashes that are there.
-    fn fill(mut self, there: &[PageHash]) -> Result<BTreeSet<u64>, ControlError> {
+    fn fill(&mut self, there: &[PageHash]) -> Result<(), ControlError> {
         let there: BTreeSet<PageHash> = there.iter().copied().collect();
         let left: Vec<PageHash> = self.reader.hashes().filter(|hash| !there.contains(hash)).collect();
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -183,8 +183,18 @@ impl Filler {
             }
             self.bring(some)?;
         }
-        self.lazy.complete().map_err(failed)?;
-        Ok(self.needed)
+        self.lazy.complete().map_err(failed)
+    }
+
+    /// Brings nothing any more, while `end` ends the process: until then whoever waits for a page is told that there is
+    /// none.
+    fn refuse_all(&self, end: impl FnOnce() + Send + 'static) {
+        std::thread::spawn(end);
+        loop {
+            if let Ok(Some(number)) = self.lazy.wanted(Timespec { tv_sec: 1, tv_nsec: 0 }) {
+                let _ = self.lazy.refuse(number);
+            }
+        }
     }
 
     fn bring(&self, hashes: &[PageHash]) -> Result<(), ControlError> {

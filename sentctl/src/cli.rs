@@ -122,13 +122,13 @@ sentctl's. With --json, a report of the run goes to standard error as one line."
     #[command(after_help = "Examples:
   sentctl boot
   sentctl boot demo
-  sentctl boot --verify eager demo")]
+  sentctl boot --verify lazy demo")]
     Boot {
         /// The machine; the one that --machine names, or the only one, if not given.
         name: Option<String>,
 
         /// When its memory is read and checked: each page before it is first used, or all before it runs.
-        #[arg(long, value_name = "WHEN", default_value = "lazy")]
+        #[arg(long, value_name = "WHEN", default_value = "eager")]
         verify: VerifyArg,
     },
 
@@ -262,7 +262,7 @@ folder was deleted or moved away, and by an init, a fork or an rm that was kille
         #[arg(long)]
         init: Option<u64>,
         /// When memory is checked.
-        #[arg(long, default_value = "lazy")]
+        #[arg(long, default_value = "eager")]
         verify: VerifyArg,
     },
 

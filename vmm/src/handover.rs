@@ -55,6 +55,8 @@ pub struct Prepared {
     pub places: Places,
     /// Start of the region that holds the devices' queues.
     pub device_buffers: u64,
+    /// The region table, which lies in the kernel.
+    table: Vec<u8>,
 }
 
 impl Prepared {
@@ -71,7 +73,7 @@ impl Prepared {
     }
 }
 
-/// Writes all of it but the kernel and the time page, which comes last.
+/// Writes all of it but the kernel, what lies in it, and the time page, which comes last.
 ///
 /// # Errors
 /// [`MachineError`] if it does not fit or the kernel cannot be loaded.
@@ -122,8 +124,6 @@ pub fn prepare(config: &MachineConfig, memory: &GuestMemory) -> Result<Prepared,
         write(memory, module_base + piece.offset, piece.bytes)?;
     }
     let page_tables = build_page_tables(&table, code, memory).map_err(too_small)?;
-    write(memory, header.region_table, &encode_table(&table))?;
-
     let entry = match config.protocol {
         BootProtocol::Linux64 => {
             write_boot_params(config.ram, module_base, module_len, memory)?;
@@ -140,7 +140,16 @@ pub fn prepare(config: &MachineConfig, memory: &GuestMemory) -> Result<Prepared,
         region_table: header.region_table,
         time_page: base(RegionKind::Time),
     };
-    Ok(Prepared { entry, places, device_buffers: base(RegionKind::DeviceBuffers) })
+    let table = encode_table(&table);
+    Ok(Prepared { entry, places, device_buffers: base(RegionKind::DeviceBuffers), table })
+}
+
+/// Writes what lies in the kernel itself, once that is loaded.
+///
+/// # Errors
+/// [`MachineError::Kernel`] if the kernel says it is outside of RAM.
+pub fn complete(prepared: &Prepared, memory: &GuestMemory) -> Result<(), MachineError> {
+    write(memory, prepared.places.region_table, &prepared.table)
 }
 
 /// Loads the kernel: the one part that needs nothing of KVM, so that it can go on beside the rest.

@@ -58,11 +58,8 @@ pub fn run(
         timeout: args.timeout,
     };
     let machine = Machine::on(start, &config, streams)?;
-    let stop = machine.stop_handle();
-    let running = machine.start()?;
-    // Until here a signal ends the process as it ends any other.
-    stop_on_signals(stop)?;
-    let report = running.wait()?;
+    stop_on_signals(machine.stop_handle())?;
+    let report = machine.run()?;
     tell(&report, json, started, origin);
     Ok(ExitCode::from(report.ended.process_code()))
 }

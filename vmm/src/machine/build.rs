@@ -113,7 +113,11 @@ impl Machine {
             return Err(MachineError::RamSize(config.ram));
         }
         let prepared = handover::prepare(config, &memory);
-        let prepared = prepared.and_then(|prepared| start.loaded(&config.kernel).map(|()| prepared));
+        let prepared = prepared.and_then(|prepared| {
+            start.loaded(&config.kernel)?;
+            handover::complete(&prepared, &memory)?;
+            Ok(prepared)
+        });
         let prepared = prepared.map_err(|error| match config.kernel.check_digest() {
             // Whatever does not work with a damaged kernel, does not because of that.
             Err(damaged) => MachineError::KernelImage(damaged),

@@ -9,8 +9,8 @@
 use super::GuestMemory;
 use crate::snapshots::page::{PageBytes, address};
 use linux_raw_sys::general::{
-    UFFD_API, UFFD_EVENT_PAGEFAULT, UFFDIO_REGISTER_MODE_MISSING, uffd_msg, uffdio_api, uffdio_copy,
-    uffdio_range, uffdio_register, uffdio_zeropage,
+    UFFD_API, UFFD_EVENT_PAGEFAULT, UFFD_FEATURE_POISON, UFFDIO_REGISTER_MODE_MISSING, uffd_msg, uffdio_api,
+    uffdio_copy, uffdio_poison, uffdio_range, uffdio_register, uffdio_zeropage,
 };
 use linux_raw_sys::ioctl::{
     UFFDIO_API, UFFDIO_COPY, UFFDIO_REGISTER, UFFDIO_UNREGISTER, UFFDIO_WAKE, UFFDIO_ZEROPAGE,
@@ -23,6 +23,9 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, OwnedFd};
 use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
+
+/// `_IOWR(0xaa, 8, struct uffdio_poison)` (linux/userfaultfd.h).
+const UFFDIO_POISON: u32 = 0xc020_aa08;
 
 /// Guest RAM, some of which is missing.
 #[derive(Debug)]
@@ -38,12 +41,12 @@ impl LazyRam {
     ///
     /// # Errors
     /// That of the system: EPERM for a user who may not have the kernel's own accesses wait, which takes
-    /// CAP_SYS_PTRACE or `vm.unprivileged_userfaultfd=1`.
+    /// CAP_SYS_PTRACE or `vm.unprivileged_userfaultfd=1`; EINVAL before Linux 6.6.
     pub fn over(memory: &GuestMemory, ranges: &[Range<u64>]) -> io::Result<Self> {
         // SAFETY: the descriptor acts on memory only through the ioctls below.
         let faults = unsafe { userfaultfd(UserfaultfdFlags::CLOEXEC | UserfaultfdFlags::NONBLOCK) }?;
         let mut lazy = Self { faults, memory: memory.clone(), registered: Vec::new() };
-        let mut api = uffdio_api { api: UFFD_API.into(), features: 0, ioctls: 0 };
+        let mut api = uffdio_api { api: UFFD_API.into(), features: UFFD_FEATURE_POISON.into(), ioctls: 0 };
         lazy.call(UFFDIO_API, &mut api)?;
         for range in ranges {
             let start = lazy.host_address(range.start)?;
@@ -83,6 +86,17 @@ impl LazyRam {
         self.bring(start, UFFDIO_ZEROPAGE, || uffdio_zeropage { range, mode: 0, zeropage: 0 })
     }
 
+    /// Whoever waits for this page, or comes to use it, gets an error of memory: KVM one of KVM_RUN, this process
+    /// SIGBUS. For a process that is about to end: it could not while KVM waits for a page in its name.
+    ///
+    /// # Errors
+    /// That of the system.
+    pub fn refuse(&self, number: u64) -> io::Result<()> {
+        let start = self.host_address(number)?;
+        let range = uffdio_range { start, len: PAGE_SIZE };
+        self.bring(start, UFFDIO_POISON, || uffdio_poison { range, mode: 0, updated: 0 })
+    }
+
     /// The number of a page that somebody waits for; `None` if nobody does within `patience`.
     ///
     /// # Errors
@@ -117,7 +131,7 @@ impl LazyRam {
     ///
     /// # Errors
     /// That of the system.
-    pub fn complete(self) -> io::Result<()> {
+    pub fn complete(&self) -> io::Result<()> {
         for range in &self.registered {
             let mut range = uffdio_range { start: range.start, len: range.end - range.start };
             self.call(UFFDIO_UNREGISTER, &mut range)?;

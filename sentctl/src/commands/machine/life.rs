@@ -38,7 +38,7 @@ impl Context {
         }
         std::fs::create_dir_all(machine.runtime()).map_err(ControlError::io(&machine.runtime()))?;
         self.during("making the machine", || {
-            self.start_process(&machine, Some(args.memory), VerifyArg::Lazy)
+            self.start_process(&machine, Some(args.memory), VerifyArg::Eager)
         })?;
         let status: MachineStatus = Client::new(machine.clone())?.get("/v1/machine")?;
         self.answer(&status, |out, status| {
@@ -71,8 +71,8 @@ impl Context {
         if let Some(ram) = init {
             command.args(["--init", &ram.to_string()]);
         }
-        if verify == VerifyArg::Eager {
-            command.args(["--verify", "eager"]);
+        if verify == VerifyArg::Lazy {
+            command.args(["--verify", "lazy"]);
         }
         command.env_remove("SENTCTL_MACHINE");
         process::start(machine, command)?;
