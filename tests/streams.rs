@@ -171,8 +171,8 @@ fn a_run_that_computes_sleeps_or_waits_for_input_ends_by_ctrl_c() {
         command.arg("--").args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let keep = child.stdin.take();
-        // It is up when its vCPU has a thread.
-        eventually("the machine runs", || threads(&child).contains(&"vcpu0".to_owned()).then_some(()));
+        // It listens to signals when these have a thread; its machine begins before that.
+        eventually("it listens", || threads(&child).contains(&"signals".to_owned()).then_some(()));
         send(&child, Signal::INT);
         let finished = collect(child);
         assert_eq!(finished.code(), 130, "{name} {args:?}: {finished}");
@@ -219,7 +219,7 @@ fn an_interrupted_run_leaves_the_terminal_as_it_was() {
         let mut child = command.spawn().unwrap();
         drop(command);
         terminal.keyboard().write_all(b"echo\n").unwrap();
-        eventually("the machine runs", || threads(&child).contains(&"vcpu0".to_owned()).then_some(()));
+        eventually("it listens", || threads(&child).contains(&"signals".to_owned()).then_some(()));
         assert_eq!(terminal.modes(), before, "while it runs");
         send(&child, signal);
         wait(&mut child);
