@@ -152,6 +152,8 @@ fn start(
             let start = begin(Description::read(&folder)?.ram_bytes)?;
             let history = History::open_within(home, folder, LOCK_PATIENCE)?;
             let current = history.current()?;
+            // A timeline that cannot be read is told now, and not by a machine that runs and cannot say what it is.
+            history.timeline().ids()?;
             let record = current.record();
             let (machine, live, filling) = restore(start, &history, record, streams, sink, verify)?;
             containers.went_back(containers.returning(record)?);
