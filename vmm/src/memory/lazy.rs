@@ -180,6 +180,7 @@ impl LazyRam {
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+#[expect(clippy::single_range_in_vec_init, reason = "arguments are lists of ranges")]
 mod tests {
     use super::*;
     use vm_memory::{Bytes, GuestAddress};
