@@ -39,7 +39,49 @@ pub struct History {
     store: Store,
     timeline: Timeline,
     key: MachineKey,
-    _lock: Lock,
+    lock: Lock,
+}
+
+/// A machine that is being made: its folder is held, and says who it will be. It exists once its [`Description`] is
+/// written.
+#[derive(Debug)]
+pub struct Newborn {
+    machine: MachineFolder,
+    description: Description,
+    lock: Lock,
+}
+
+impl Newborn {
+    /// One with so much RAM.
+    ///
+    /// # Errors
+    /// [`ControlError::Conflict`] if there is one already, and others.
+    pub fn begin(machine: MachineFolder, ram: u64) -> Result<Self, ControlError> {
+        if machine.exists() {
+            return Err(ControlError::machine_exists(machine.name()));
+        }
+        let lock = Lock::take_new(&machine)?;
+        if machine.exists() {
+            // Somebody else was faster.
+            return Err(ControlError::machine_exists(machine.name()));
+        }
+        // What an interrupted attempt has left is nobody's.
+        let _ = std::fs::remove_file(machine.timeline());
+        let _ = std::fs::remove_dir_all(machine.containers());
+        let description = Description::of_new(&machine, ram)?;
+        description.write_draft(&machine)?;
+        Ok(Self { machine, description, lock })
+    }
+
+    /// With snapshots, of which there is none yet.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn with_history(self, home: &Home) -> Result<History, ControlError> {
+        let Self { machine, description, lock } = self;
+        let key = MachineKey::load_or_create(machine.path())?;
+        History::with(home, machine, description, key, lock)
+    }
 }
 
 impl History {
@@ -61,29 +103,16 @@ impl History {
         patience: Duration,
     ) -> Result<Self, ControlError> {
         let lock = Lock::take_within(&machine, patience)?;
-        let description = Description::read(&machine)?;
-        let key = MachineKey::load(&machine.key())?;
-        Self::with(home, machine, description, key, lock)
+        Self::locked(home, machine, lock)
     }
 
-    /// Begins those of a new machine with so much RAM; the machine exists once its [`Description`] is written.
+    /// The same, of a machine whose lock this process has already.
     ///
     /// # Errors
-    /// [`ControlError::Conflict`] if there is one already, and others.
-    pub fn begin(home: &Home, machine: MachineFolder, ram: u64) -> Result<Self, ControlError> {
-        if machine.exists() {
-            return Err(ControlError::machine_exists(machine.name()));
-        }
-        let lock = Lock::take_new(&machine)?;
-        if machine.exists() {
-            // Somebody else was faster.
-            return Err(ControlError::machine_exists(machine.name()));
-        }
-        // What an interrupted attempt has left is nobody's.
-        let _ = std::fs::remove_file(machine.timeline());
-        let description = Description::of_new(&machine, ram)?;
-        description.write_draft(&machine)?;
-        let key = MachineKey::load_or_create(machine.path())?;
+    /// [`ControlError`].
+    pub fn locked(home: &Home, machine: MachineFolder, lock: Lock) -> Result<Self, ControlError> {
+        let description = Description::read(&machine)?;
+        let key = MachineKey::load(&machine.key())?;
         Self::with(home, machine, description, key, lock)
     }
 
@@ -96,7 +125,13 @@ impl History {
     ) -> Result<Self, ControlError> {
         let timeline = Timeline::open(&machine.timeline())?;
         let store = Store::open_unseen(&home.store(), timeline.settings()?.quota)?;
-        Ok(Self { machine, description, store, timeline, key, _lock: lock })
+        Ok(Self { machine, description, store, timeline, key, lock })
+    }
+
+    /// Closes them; the machine is still this process'.
+    #[must_use]
+    pub fn close(self) -> Lock {
+        self.lock
     }
 
     /// The machine's folder.

@@ -251,6 +251,12 @@ impl MachineFolder {
         self.runtime().join("control.sock")
     }
 
+    /// The socket that forks of the running machine are asked for over.
+    #[must_use]
+    pub fn fork_socket(&self) -> PathBuf {
+        self.runtime().join("fork.sock")
+    }
+
     /// What the machine's process has to say.
     #[must_use]
     pub fn log(&self) -> PathBuf {
@@ -281,10 +287,16 @@ impl MachineFolder {
         self.path.join(".auth").join("machine.key")
     }
 
+    /// The folder of the containers' folders.
+    #[must_use]
+    pub fn containers(&self) -> PathBuf {
+        self.path.join(".container")
+    }
+
     /// A container's folder.
     #[must_use]
     pub fn container(&self, name: &str) -> PathBuf {
-        self.path.join(".container").join(name)
+        self.containers().join(name)
     }
 
     /// The snapshot the machine stands at, for people.

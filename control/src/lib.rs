@@ -7,6 +7,7 @@
 //! * [`removal`]: how one goes;
 //! * [`process`], [`machine_process`]: how it is started, and what it does then;
 //! * [`filling`]: its memory, while it is being restored;
+//! * [`fork`]: machines that go on from where another one is;
 //! * [`session`], with [`live`], [`cache`] and [`containers`]: the running machine;
 //! * [`api`]: what is said over the socket, and in answers with `--json`;
 //! * [`server`], [`client`]: the side that answers, and the side that asks.
@@ -20,6 +21,7 @@ pub mod containers;
 pub mod description;
 pub mod error;
 pub mod filling;
+pub mod fork;
 pub mod history;
 pub mod home;
 pub mod live;

@@ -3,6 +3,7 @@
 use crate::cache::{PageCache, SnapshotPages};
 use crate::containers::{Containers, Returning};
 use crate::error::ControlError;
+use crate::fork::origin::Common;
 use crate::history::{History, unix_ns};
 use sentient_abi::region::{Region as GuestRegion, RegionKind};
 use sentient_snapshot::capture::{Capture as Hashing, Details};
@@ -10,6 +11,7 @@ use sentient_snapshot::layout::{Layout, Region};
 use sentient_snapshot::memory_map::MemoryMap;
 use sentient_snapshot::page::Page;
 use sentient_snapshot::record::{ContainerEntry, OutputPosition, Record, SignedRecord, SnapshotId};
+use sentient_snapshot::store::Store;
 use sentient_vmm::Ended;
 use sentient_vmm::machine::state::MachineState;
 use sentient_vmm::machine::{Door, StopHandle, Stopped};
@@ -35,6 +37,26 @@ pub struct Live {
     /// Pages in memory.
     pub cache: PageCache,
     buffer: PageBuffer,
+    /// What its forks have together.
+    common: Option<Common>,
+}
+
+/// A snapshot that is hashed, and not stored yet.
+pub struct Hashed<'a> {
+    /// Its record.
+    pub record: &'a Record,
+    /// Its page hashes.
+    pub map: &'a MemoryMap,
+    /// vCPU and devices, encoded.
+    pub state: &'a [u8],
+    /// Pages that were copied, by ascending number.
+    pub dirty: &'a [(u64, &'a Page)],
+    /// Pages in memory.
+    pub cache: &'a mut PageCache,
+    /// What the machine's forks have together.
+    pub common: &'a mut Option<Common>,
+    /// All other pages.
+    pub store: &'a Store,
 }
 
 /// A machine at one instant, copied.
@@ -185,7 +207,22 @@ impl Live {
         message: &str,
         tag: Option<&str>,
     ) -> Result<Committed, ControlError> {
-        let done = self.store(history, &instant, message, tag);
+        self.commit_after(history, instant, message, tag, |_| ())
+    }
+
+    /// The same, with something to be done before it is stored.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub fn commit_after(
+        &mut self,
+        history: &History,
+        instant: Instant,
+        message: &str,
+        tag: Option<&str>,
+        hashed: impl FnOnce(Hashed<'_>),
+    ) -> Result<Committed, ControlError> {
+        let done = self.store(history, &instant, message, tag, hashed);
         self.buffer = instant.capture.buffer;
         self.lost_unless(done)
     }
@@ -196,6 +233,7 @@ impl Live {
         instant: &Instant,
         message: &str,
         tag: Option<&str>,
+        hashed: impl FnOnce(Hashed<'_>),
     ) -> Result<Committed, ControlError> {
         let capture = &instant.capture;
         let layout = layout(capture, history.description().ram_bytes)?;
@@ -212,6 +250,15 @@ impl Live {
         let hashing =
             Hashing { previous: self.head.as_ref(), layout: &layout, dirty: &dirty, state: &capture.state };
         let mut commit = hashing.commit(details)?;
+        hashed(Hashed {
+            record: commit.record(),
+            map: commit.memory(),
+            state: &capture.state,
+            dirty: &dirty,
+            cache: &mut self.cache,
+            common: &mut self.common,
+            store: history.store(),
+        });
         let added = commit.store(history.store())?;
         let signed = SignedRecord::sign(commit.record().clone(), history.key())?;
         history.add(&signed, tag)?;

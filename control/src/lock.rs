@@ -8,6 +8,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -39,7 +40,7 @@ const OWNER_LEN: usize = 20;
 /// The lock, held for as long as this exists.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -58,7 +59,7 @@ impl Lock {
                 .truncate(false)
                 .mode(0o600)
                 .open(&path);
-            let mut file = opened.map_err(failed)?;
+            let file = opened.map_err(failed)?;
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
                 Err(Errno::WOULDBLOCK) => {
@@ -78,11 +79,27 @@ impl Lock {
             if !fs::metadata(&path).is_ok_and(same) {
                 continue;
             }
-            // Always as long, so that nothing need be cut off: on a disk that costs as much as a third of a start.
-            let owner = format!("{:<OWNER_LEN$}\n", std::process::id());
-            file.rewind().and_then(|()| file.write_all(owner.as_bytes())).map_err(failed)?;
-            return Ok(Self { _file: file });
+            return Self { file }.signed().map_err(failed);
         }
+    }
+
+    /// Says whose it is.
+    fn signed(mut self) -> io::Result<Self> {
+        // Always as long, so that nothing need be cut off: on a disk that costs as much as a third of a start.
+        let owner = format!("{:<OWNER_LEN$}\n", std::process::id());
+        self.file.rewind()?;
+        self.file.write_all(owner.as_bytes())?;
+        Ok(self)
+    }
+
+    /// One that another process has taken for this one, of this machine. It is that process' no more when it has
+    /// closed the file.
+    ///
+    /// # Errors
+    /// [`LockError::Io`] if the file cannot be written.
+    pub fn handed_over(machine: &MachineFolder, file: OwnedFd) -> Result<Self, LockError> {
+        let path = machine.runtime().join("lock");
+        Self { file: file.into() }.signed().map_err(|source| LockError::Io { path, source })
     }
 
     /// Makes a machine's folder if it is not there, and takes its lock.
@@ -116,6 +133,13 @@ impl Lock {
                 taken => return taken,
             }
         }
+    }
+}
+
+/// To hand it over.
+impl AsFd for Lock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 }
 

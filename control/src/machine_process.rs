@@ -7,13 +7,15 @@ use crate::containers::{Containers, Outputs};
 use crate::description::{Description, note};
 use crate::error::ControlError;
 use crate::filling::{Filling, Places};
-use crate::history::History;
+use crate::fork::{self, clone::Original};
+use crate::history::{History, Newborn};
 use crate::home::{Home, MachineFolder};
 use crate::live::Live;
-use crate::session::Session;
+use crate::session::{Handles, Session};
 use crate::{process, server};
 use sentient_images::KernelImage;
 use sentient_snapshot::hash::PageHash;
+use sentient_snapshot::memory_map::MemoryMap;
 use sentient_snapshot::record::Record;
 use sentient_snapshot::store::Reader;
 use sentient_vmm::kvm::vm::DirtyLog;
@@ -21,6 +23,7 @@ use sentient_vmm::machine::{Early, Readiness, Running, Start, StopHandle};
 use sentient_vmm::snapshots::MemoryWriter;
 use sentient_vmm::streams::{Input, Output, Streams};
 use sentient_vmm::{BootProtocol, Ended, Machine, MachineConfig, Report};
+use serde::{Deserialize, Serialize};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::collections::BTreeMap;
@@ -29,7 +32,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::UnixListener;
 use tokio::sync::oneshot;
 
@@ -49,7 +52,8 @@ const BLOCK: u64 = sentient_abi::LARGE_PAGE_SIZE / sentient_abi::PAGE_SIZE;
 const DENSE: u32 = 80;
 
 /// What the process is to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Task {
     /// Make a machine with so much RAM, boot it, and take its first snapshot.
     Init {
@@ -61,10 +65,16 @@ pub enum Task {
         /// When its memory is checked.
         verify: Verify,
     },
+    /// Go on from where another machine is, which has been [asked](crate::fork::ask), and answers over standard input.
+    Fork {
+        /// Bytes of RAM of both.
+        ram: u64,
+    },
 }
 
 /// When the memory of a snapshot is read and checked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Verify {
     /// Each page before somebody sees it, all of them while the guest runs. Where the system does not allow it, all
     /// at once.
@@ -72,6 +82,15 @@ pub enum Verify {
     /// All of it before the guest runs.
     #[default]
     Eager,
+}
+
+/// A machine whose guest runs.
+struct Started {
+    running: Running,
+    stop: StopHandle,
+    ready: Readiness,
+    /// Its session, which may have to be waited for.
+    session: Box<dyn FnOnce() -> Result<Session, ControlError> + Send>,
 }
 
 /// Runs the machine's process to its end, on `early`, if that was begun. `images` is the folder of compiled images.
@@ -86,34 +105,47 @@ pub fn run(
     images: Option<PathBuf>,
 ) -> Result<(), ControlError> {
     process::detach()?;
-    let started = start(home, machine, task, early, images);
-    let (running, session, watch) = match started {
+    let started = start(home, machine.clone(), task, early, images);
+    let Started { running, stop, ready, session } = match started {
         Ok(started) => started,
         Err(error) => {
             process::report(Err(&error))?;
             return Err(error);
         }
     };
-    let session = Arc::new(session);
     let (end, ended) = oneshot::channel();
-    let talking = {
-        let (session, home) = (Arc::clone(&session), home.clone());
-        let talk = move || talk(&session, &home, task, &watch, ended);
-        std::thread::Builder::new().name("control".into()).spawn(talk)
+    let home = home.clone();
+    let talk = move || {
+        let up = session().and_then(|session| come_up(session, task, &ready));
+        let (session, told) = match up {
+            Ok(session) => (Some(Arc::clone(&session)), talk(&session, &home, ended)),
+            Err(error) => (None, Err(error)),
+        };
+        if let Err(error) = &told {
+            // Who started this may be gone; the machine goes in any case.
+            let _ = process::report(Err(error));
+            stop.stop(Ended::Terminated);
+        }
+        (session, told)
     };
+    let talking = std::thread::Builder::new().name("control".into()).spawn(talk);
     let talking = talking.map_err(ControlError::io("starting the control thread"))?;
     let report = running.wait();
     // Nobody listens any more if that thread has failed.
     let _ = end.send(());
-    let told =
-        talking.join().unwrap_or_else(|_| Err(ControlError::Bug("the control thread panicked".into())));
-    let machine = session.history().machine();
-    let _ = fs::remove_file(machine.socket());
-    let word = match &report {
-        Ok(Report { ended, .. }) => ended.to_string(),
-        Err(error) => error.to_string(),
-    };
-    note(&machine.last_end(), &format!("{word}\n"))?;
+    let panicked = |_| (None, Err(ControlError::Bug("the control thread panicked".into())));
+    let (session, told) = talking.join().unwrap_or_else(panicked);
+    // With the session goes the right to the folder.
+    if let Some(_session) = session {
+        for socket in [machine.socket(), machine.fork_socket()] {
+            let _ = fs::remove_file(socket);
+        }
+        let word = match &report {
+            Ok(Report { ended, .. }) => ended.to_string(),
+            Err(error) => error.to_string(),
+        };
+        note(&machine.last_end(), &format!("{word}\n"))?;
+    }
     told?;
     report?;
     Ok(())
@@ -126,14 +158,14 @@ fn start(
     task: Task,
     early: Option<Early>,
     images: Option<PathBuf>,
-) -> Result<(Running, Session, Readiness), ControlError> {
+) -> Result<Started, ControlError> {
     let begin = |ram| early.map_or_else(Early::begin, Ok)?.with(ram, DirtyLog::On);
     let containers = Containers::new(folder.clone(), images);
     let sink = Box::new(Outputs(Arc::clone(&containers)));
     let streams = streams().map_err(ControlError::io("opening /dev/null"))?;
-    let (history, machine, live, filling) = match task {
+    match task {
         Task::Init { ram } => {
-            let history = History::begin(home, folder, ram)?;
+            let history = Newborn::begin(folder, ram)?.with_history(home)?;
             let kernel = KernelImage::embedded()?;
             let digest = *blake3::hash(kernel.elf()).as_bytes();
             let config = MachineConfig {
@@ -146,7 +178,9 @@ fn start(
                 heartbeat: None,
                 timeout: None,
             };
-            (history, Machine::resident_on(begin(ram)?, &config, streams, sink)?, Live::booted(digest), None)
+            let machine = Machine::resident_on(begin(ram)?, &config, streams, sink)?;
+            let live = Live::booted(digest);
+            go(machine, containers, |handles| Ok(Session::new(history, handles, live, None)))
         }
         Task::Boot { verify } => {
             let start = begin(Description::read(&folder)?.ram_bytes)?;
@@ -157,16 +191,46 @@ fn start(
             let record = current.record();
             let (machine, live, filling) = restore(start, &history, record, streams, sink, verify)?;
             containers.went_back(containers.returning(record)?);
-            (history, machine, live, filling)
+            // From here on it is not known how it will end.
+            let _ = fs::remove_file(history.machine().last_end());
+            go(machine, containers, |handles| Ok(Session::new(history, handles, live, filling)))
         }
-    };
-    // From here on it is not known how it will end.
-    let _ = fs::remove_file(history.machine().last_end());
-    let (stop, guest, watch) = (machine.stop_handle(), machine.resident_handle(), machine.readiness());
+        Task::Fork { ram } => {
+            let start = begin(ram)?;
+            let original = Original::at_standard_input()?;
+            let received = original.receive()?;
+            let record = received.record.clone();
+            containers.went_back(containers.returning(&record)?);
+            let state = received.state()?;
+            let machine = Machine::restored(start, &state, streams, sink, |memory| received.fill(memory))?;
+            let home = home.clone();
+            go(machine, containers, move |handles| {
+                let lock = original.wait_until_durable(&folder)?;
+                let history = History::locked(&home, folder, lock)?;
+                let current = history.current()?;
+                if current.record().regions != record.regions || current.record().state != record.state {
+                    return Err(ControlError::Bug("a fork is written down otherwise than it runs".into()));
+                }
+                let map = MemoryMap::load(&record, &history.store().session()?)?;
+                Ok(Session::new(history, handles, Live::restored(&record, map), None))
+            })
+        }
+    }
+}
+
+/// Starts the machine's guest; `session` is made once somebody may ask for something.
+fn go(
+    machine: Machine,
+    containers: Arc<Containers>,
+    session: impl FnOnce(Handles) -> Result<Session, ControlError> + Send + 'static,
+) -> Result<Started, ControlError> {
+    let (stop, guest, ready) = (machine.stop_handle(), machine.resident_handle(), machine.readiness());
+    let memory = machine.memory_reader();
     stop_on_signals(stop.clone())?;
     let running = machine.start()?;
-    let session = Session::new(history, running.door(), stop, guest, containers, live, filling);
-    Ok((running, session, watch))
+    let (door, started) = (running.door(), Instant::now());
+    let handles = Handles { door, stop: stop.clone(), guest, memory, containers, started };
+    Ok(Started { running, stop, ready, session: Box::new(move || session(handles)) })
 }
 
 /// A machine that goes on from a snapshot.
@@ -248,42 +312,28 @@ fn stop_on_signals(stop: StopHandle) -> Result<(), ControlError> {
     started.map(drop).map_err(ControlError::io("starting the signals' thread"))
 }
 
-/// The control thread: sees the machine up, tells the starter, and answers on the socket.
-fn talk(
-    session: &Arc<Session>,
-    home: &Home,
-    task: Task,
-    watch: &Readiness,
-    ended: oneshot::Receiver<()>,
-) -> Result<(), ControlError> {
-    let up = come_up(session, task, watch);
+/// The control thread: tells the starter that the machine is up, and answers on its sockets.
+fn talk(session: &Arc<Session>, home: &Home, ended: oneshot::Receiver<()>) -> Result<(), ControlError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(ControlError::io("setting up the control thread"))?;
     let _inside = runtime.enter();
-    let listener = up.and_then(|()| listen(session.history().machine()));
-    match listener {
-        Ok(listener) => {
-            process::report(Ok(()))?;
-            if let Err(error) = session.settle() {
-                // What is left over takes room, and harms nothing.
-                tracing::warn!(%error, "the machine's snapshots could not be tidied");
-            }
-            let served = server::serve(listener, Arc::clone(session), home.clone(), async {
-                let _ = ended.await;
-            });
-            runtime.block_on(served).map_err(ControlError::io("answering on the socket"))
-        }
-        Err(error) => {
-            process::report(Err(&error))?;
-            session.abandon();
-            Err(error)
-        }
+    let listener = listen(session.history().machine())?;
+    let forks = fork::listening(session.history().machine())?;
+    process::report(Ok(()))?;
+    if let Err(error) = session.settle() {
+        // What is left over takes room, and harms nothing.
+        tracing::warn!(%error, "the machine's snapshots could not be tidied");
     }
+    fork::origin::serve(forks, Arc::downgrade(session), home.clone())?;
+    let served = server::serve(listener, Arc::clone(session), home.clone(), async {
+        let _ = ended.await;
+    });
+    runtime.block_on(served).map_err(ControlError::io("answering on the socket"))
 }
 
 /// Waits for the guest; a new machine gets its first snapshot, and exists from then on.
-fn come_up(session: &Session, task: Task, watch: &Readiness) -> Result<(), ControlError> {
-    if !watch.wait(BOOT_PATIENCE) {
+fn come_up(session: Session, task: Task, ready: &Readiness) -> Result<Arc<Session>, ControlError> {
+    if !ready.wait(BOOT_PATIENCE) {
         return Err(ControlError::Conflict(format!("the guest was not ready within {BOOT_PATIENCE:?}")));
     }
     // What is wrong with a small snapshot is told to who boots it, although the guest runs already.
@@ -294,7 +344,7 @@ fn come_up(session: &Session, task: Task, watch: &Readiness) -> Result<(), Contr
         let history = session.history();
         history.description().write(history.machine())?;
     }
-    Ok(())
+    Ok(Arc::new(session))
 }
 
 /// The socket, for its owner alone: until its mode is set, the process' umask sees to that.

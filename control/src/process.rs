@@ -1,14 +1,18 @@
 //! Starting a machine's process, and the start as the process sees it.
 //!
-//! The process is this program again, with a verb people do not use. It tells its starter over its standard
-//! output, in one line, that it is ready or why not; then it has no terminal, no parent that waits, and
-//! nothing to read.
+//! The process is this program again, with a verb people do not use, and with words that are read in no time
+//! ([`Invocation`]): a machine's start waits for it. It tells its starter over its standard output, in one line,
+//! that it is ready or why not; then it has no terminal, no parent that waits, and nothing to read.
 
 use crate::error::ControlError;
-use crate::home::{MachineFolder, append_to};
+use crate::fork::Connection;
+use crate::home::{Home, MachineFolder, append_to};
+use crate::machine_process::Task;
 use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Write};
+use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 
 /// What the process says when it is ready or has failed.
@@ -19,14 +23,55 @@ enum Word {
     Failed { kind: String, message: String },
 }
 
-/// Starts `command` as the process of a machine, and returns when it is ready.
+/// The verb.
+pub const VERB: &str = "machine-process";
+
+/// What the process of a machine is told: behind [`VERB`], a [`Task`] in JSON, the machine's name, and its home.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invocation {
+    /// What to do.
+    pub task: Task,
+    /// The machine.
+    pub machine: MachineFolder,
+    /// Its home.
+    pub home: Home,
+}
+
+impl Invocation {
+    /// As the words behind the verb have it.
+    ///
+    /// # Errors
+    /// [`ControlError::Request`] if these are not its words, [`ControlError::Home`].
+    pub fn read(words: impl Iterator<Item = OsString>) -> Result<Self, ControlError> {
+        let bad =
+            || ControlError::Request(format!("`{VERB}` is how this program starts the process of a machine"));
+        let words: Vec<OsString> = words.collect();
+        let [task, name, home] = <[OsString; 3]>::try_from(words).map_err(|_| bad())?;
+        let task = serde_json::from_slice(task.as_encoded_bytes()).map_err(|_| bad())?;
+        let home = Home::find(Some(home.into()))?;
+        let machine = home.machine(name.to_str().ok_or_else(bad)?)?;
+        Ok(Self { task, machine, home })
+    }
+
+    fn words(&self) -> Result<[OsString; 4], ControlError> {
+        let task = serde_json::to_string(&self.task).map_err(|error| ControlError::Bug(error.to_string()))?;
+        Ok([VERB.into(), task.into(), self.machine.name().into(), self.home.path().into()])
+    }
+}
+
+/// Starts the process of a machine, and returns when it is ready: its number. `origin` is what a fork hears from the
+/// machine it is one of.
 ///
 /// # Errors
 /// [`ControlError`], the process' own if it has failed.
-pub fn start(machine: &MachineFolder, mut command: Command) -> Result<u32, ControlError> {
-    let log = machine.log();
+pub fn start(invocation: &Invocation, origin: Option<Connection>) -> Result<u32, ControlError> {
+    let own = std::env::current_exe().map_err(ControlError::io("finding this program"))?;
+    let log = invocation.machine.log();
     let log_file = append_to(&log).map_err(ControlError::io(&log))?;
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log_file);
+    let mut command = Command::new(own);
+    command.args(invocation.words()?);
+    command.stdin(origin.map_or_else(Stdio::null, |origin| OwnedFd::from(origin).into()));
+    command.stdout(Stdio::piped()).stderr(log_file);
     let mut child = command.spawn().map_err(ControlError::io("starting the machine's process"))?;
     let mut line = String::new();
     if let Some(stdout) = child.stdout.take() {
@@ -77,4 +122,35 @@ pub fn report(outcome: Result<(), &ControlError>) -> Result<(), ControlError> {
         OpenOptions::new().write(true).open("/dev/null").map_err(ControlError::io("opening /dev/null"))?;
     rustix::stdio::dup2_stdout(&null)
         .map_err(|error| ControlError::io("closing standard output")(error.into()))
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use super::*;
+    use crate::machine_process::Verify;
+
+    #[test]
+    fn a_process_is_told_what_its_starter_says() {
+        let home = Home::find(Some("/some/home".into())).unwrap();
+        let machine = home.machine("m").unwrap();
+        for task in [Task::Init { ram: 1 << 27 }, Task::Boot { verify: Verify::Lazy }, Task::Fork { ram: 7 }]
+        {
+            let told = Invocation { task, machine: machine.clone(), home: home.clone() };
+            let words = told.words().unwrap();
+            assert_eq!(Invocation::read(words.into_iter().skip(1)).unwrap(), told);
+        }
+    }
+
+    #[test]
+    fn other_words_are_refused() {
+        let read = |words: &[&str]| Invocation::read(words.iter().map(Into::into));
+        let task = r#"{"fork":{"ram":7}}"#;
+        assert!(read(&[task, "m", "/home"]).is_ok());
+        for words in
+            [&[][..], &[task], &[task, "m", "/home", "more"], &["{}", "m", "/home"], &[task, "../m", "/h"]]
+        {
+            assert!(read(words).is_err(), "{words:?}");
+        }
+    }
 }

@@ -11,15 +11,17 @@ use crate::cache::SnapshotPages;
 use crate::containers::Containers;
 use crate::error::ControlError;
 use crate::filling::Filling;
+use crate::fork::{Connection, origin};
 use crate::history::{History, short};
 use crate::home::Home;
-use crate::live::{Committed, Live, PutBack, Target};
+use crate::live::{Committed, Hashed, Live, PutBack, Target};
 use sentient_snapshot::record::SignedRecord;
 use sentient_snapshot::timeline::Undo;
 use sentient_vmm::Ended;
 use sentient_vmm::machine::Door;
 use sentient_vmm::machine::StopHandle;
 use sentient_vmm::machine::resident::ResidentHandle;
+use sentient_vmm::snapshots::MemoryReader;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -32,6 +34,7 @@ pub struct Session {
     door: Arc<Door>,
     stop: StopHandle,
     guest: ResidentHandle,
+    memory: MemoryReader,
     containers: Arc<Containers>,
     started: Instant,
     /// What the next snapshot or rollback builds on; held while one is being done.
@@ -40,25 +43,35 @@ pub struct Session {
     filling: Mutex<Option<Filling>>,
 }
 
+/// The ways to a running machine.
+pub struct Handles {
+    /// To its state.
+    pub door: Arc<Door>,
+    /// To its end.
+    pub stop: StopHandle,
+    /// To its guest.
+    pub guest: ResidentHandle,
+    /// To its memory.
+    pub memory: MemoryReader,
+    /// To its containers.
+    pub containers: Arc<Containers>,
+    /// When it was started.
+    pub started: Instant,
+}
+
 impl Session {
-    /// Over a machine that has just been started.
+    /// Over a machine that has been started.
     #[must_use]
-    pub fn new(
-        history: History,
-        door: Arc<Door>,
-        stop: StopHandle,
-        guest: ResidentHandle,
-        containers: Arc<Containers>,
-        live: Live,
-        filling: Option<Filling>,
-    ) -> Self {
+    pub fn new(history: History, handles: Handles, live: Live, filling: Option<Filling>) -> Self {
+        let Handles { door, stop, guest, memory, containers, started } = handles;
         Self {
             history: Arc::new(history),
             door,
             stop,
             guest,
+            memory,
             containers,
-            started: Instant::now(),
+            started,
             live: Mutex::new(live),
             filling: Mutex::new(filling),
         }
@@ -325,8 +338,33 @@ impl Session {
                 (self.history.named(&taken.id)?, taken.pause_us)
             }
         };
-        let (id, snapshot) = self.history.fork(home, &wanted.name, &from)?;
-        Ok(Forked { name: wanted.name.clone(), id, snapshot: snapshot.to_string(), pause_us })
+        let newborn = self.history.begin_fork(home, &wanted.name)?;
+        let (forked, _) = self.history.fork(home, newborn, &from)?;
+        Ok(Forked { pause_us, ..forked })
+    }
+
+    /// Makes another machine that goes on from here, and whose process is there already: it runs before all this is
+    /// durable, and is told when it is.
+    ///
+    /// # Errors
+    /// [`ControlError`]; there is no such machine then.
+    pub fn fork_running(&self, name: &str, home: &Home, clone: &Connection) -> Result<(), ControlError> {
+        let newborn = self.history.begin_fork(home, name)?;
+        let mut live = self.live();
+        let instant = live.capture(&self.door, &self.containers)?;
+        let mut told = Ok(());
+        let tell = |hashed: Hashed<'_>| told = origin::hand_over(clone, &self.memory, hashed);
+        let done = live.commit_after(&self.history, instant, &format!("fork to {name}"), None, tell)?;
+        told?;
+        // With the snapshot held in place: nobody may remove it in between.
+        let from = self.history.timeline().get(done.id)?;
+        let (_, lock) = self.history.fork(home, newborn, &from)?;
+        drop(live);
+        origin::durable(clone, &lock)?;
+        if let Err(error) = self.history.prune(None) {
+            tracing::warn!(%error, "older snapshots stay");
+        }
+        Ok(())
     }
 }
 

@@ -253,19 +253,6 @@ folder was deleted or moved away, and by an init, a fork or an rm that was kille
         snapshot: Option<String>,
     },
 
-    /// The process of a machine; started by others.
-    #[command(hide = true)]
-    MachineProcess {
-        /// The machine's name.
-        name: String,
-        /// Make it, with so many bytes of RAM, instead of booting it.
-        #[arg(long)]
-        init: Option<u64>,
-        /// When memory is checked.
-        #[arg(long, default_value = "eager")]
-        verify: VerifyArg,
-    },
-
     /// Write the kernel and a boot module with a program, for QEMU or another loader.
     #[command(after_help = "Examples:
   sentctl boot-files -o boot/ hello.wasm

@@ -13,14 +13,20 @@ mod units;
 
 use clap::Parser;
 use cli::{Cli, Command};
-use commands::machine::Context;
+use commands::machine::{Context, life};
 use errors::CommandError;
+use sentient_control::process::VERB;
 use sentient_vmm::machine::Early;
 use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let started = boot_time::process_start();
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|word| word == VERB) {
+        let early = Early::begin().ok();
+        return life::process(words, early).unwrap_or_else(|error| report(&error, false));
+    }
     let early = begin_early();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -35,7 +41,7 @@ fn main() -> ExitCode {
         Command::Doctor => commands::doctor::run(json),
         Command::Version => commands::version::run(json),
         Command::Completions { shell } => commands::completions::run(*shell),
-        _ => on_machine(&cli, early),
+        _ => on_machine(&cli),
     };
     done.unwrap_or_else(|error| report(&error, json))
 }
@@ -48,14 +54,13 @@ fn begin_early() -> Option<Early> {
         .skip(1)
         .find_map(|word| match word.to_str()? {
             "run" | "tso-run" => Some(Early::begin_to_boot()),
-            "machine-process" => Some(Early::begin()),
             _ => None,
         })?
         .ok()
 }
 
 /// The verbs about machines that stay.
-fn on_machine(cli: &Cli, early: Option<Early>) -> Result<ExitCode, CommandError> {
+fn on_machine(cli: &Cli) -> Result<ExitCode, CommandError> {
     let context = Context::new(cli)?;
     match &cli.command {
         Command::Init(args) => context.init(args),
@@ -76,9 +81,6 @@ fn on_machine(cli: &Cli, early: Option<Early>) -> Result<ExitCode, CommandError>
         Command::Set(args) => context.set(args),
         Command::Prune(args) => context.prune(args),
         Command::Verify { snapshot } => context.verify(snapshot.as_deref()),
-        Command::MachineProcess { name, init, verify } => {
-            context.machine_process(name, *init, *verify, early)
-        }
         Command::Run(args) => context.run_detached(args),
         Command::BootFiles(_)
         | Command::Bench(_)

@@ -19,6 +19,8 @@ use crate::host::{self, Residency};
 use crate::kvm::{self, vm::Vm};
 use crate::lifecycle::{State, Step};
 use crate::memory::GuestMemory;
+use crate::memory::image::Image;
+use crate::snapshots::MemoryReader;
 use crate::streams::Input;
 use crate::time::{Clock, WallClock};
 use event_loop::EventLoop;
@@ -112,6 +114,7 @@ pub struct Machine {
     bus: Bus,
     vm: Arc<Vm>,
     memory: GuestMemory,
+    image: Option<Image>,
     state: State,
     places: Places,
     clock: Clock,
@@ -144,6 +147,12 @@ impl Machine {
         StopHandle(Arc::clone(&self.events))
     }
 
+    /// Reads its memory.
+    #[must_use]
+    pub fn memory_reader(&self) -> MemoryReader {
+        MemoryReader(Arc::downgrade(&self.memory))
+    }
+
     /// Lets its guest's wall clock follow this clock instead of the host's.
     pub fn follow_wall_clock(&mut self, wall: WallClock) {
         self.clock.follow(wall);
@@ -170,6 +179,7 @@ impl Machine {
             bus,
             vm,
             memory,
+            image,
             state,
             places,
             clock,
@@ -196,8 +206,8 @@ impl Machine {
         let event_loop =
             EventLoop::new(Arc::clone(&console), rng, doorbells, Arc::clone(&events), stdin, timeout)?;
         stages.entered = Some(Instant::now());
-        let parts =
-            Parts { vcpu, vm, bus, events: Arc::clone(&events), memory: Arc::clone(&memory), places, clock };
+        let (news, ram) = (Arc::clone(&events), Arc::clone(&memory));
+        let parts = Parts { vcpu, vm, bus, events: news, memory: ram, image, places, clock };
         let thread = maker.run(parts).map_err(MachineError::io("starting the vCPU"))?;
         // A restored device may have work of which nobody will tell.
         events.nudge();

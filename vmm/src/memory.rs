@@ -5,6 +5,7 @@
 
 #![expect(unsafe_code, reason = "madvise on the mapping")]
 
+pub mod image;
 pub mod lazy;
 
 use crate::error::MachineError;

@@ -12,4 +12,4 @@ pub mod regions;
 pub mod rollback;
 
 pub use capture::Capture;
-pub use page::{MemoryWriter, PageBytes, PageContents, PageSource};
+pub use page::{MemoryReader, MemoryWriter, PageBytes, PageContents, PageSource};

@@ -1,8 +1,10 @@
 //! Snapshots that leave the machine, and that come to it.
 
-use super::{History, short, unix_ns};
+use super::{History, Newborn, short, unix_ns};
+use crate::api::Forked;
 use crate::error::ControlError;
 use crate::home::Home;
+use crate::lock::Lock;
 use sentient_snapshot::hash::Hash;
 use sentient_snapshot::record::{Record, SignedRecord, SnapshotId, Trust};
 use sentient_snapshot::store::{Kind, Objects, Root, StoreError};
@@ -57,19 +59,26 @@ impl History {
         Ok(signed.id())
     }
 
-    /// Makes another machine that starts from a snapshot of this one: its id and its first snapshot. The
-    /// pages are not copied.
+    /// Begins another machine that is to start from a snapshot of this one.
+    ///
+    /// # Errors
+    /// As [`Newborn::begin`].
+    pub fn begin_fork(&self, home: &Home, name: &str) -> Result<Newborn, ControlError> {
+        Newborn::begin(home.machine(name)?, self.description.ram_bytes)
+    }
+
+    /// Makes it: its id and its first snapshot. The pages are not copied.
     ///
     /// # Errors
     /// [`ControlError`].
     pub fn fork(
         &self,
         home: &Home,
-        name: &str,
+        newborn: Newborn,
         from: &SignedRecord,
-    ) -> Result<(String, SnapshotId), ControlError> {
-        let other = Self::begin(home, home.machine(name)?, self.description.ram_bytes)?;
-        let id = other.description.id;
+    ) -> Result<(Forked, Lock), ControlError> {
+        let other = newborn.with_history(home)?;
+        let (name, id) = (other.machine.name().to_owned(), other.description.id);
         let record = Record {
             machine: id.0,
             parent: None,
@@ -88,7 +97,8 @@ impl History {
         }
         other.description.write(&other.machine)?;
         self.trace("fork", &json!({ "machine": name, "snapshot": from.id().to_string() }))?;
-        Ok((id.to_string(), signed.id()))
+        let forked = Forked { name, id: id.to_string(), snapshot: signed.id().to_string(), pause_us: 0 };
+        Ok((forked, other.close()))
     }
 }
 

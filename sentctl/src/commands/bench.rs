@@ -50,7 +50,7 @@ const FIGURES: [(&str, Bar, Measurement); 19] = [
     ("snapshot_pause_256_pages_ms", Bar::AtMost(0.43), snapshots::snapshot_pause),
     ("restore_running_128mib_ms", Bar::AtMost(5.0), snapshots::restore_128mib),
     ("restore_running_4gib_ms", Bar::AtMost(5.0), snapshots::restore_4gib),
-    ("fork_running_ms", Bar::AtMost(5.0), snapshots::fork),
+    ("fork_running_ms", Bar::AtMost(5.0), snapshots::fork_running),
     ("rollback_command_ms", Bar::AtMost(15.0), snapshots::rollback_command),
     ("dirty_tracking_cost", Bar::AtMost(0.05), machines::dirty_tracking_cost),
     ("snapshot_durable_256_ms", Bar::None, snapshots::durable_on_disk),

@@ -93,11 +93,14 @@ impl Machine {
     ) -> Result<Self, E> {
         let started = Instant::now();
         let memory = Arc::clone(&start.memory);
-        fill(&MemoryWriter::new(&memory))?;
+        let writer = MemoryWriter::new(&memory);
+        fill(&writer)?;
+        let image = writer.into_image();
         let (made, maker) = start.finish()?;
         let clock = Clock::stopped(made.tsc_khz);
         let outlets = Outlets { streams, sink: Some(sink) };
         let mut machine = Self::assemble((made, maker), memory, state.places, clock, outlets, started)?;
+        machine.image = image;
         // The host knows what these pages hold: they are the snapshot's.
         dirty::forget_device_writes(&machine.memory);
         state.write(&mut machine.at_rest()).map_err(MachineError::from)?;
@@ -175,6 +178,7 @@ impl Machine {
             bus,
             vm: Arc::new(vm),
             memory,
+            image: None,
             state: State::Built,
             places,
             clock,
@@ -196,7 +200,8 @@ impl Machine {
     }
 
     fn at_rest(&mut self) -> Stopped<'_> {
-        Stopped::new(&self.vcpu, &self.vm, &self.memory, self.places, &mut self.clock, &mut self.bus)
+        let memory = (&self.memory, self.image.as_ref());
+        Stopped::new(&self.vcpu, &self.vm, memory, self.places, &mut self.clock, &mut self.bus)
     }
 }
 

@@ -11,6 +11,7 @@ use crate::kvm::vcpu::{self, Kicker, Left};
 use crate::kvm::vm::{DirtyLog, EmptyVm, Vm};
 use crate::kvm::{self, KvmError, cpuid};
 use crate::memory::GuestMemory;
+use crate::memory::image::Image;
 use crate::time::Clock;
 use kvm_ioctls::VcpuFd;
 use sentient_abi::panic_record::{RECORD_LEN, Reason};
@@ -92,6 +93,8 @@ pub struct Parts {
     pub events: Arc<Events>,
     /// Guest memory, for the panic record.
     pub memory: GuestMemory,
+    /// What lies under it.
+    pub image: Option<Image>,
     /// Where the guest has what the host looks at.
     pub places: Places,
     /// The guest's clocks.
@@ -106,6 +109,8 @@ pub struct Stopped<'a> {
     pub vm: &'a Vm,
     /// Guest memory.
     pub memory: &'a GuestMemory,
+    /// The image that it began with, if there is one.
+    pub image: Option<&'a Image>,
     /// Where things are in it.
     pub places: Places,
     /// The guest's clocks.
@@ -125,13 +130,14 @@ impl<'a> Stopped<'a> {
     pub(super) fn new(
         vcpu: &'a VcpuFd,
         vm: &'a Vm,
-        memory: &'a GuestMemory,
+        (memory, image): (&'a GuestMemory, Option<&'a Image>),
         places: Places,
         clock: &'a mut Clock,
         bus: &'a mut Bus,
     ) -> Self {
         let Bus { sentinel, serial, console, rng, .. } = bus;
-        Self { vcpu, vm, memory, places, clock, sentinel, serial, console: lock(console), rng: lock(rng) }
+        let (console, rng) = (lock(console), lock(rng));
+        Self { vcpu, vm, memory, image, places, clock, sentinel, serial, console, rng }
     }
 }
 
@@ -326,8 +332,8 @@ impl Parts {
     /// Does what others want done while the guest stands still.
     fn work(&mut self, jobs: &Receiver<Job>) {
         while let Ok(job) = jobs.try_recv() {
-            let Self { vcpu, vm, bus, memory, places, clock, .. } = self;
-            let mut stopped = Stopped::new(vcpu, vm, memory, *places, clock, bus);
+            let Self { vcpu, vm, bus, memory, image, places, clock, .. } = self;
+            let mut stopped = Stopped::new(vcpu, vm, (memory, image.as_ref()), *places, clock, bus);
             // What the guest has handed over by now was written before this instant. The file or pipe behind
             // it may be full: the rest is then written after it.
             let handed_over = loop {

@@ -1,6 +1,7 @@
 //! Taking a snapshot: what happens while the guest stands still.
 
 use super::page::{PageBuffer, PageBytes};
+use super::rollback::merge;
 use super::{dirty, regions};
 use crate::error::MachineError;
 use crate::machine::state::MachineState;
@@ -68,10 +69,12 @@ pub fn take(
     Ok(Capture { numbers, buffer, state: state.encode()?, regions, pause })
 }
 
-/// Numbers of all pages that were ever touched, ascending.
+/// Numbers of all pages that were ever touched, ascending: by this machine, or by the one whose image it began with.
 ///
 /// # Errors
 /// [`MachineError::Io`].
 pub fn touched(machine: &Stopped<'_>) -> Result<Vec<u64>, MachineError> {
-    dirty::touched(machine.memory).map_err(MachineError::io("looking for memory in use"))
+    let own = dirty::touched(machine.memory).map_err(MachineError::io("looking for memory in use"))?;
+    let image: Vec<u64> = machine.image.map(|image| image.pages().collect()).unwrap_or_default();
+    Ok(merge(&own, &image))
 }

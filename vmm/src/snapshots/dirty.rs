@@ -43,7 +43,7 @@ pub fn forget_device_writes(memory: &GuestMemory) {
 }
 
 /// Numbers of all pages that were ever touched, ascending: those the host backs, in memory or in swap. All
-/// others are zero.
+/// others are zero, or as the file that is mapped there has them.
 ///
 /// # Errors
 /// The error of reading `/proc/self/pagemap` (Documentation/admin-guide/mm/pagemap.rst).

@@ -1,11 +1,14 @@
 //! Pages of guest memory, copied.
 
+use crate::memory::image::Image;
 use crate::memory::lazy::LazyRam;
 use crate::memory::{self, GuestMemory};
 use sentient_abi::{LARGE_PAGE_SIZE, PAGE_SIZE};
 use std::io;
 use std::ops::Range;
-use vm_memory::{Bytes, GuestAddress, GuestMemoryError};
+use std::sync::{OnceLock, Weak};
+use vm_memory::bitmap::AtomicBitmap;
+use vm_memory::{Bytes, GuestAddress, GuestMemoryError, GuestMemoryMmap};
 
 /// The bytes of a page.
 pub type PageBytes = [u8; PAGE_SIZE as usize];
@@ -74,18 +77,35 @@ impl PageBuffer {
 
 /// Writes the pages of a machine that is being restored, from any thread.
 #[derive(Debug)]
-pub struct MemoryWriter<'a>(&'a GuestMemory);
+pub struct MemoryWriter<'a> {
+    memory: &'a GuestMemory,
+    image: OnceLock<Image>,
+}
 
 impl<'a> MemoryWriter<'a> {
     pub(crate) fn new(memory: &'a GuestMemory) -> Self {
-        Self(memory)
+        Self { memory, image: OnceLock::new() }
+    }
+
+    /// What lies under the memory now.
+    pub(crate) fn into_image(self) -> Option<Image> {
+        self.image.into_inner()
+    }
+
+    /// Gives the machine the pages of an image, before anything is written.
+    ///
+    /// # Errors
+    /// That of the system; `InvalidInput` for an image of a larger machine, `AlreadyExists` for a second one.
+    pub fn lay(&self, image: Image) -> io::Result<()> {
+        image.lay(self.memory)?;
+        self.image.set(image).map_err(|_| io::ErrorKind::AlreadyExists.into())
     }
 
     /// Asks the host for one large page for the 2 MiB that page `number` lies in: for blocks of which much will
     /// be written.
     pub fn prefer_large_page(&self, number: u64) {
         let base = number.saturating_mul(PAGE_SIZE) & !(LARGE_PAGE_SIZE - 1);
-        memory::prefer_large_pages(self.0, base, LARGE_PAGE_SIZE);
+        memory::prefer_large_pages(self.memory, base, LARGE_PAGE_SIZE);
     }
 
     /// Leaves the pages with these numbers to be brought when they are used. Nothing may have been written there, and
@@ -94,7 +114,7 @@ impl<'a> MemoryWriter<'a> {
     /// # Errors
     /// As [`LazyRam::over`].
     pub fn lazily(&self, ranges: &[Range<u64>]) -> io::Result<LazyRam> {
-        LazyRam::over(self.0, ranges)
+        LazyRam::over(self.memory, ranges)
     }
 
     /// Writes a page.
@@ -102,9 +122,27 @@ impl<'a> MemoryWriter<'a> {
     /// # Errors
     /// [`MachineError::Memory`](crate::MachineError::Memory) if there is no such page.
     pub fn write(&self, number: u64, page: &PageBytes) -> Result<(), crate::MachineError> {
-        self.0.write_slice(page, address(number)).map_err(|error| crate::MachineError::Memory {
+        self.memory.write_slice(page, address(number)).map_err(|error| crate::MachineError::Memory {
             bytes: PAGE_SIZE,
             source: io::Error::other(error),
         })
+    }
+}
+
+/// Reads pages of a machine's memory, from any thread, also while its guest writes to them: whoever does that compares
+/// them with their hashes.
+#[derive(Clone, Debug)]
+pub struct MemoryReader(pub(crate) Weak<GuestMemoryMmap<AtomicBitmap>>);
+
+impl MemoryReader {
+    /// Copies a page.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such page, or no machine any more.
+    pub fn read(&self, number: u64, page: &mut PageBytes) -> io::Result<()> {
+        let memory = self.0.upgrade().ok_or(io::ErrorKind::NotFound)?;
+        memory
+            .read_slice(page, address(number))
+            .map_err(|error| io::Error::new(io::ErrorKind::NotFound, error))
     }
 }

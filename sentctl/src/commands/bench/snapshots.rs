@@ -5,8 +5,11 @@ use super::statistics::Series;
 use crate::errors::CommandError;
 use sentient_control::api::{ContainerStatus, MachineStatus, RolledBack, SnapshotTaken, StartContainer};
 use sentient_control::client::Client;
-use sentient_control::home::{Home, MachineFolder};
-use sentient_control::process;
+use sentient_control::description::Description;
+use sentient_control::fork;
+use sentient_control::home::{Home, MachineFolder, make_folder};
+use sentient_control::machine_process::{Task, Verify};
+use sentient_control::process::{self, Invocation};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -74,7 +77,36 @@ impl Stage {
 
     /// Starts the machine's process, as `sentctl boot` does it, and returns when it is up.
     fn machine_process(&self) -> Result<u32, CommandError> {
-        Ok(process::start(&self.machine, self.command(&["machine-process", "bench"])?)?)
+        let (machine, home) = (self.machine.clone(), self.home.clone());
+        let task = Task::Boot { verify: Verify::default() };
+        Ok(process::start(&Invocation { task, machine, home }, None)?)
+    }
+
+    /// Asks for a fork and starts its process, as `sentctl fork` does it, and returns when it is up.
+    fn fork_process(&self, clone: &MachineFolder) -> Result<(), CommandError> {
+        let connection = fork::ask(&self.machine, clone.name())?;
+        let ram = Description::read(&self.machine)?.ram_bytes;
+        make_folder(&clone.runtime()).map_err(CommandError::io("making the clone's folder"))?;
+        let (machine, home) = (clone.clone(), self.home.clone());
+        process::start(&Invocation { task: Task::Fork { ram }, machine, home }, Some(connection))?;
+        Ok(())
+    }
+
+    /// Has a clone made, and ends it: milliseconds until its counter's first byte, and until `make` returned.
+    fn forked(
+        &self,
+        name: &str,
+        make: impl FnOnce(&MachineFolder) -> Result<(), CommandError>,
+    ) -> Result<(f64, f64), CommandError> {
+        let clone = self.home.machine(name)?;
+        let log = clone.container("counter").join("stdout.log");
+        let started = Instant::now();
+        let waiting = std::thread::spawn(move || grown(&log, 0).map(|_| started.elapsed()));
+        make(&clone)?;
+        let made = started.elapsed();
+        let answer = waiting.join().map_err(|_| CommandError::Bench("a thread panicked".into()))??;
+        self.sentctl(&["-m", name, "stop", "--discard"])?;
+        Ok((answer.as_secs_f64() * 1e3, made.as_secs_f64() * 1e3))
     }
 
     /// How long it takes from the beginning of `work` to the counter's next byte.
@@ -322,47 +354,64 @@ pub fn restore_4gib(repeats: u32) -> Measured {
     restore("4G", repeats)
 }
 
-/// Milliseconds of `sentctl fork` of a running machine, to the clone's container's next byte.
-pub fn fork(repeats: u32) -> Measured {
+/// Milliseconds from asking a running machine for a fork to the clone's container's next byte. What people type,
+/// `sentctl fork`, asks, and returns when the clone is durable: details beside it.
+pub fn fork_running(repeats: u32) -> Measured {
     let stage = Stage::new("128M")?;
     stage.start("counter", COUNTER, COUNTER_MEMORY, &["--interval-ms", "1"])?;
-    let mut answers = Vec::new();
+    let (mut answers, mut durable, mut by_command, mut commands) = (vec![], vec![], vec![], vec![]);
     for round in 0..=repeats.min(11) {
-        let name = format!("clone{round}");
-        let clone = stage.home.machine(&name)?;
-        let log = clone.container("counter").join("stdout.log");
-        let started = Instant::now();
-        let waiting = std::thread::spawn(move || grown(&log, 0).map(|_| started.elapsed()));
-        stage.sentctl(&["fork", "bench", &name])?;
-        let answer = waiting.join().map_err(|_| CommandError::Bench("a thread panicked".into()))??;
-        stage.sentctl(&["-m", &name, "stop", "--discard"])?;
+        let (answer, ready) = stage.forked(&format!("asked{round}"), |clone| stage.fork_process(clone))?;
+        let (answer_to_command, command) = stage.forked(&format!("typed{round}"), |clone| {
+            stage.sentctl(&["fork", "bench", clone.name()]).map(drop)
+        })?;
         if round > 0 {
-            answers.push(answer.as_secs_f64() * 1e3);
+            answers.push(answer);
+            durable.push(ready);
+            by_command.push(answer_to_command);
+            commands.push(command);
         }
     }
-    Ok((Series::new(answers), Map::new()))
+    let mut details = Map::new();
+    details.insert("durable_ms".into(), json!(Series::new(durable).median()));
+    details.insert("by_fork_command_ms".into(), json!(Series::new(by_command).median()));
+    details.insert("fork_command_ms".into(), json!(Series::new(commands).median()));
+    Ok((Series::new(answers), details))
 }
 
-/// KiB of memory that the process of a running machine's fork has for itself, once its container writes.
+/// Clones whose memory is looked at together.
+const CLONES: u32 = 4;
+
+/// KiB of memory that the process of a running machine's fork has for itself, once its container writes, among others.
 pub fn clone_private(repeats: u32) -> Measured {
     let stage = Stage::new("128M")?;
     stage.start("counter", COUNTER, COUNTER_MEMORY, &["--interval-ms", "1"])?;
     let (mut own, mut whole) = (Vec::new(), Vec::new());
-    for round in 0..repeats.clamp(1, 5) {
-        let name = format!("clone{round}");
-        stage.sentctl(&["fork", "bench", &name])?;
-        let clone = stage.home.machine(&name)?;
-        grown(&clone.container("counter").join("stdout.log"), 0)?;
-        let status: MachineStatus = Client::new(clone)?.get("/v1/machine")?;
-        let process = status.pid.ok_or_else(|| CommandError::Bench(format!("`{name}` has no process")))?;
-        let memory = std::fs::read_to_string(format!("/proc/{process}/smaps_rollup"))
-            .map_err(CommandError::io("reading what a process has in memory"))?;
-        own.push(smaps_kib(&memory, "Private_Dirty") + smaps_kib(&memory, "Private_Clean"));
-        whole.push(smaps_kib(&memory, "Rss"));
-        stage.sentctl(&["-m", &name, "stop", "--discard"])?;
+    for round in 0..repeats.clamp(1, 3) {
+        let mut clones = Vec::new();
+        for number in 0..CLONES {
+            let name = format!("clone{round}-{number}");
+            stage.sentctl(&["fork", "bench", &name])?;
+            let clone = stage.home.machine(&name)?;
+            grown(&clone.container("counter").join("stdout.log"), 0)?;
+            clones.push(clone);
+        }
+        for clone in clones {
+            let status: MachineStatus = Client::new(clone.clone())?.get("/v1/machine")?;
+            let gone = || CommandError::Bench(format!("`{}` has no process", clone.name()));
+            let process = status.pid.ok_or_else(gone)?;
+            let memory = std::fs::read_to_string(format!("/proc/{process}/smaps_rollup"))
+                .map_err(CommandError::io("reading what a process has in memory"))?;
+            own.push(smaps_kib(&memory, "Private_Dirty") + smaps_kib(&memory, "Private_Clean"));
+            whole.push(smaps_kib(&memory, "Rss"));
+        }
+        for number in 0..CLONES {
+            stage.sentctl(&["-m", &format!("clone{round}-{number}"), "stop", "--discard"])?;
+        }
     }
     let mut details = Map::new();
     details.insert("resident_kib".into(), json!(Series::new(whole).median()));
+    details.insert("clones_at_once".into(), json!(CLONES));
     Ok((Series::new(own), details))
 }
 

@@ -13,12 +13,14 @@ use sentient_control::api::{
 use sentient_control::client::{Client, ClientError};
 use sentient_control::description::Description;
 use sentient_control::error::ControlError;
+use sentient_control::fork::{self, Connection};
 use sentient_control::history::History;
-use sentient_control::home::MachineFolder;
+use sentient_control::home::{MachineFolder, make_folder};
 use sentient_control::machine_process::{self, Task};
-use sentient_control::process;
+use sentient_control::process::{self, Invocation};
 use sentient_vmm::machine::Early;
-use std::process::{Command, ExitCode};
+use std::ffi::OsString;
+use std::process::ExitCode;
 use std::time::Duration;
 
 /// How long a machine's process may take to end.
@@ -38,7 +40,7 @@ impl Context {
         }
         std::fs::create_dir_all(machine.runtime()).map_err(ControlError::io(&machine.runtime()))?;
         self.during("making the machine", || {
-            self.start_process(&machine, Some(args.memory), VerifyArg::Eager)
+            self.start_process(&machine, Task::Init { ram: args.memory }, None)
         })?;
         let status: MachineStatus = Client::new(machine.clone())?.get("/v1/machine")?;
         self.answer(&status, |out, status| {
@@ -50,7 +52,9 @@ impl Context {
     pub fn boot(&self, name: Option<&str>, verify: VerifyArg) -> Result<ExitCode, CommandError> {
         let named = name.or(self.named.as_deref());
         let machine = self.home.chosen(named)?;
-        self.during("booting the machine", || self.start_process(&machine, None, verify))?;
+        self.during("booting the machine", || {
+            self.start_process(&machine, Task::Boot { verify: verify.into() }, None)
+        })?;
         let status: MachineStatus = Client::new(machine)?.get("/v1/machine")?;
         self.answer(&status, |out, status| {
             let current = status.current.as_deref().map_or("nothing", super::tree::short);
@@ -61,36 +65,11 @@ impl Context {
     fn start_process(
         &self,
         machine: &MachineFolder,
-        init: Option<u64>,
-        verify: VerifyArg,
-    ) -> Result<(), CommandError> {
-        let own = std::env::current_exe().map_err(CommandError::io("finding this program"))?;
-        let mut command = Command::new(own);
-        command.arg("--home").arg(self.home.path());
-        command.args(["machine-process", machine.name()]);
-        if let Some(ram) = init {
-            command.args(["--init", &ram.to_string()]);
-        }
-        if verify == VerifyArg::Lazy {
-            command.args(["--verify", "lazy"]);
-        }
-        command.env_remove("SENTCTL_MACHINE");
-        process::start(machine, command)?;
-        Ok(())
-    }
-
-    /// `machine-process`, on what was begun for it.
-    pub fn machine_process(
-        &self,
-        name: &str,
-        init: Option<u64>,
-        verify: VerifyArg,
-        early: Option<Early>,
-    ) -> Result<ExitCode, CommandError> {
-        let machine = self.home.machine(name)?;
-        let task = init.map_or(Task::Boot { verify: verify.into() }, |ram| Task::Init { ram });
-        machine_process::run(&self.home, machine, task, early, paths::image_cache())?;
-        Ok(ExitCode::SUCCESS)
+        task: Task,
+        origin: Option<Connection>,
+    ) -> Result<(), ControlError> {
+        let (machine, home) = (machine.clone(), self.home.clone());
+        process::start(&Invocation { task, machine, home }, origin).map(drop)
     }
 
     /// `stop`.
@@ -203,28 +182,69 @@ impl Context {
 
     /// `fork`.
     pub fn fork(&self, args: &ForkArgs) -> Result<ExitCode, CommandError> {
-        let machine = self.home.chosen(Some(&args.original))?;
-        let wanted = Fork { name: args.name.clone(), from: args.from.clone() };
-        let client = Client::new(machine.clone())?;
-        let forked: Forked = match self.during("forking the machine", || client.post("/v1/fork", &wanted)) {
-            Err(ClientError::NotRunning(_)) => {
-                let history = History::open(&self.home, machine)?;
-                let from = history.named(args.from.as_deref().unwrap_or("@"))?;
-                let (id, snapshot) = history.fork(&self.home, &args.name, &from)?;
-                Forked { name: args.name.clone(), id, snapshot: snapshot.to_string(), pause_us: 0 }
-            }
-            forked => forked?,
+        let original = self.home.chosen(Some(&args.original))?;
+        let machine = self.home.machine(&args.name)?;
+        if machine.exists() {
+            return Err(ControlError::machine_exists(&args.name).into());
+        }
+        let running = match &args.from {
+            None => self.fork_from_here(&original, &machine)?,
+            Some(_) => false,
         };
-        let machine = self.home.machine(&forked.name)?;
-        self.during("booting the new machine", || self.start_process(&machine, None, args.verify))?;
-        self.answer(&forked, |out, forked| {
-            writeln!(
-                out,
-                "{} runs, from {} of {}",
-                forked.name,
-                super::tree::short(&forked.snapshot),
-                args.original
-            )
+        if !running {
+            self.during("forking the machine", || self.fork_from_snapshot(&original, args))?;
+            self.during("booting the new machine", || {
+                self.start_process(&machine, Task::Boot { verify: args.verify.into() }, None)
+            })?;
+        }
+        let status: MachineStatus = Client::new(machine)?.get("/v1/machine")?;
+        self.answer(&status, |out, status| {
+            let current = status.current.as_deref().map_or("nothing", super::tree::short);
+            writeln!(out, "{} runs, from {current} of {}", status.name, args.original)
         })
     }
+
+    /// A machine that goes on from where another one is; `false` if that is not running.
+    fn fork_from_here(
+        &self,
+        original: &MachineFolder,
+        machine: &MachineFolder,
+    ) -> Result<bool, CommandError> {
+        let connection = match fork::ask(original, machine.name()) {
+            Err(ClientError::NotRunning(_)) => return Ok(false),
+            asked => asked?,
+        };
+        let ram = Description::read(original)?.ram_bytes;
+        let runtime = machine.runtime();
+        make_folder(&runtime).map_err(ControlError::io(&runtime))?;
+        self.during("forking the machine", || {
+            self.start_process(machine, Task::Fork { ram }, Some(connection))
+        })?;
+        Ok(true)
+    }
+
+    /// Makes a machine from a snapshot of another one.
+    fn fork_from_snapshot(&self, original: &MachineFolder, args: &ForkArgs) -> Result<(), CommandError> {
+        let wanted = Fork { name: args.name.clone(), from: args.from.clone() };
+        match Client::new(original.clone())?.post::<Forked>("/v1/fork", &wanted) {
+            Err(ClientError::NotRunning(_)) => {
+                let history = History::open(&self.home, original.clone())?;
+                let from = history.named(args.from.as_deref().unwrap_or("@"))?;
+                let newborn = history.begin_fork(&self.home, &args.name)?;
+                history.fork(&self.home, newborn, &from)?;
+                Ok(())
+            }
+            forked => Ok(forked.map(drop)?),
+        }
+    }
+}
+
+/// The process of a machine, with the words behind its verb, on what was begun for it.
+pub fn process(
+    words: impl Iterator<Item = OsString>,
+    early: Option<Early>,
+) -> Result<ExitCode, CommandError> {
+    let Invocation { task, machine, home } = Invocation::read(words)?;
+    machine_process::run(&home, machine, task, early, paths::image_cache())?;
+    Ok(ExitCode::SUCCESS)
 }
