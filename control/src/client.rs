@@ -39,6 +39,18 @@ pub enum ClientError {
     },
 }
 
+impl ClientError {
+    /// A word for programs.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        match self {
+            Self::NotRunning(_) => "not-running",
+            Self::Refused(refusal) => &refusal.kind,
+            Self::Broken { .. } => "broken",
+        }
+    }
+}
+
 /// A connection to a machine's process.
 pub struct Client {
     machine: MachineFolder,

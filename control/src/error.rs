@@ -1,5 +1,6 @@
 //! Why something was not done.
 
+use crate::client::ClientError;
 use crate::home::HomeError;
 use crate::lock::LockError;
 use sentient_images::{CompileError, KernelError};
@@ -100,6 +101,9 @@ pub enum ControlError {
     /// It cannot be done now.
     #[error("{0}")]
     Conflict(String),
+    /// The process of another machine does not answer.
+    #[error(transparent)]
+    Client(#[from] ClientError),
     /// The machine's process has failed.
     #[error("{message}")]
     Process {
@@ -192,6 +196,7 @@ impl ControlError {
             Self::Damaged(_) => "damaged",
             Self::Request(_) | Self::Method { .. } => "request",
             Self::Conflict(_) => "conflict",
+            Self::Client(error) => error.kind(),
             Self::Process { kind, .. } => kind,
             Self::Io { .. } => "io",
             Self::Bug(_) => "bug",

@@ -1,11 +1,12 @@
 //! Forks of a running machine, which run before they are on the disk.
 //!
 //! The process of the new machine is started at once, with a connection to that of the *original*, over which somebody
-//! has asked for a fork already ([`ask`]). While it starts, the original
+//! has asked for a fork already ([`start`]). While it starts, the original
 //!
-//! 1. stops its guest, copies what it has written since its last snapshot, and lets it go on ([`origin`]);
+//! 1. says which containers there are, takes the new machine's lock, stops its guest, copies what it has written since
+//!    its last snapshot, and lets it go on ([`origin`]);
 //! 2. hands over a [`Letter`] and an image of its memory, which all its forks have together; from here on the new guest
-//!    runs ([`clone`]);
+//!    runs ([`clone`]), which the original waits for, so as not to be in its way;
 //! 3. writes its own snapshot, and the new machine with it; then it hands over that machine's lock, and the new
 //!    process answers on its socket like any other.
 //!
@@ -19,8 +20,11 @@ pub mod clone;
 pub mod origin;
 
 use crate::client::ClientError;
+use crate::description::Description;
 use crate::error::ControlError;
-use crate::home::MachineFolder;
+use crate::home::{Home, MachineFolder, make_folder};
+use crate::machine_process::Task;
+use crate::process::{self, Invocation};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
@@ -50,9 +54,13 @@ const BACKLOG: i32 = 16;
 enum Packet {
     /// To the original: a fork of that name, please.
     Fork(String),
+    /// To the clone: its containers, probably. Making their files takes as long as anything else.
+    Containers(Vec<String>),
     /// To the clone, with the image of its memory and a file that has a [`Letter`] in so many bytes, and behind it,
     /// from the next page on, pages.
     Run { letter: u64 },
+    /// To the original: the clone runs.
+    Runs,
     /// To the clone, with its lock: it exists.
     Durable,
     /// To the clone: it will not.
@@ -61,11 +69,11 @@ enum Packet {
 
 /// What a fork needs to run, beside the image.
 #[derive(Debug, Serialize, Deserialize)]
-struct Letter {
+struct Letter<'a> {
     /// The snapshot's record, encoded.
-    record: Vec<u8>,
+    record: &'a [u8],
     /// vCPU and devices, encoded.
-    state: Vec<u8>,
+    state: &'a [u8],
     /// Ranges of numbers of the pages in the image: first, one past the last.
     runs: Vec<(u64, u64)>,
     /// Numbers of the pages that are otherwise, which the file has.
@@ -75,18 +83,6 @@ struct Letter {
 /// A connection between the two processes.
 #[derive(Debug)]
 pub struct Connection(OwnedFd);
-
-impl From<OwnedFd> for Connection {
-    fn from(socket: OwnedFd) -> Self {
-        Self(socket)
-    }
-}
-
-impl From<Connection> for OwnedFd {
-    fn from(connection: Connection) -> Self {
-        connection.0
-    }
-}
 
 impl Connection {
     fn send(&self, packet: &Packet, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
@@ -135,12 +131,22 @@ impl Connection {
     }
 }
 
-/// Asks the process of a running machine for a fork. What it answers is for the process of the new one, which gets
-/// this connection as its standard input.
+/// Starts a fork of a running machine, and returns when it is there, running and durable: its process' number.
 ///
 /// # Errors
-/// [`ClientError::NotRunning`], [`ClientError::Broken`].
-pub fn ask(original: &MachineFolder, name: &str) -> Result<Connection, ClientError> {
+/// [`ControlError::Client`], if the original does not run; [`ControlError::Process`] with its refusal, and others.
+pub fn start(original: &MachineFolder, clone: MachineFolder, home: Home) -> Result<u32, ControlError> {
+    let ram = Description::read(original)?.ram_bytes;
+    let runtime = clone.runtime();
+    make_folder(&runtime).map_err(ControlError::io(&runtime))?;
+    let name = clone.name().to_owned();
+    let invocation = Invocation { task: Task::Fork { ram }, machine: clone, home };
+    // What it answers is for the new process, which has the connection as its standard input.
+    process::start_with(&invocation, || Ok(ask(original, &name)?.0.into()))
+}
+
+/// Asks the process of a running machine for a fork.
+fn ask(original: &MachineFolder, name: &str) -> Result<Connection, ClientError> {
     let path = original.fork_socket();
     let connected = at_socket(&path, |socket, address| connect(socket, address)).map(Connection);
     let asked = connected.and_then(|connection| {
@@ -197,7 +203,7 @@ mod tests {
     fn pair() -> (Connection, Connection) {
         let (one, two) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
-        (one.into(), two.into())
+        (Connection(one), Connection(two))
     }
 
     #[test]

@@ -42,8 +42,7 @@ pub struct History {
     lock: Lock,
 }
 
-/// A machine that is being made: its folder is held, and says who it will be. It exists once its [`Description`] is
-/// written.
+/// A machine that is being made: its folder is held. It exists once its [`Description`] is written.
 #[derive(Debug)]
 pub struct Newborn {
     machine: MachineFolder,
@@ -69,8 +68,15 @@ impl Newborn {
         let _ = std::fs::remove_file(machine.timeline());
         let _ = std::fs::remove_dir_all(machine.containers());
         let description = Description::of_new(&machine, ram)?;
-        description.write_draft(&machine)?;
         Ok(Self { machine, description, lock })
+    }
+
+    /// Has the folder say who it will be: before anything of it is stored.
+    ///
+    /// # Errors
+    /// The error of writing.
+    pub fn write_draft(&self) -> Result<(), ControlError> {
+        self.description.write_draft(&self.machine)
     }
 
     /// With snapshots, of which there is none yet.

@@ -65,7 +65,7 @@ pub enum Task {
         /// When its memory is checked.
         verify: Verify,
     },
-    /// Go on from where another machine is, which has been [asked](crate::fork::ask), and answers over standard input.
+    /// Go on from where another machine is, which has been [asked](crate::fork::start), and answers over standard input.
     Fork {
         /// Bytes of RAM of both.
         ram: u64,
@@ -93,7 +93,7 @@ struct Started {
     session: Box<dyn FnOnce() -> Result<Session, ControlError> + Send>,
 }
 
-/// Runs the machine's process to its end, on `early`, if that was begun. `images` is the folder of compiled images.
+/// Runs the machine's process to its end. `images` is the folder of compiled images.
 ///
 /// # Errors
 /// [`ControlError`], which the starter has been told if it came before the machine was up.
@@ -101,11 +101,12 @@ pub fn run(
     home: &Home,
     machine: MachineFolder,
     task: Task,
-    early: Option<Early>,
     images: Option<PathBuf>,
 ) -> Result<(), ControlError> {
+    // A fork does nothing but wait while KVM is at work; everybody else has something to do beside it.
+    let early = if let Task::Fork { .. } = task { Early::begin_here() } else { Early::begin() };
     process::detach()?;
-    let started = start(home, machine.clone(), task, early, images);
+    let started = start(home, machine.clone(), task, early?, images);
     let Started { running, stop, ready, session } = match started {
         Ok(started) => started,
         Err(error) => {
@@ -156,16 +157,20 @@ fn start(
     home: &Home,
     folder: MachineFolder,
     task: Task,
-    early: Option<Early>,
+    early: Early,
     images: Option<PathBuf>,
 ) -> Result<Started, ControlError> {
-    let begin = |ram| early.map_or_else(Early::begin, Ok)?.with(ram, DirtyLog::On);
+    let begin = |ram| early.with(ram, DirtyLog::On);
     let containers = Containers::new(folder.clone(), images);
     let sink = Box::new(Outputs(Arc::clone(&containers)));
     let streams = streams().map_err(ControlError::io("opening /dev/null"))?;
     match task {
         Task::Init { ram } => {
-            let history = Newborn::begin(folder, ram)?.with_history(home)?;
+            let history = {
+                let newborn = Newborn::begin(folder, ram)?;
+                newborn.write_draft()?;
+                newborn.with_history(home)?
+            };
             let kernel = KernelImage::embedded()?;
             let digest = *blake3::hash(kernel.elf()).as_bytes();
             let config = MachineConfig {
@@ -198,13 +203,14 @@ fn start(
         Task::Fork { ram } => {
             let start = begin(ram)?;
             let original = Original::at_standard_input()?;
-            let received = original.receive()?;
+            let received = original.receive(|names| containers.make_files(names))?;
             let record = received.record.clone();
             containers.went_back(containers.returning(&record)?);
             let state = received.state()?;
             let machine = Machine::restored(start, &state, streams, sink, |memory| received.fill(memory))?;
             let home = home.clone();
             go(machine, containers, move |handles| {
+                original.runs()?;
                 let lock = original.wait_until_durable(&folder)?;
                 let history = History::locked(&home, folder, lock)?;
                 let current = history.current()?;
@@ -226,8 +232,8 @@ fn go(
 ) -> Result<Started, ControlError> {
     let (stop, guest, ready) = (machine.stop_handle(), machine.resident_handle(), machine.readiness());
     let memory = machine.memory_reader();
-    stop_on_signals(stop.clone())?;
     let running = machine.start()?;
+    stop_on_signals(stop.clone())?;
     let (door, started) = (running.door(), Instant::now());
     let handles = Handles { door, stop: stop.clone(), guest, memory, containers, started };
     Ok(Started { running, stop, ready, session: Box::new(move || session(handles)) })

@@ -5,14 +5,12 @@
 //! that it is ready or why not; then it has no terminal, no parent that waits, and nothing to read.
 
 use crate::error::ControlError;
-use crate::fork::Connection;
 use crate::home::{Home, MachineFolder, append_to};
 use crate::machine_process::Task;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Write};
-use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 
 /// What the process says when it is ready or has failed.
@@ -59,19 +57,28 @@ impl Invocation {
     }
 }
 
-/// Starts the process of a machine, and returns when it is ready: its number. `origin` is what a fork hears from the
-/// machine it is one of.
+/// Starts the process of a machine whose folder is there, and returns when it is ready: its number.
 ///
 /// # Errors
 /// [`ControlError`], the process' own if it has failed.
-pub fn start(invocation: &Invocation, origin: Option<Connection>) -> Result<u32, ControlError> {
+pub fn start(invocation: &Invocation) -> Result<u32, ControlError> {
+    start_with(invocation, || Ok(Stdio::null()))
+}
+
+/// The same, with a standard input that is made when all else is.
+///
+/// # Errors
+/// As [`start`], and that of `stdin`.
+pub(crate) fn start_with(
+    invocation: &Invocation,
+    stdin: impl FnOnce() -> Result<Stdio, ControlError>,
+) -> Result<u32, ControlError> {
     let own = std::env::current_exe().map_err(ControlError::io("finding this program"))?;
     let log = invocation.machine.log();
     let log_file = append_to(&log).map_err(ControlError::io(&log))?;
     let mut command = Command::new(own);
     command.args(invocation.words()?);
-    command.stdin(origin.map_or_else(Stdio::null, |origin| OwnedFd::from(origin).into()));
-    command.stdout(Stdio::piped()).stderr(log_file);
+    command.stdout(Stdio::piped()).stderr(log_file).stdin(stdin()?);
     let mut child = command.spawn().map_err(ControlError::io("starting the machine's process"))?;
     let mut line = String::new();
     if let Some(stdout) = child.stdout.take() {

@@ -339,6 +339,7 @@ impl Session {
             }
         };
         let newborn = self.history.begin_fork(home, &wanted.name)?;
+        newborn.write_draft()?;
         let (forked, _) = self.history.fork(home, newborn, &from)?;
         Ok(Forked { pause_us, ..forked })
     }
@@ -349,13 +350,17 @@ impl Session {
     /// # Errors
     /// [`ControlError`]; there is no such machine then.
     pub fn fork_running(&self, name: &str, home: &Home, clone: &Connection) -> Result<(), ControlError> {
+        origin::announce(clone, self.containers.live_names())?;
         let newborn = self.history.begin_fork(home, name)?;
         let mut live = self.live();
         let instant = live.capture(&self.door, &self.containers)?;
         let mut told = Ok(());
-        let tell = |hashed: Hashed<'_>| told = origin::hand_over(clone, &self.memory, hashed);
+        let tell = |hashed: Hashed<'_>| {
+            told = origin::hand_over(clone, &self.memory, hashed).and_then(|()| origin::let_run(clone));
+        };
         let done = live.commit_after(&self.history, instant, &format!("fork to {name}"), None, tell)?;
         told?;
+        newborn.write_draft()?;
         // With the snapshot held in place: nobody may remove it in between.
         let from = self.history.timeline().get(done.id)?;
         let (_, lock) = self.history.fork(home, newborn, &from)?;

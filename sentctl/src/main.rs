@@ -24,8 +24,7 @@ fn main() -> ExitCode {
     let started = boot_time::process_start();
     let mut words = std::env::args_os().skip(1);
     if words.next().is_some_and(|word| word == VERB) {
-        let early = Early::begin().ok();
-        return life::process(words, early).unwrap_or_else(|error| report(&error, false));
+        return life::process(words).unwrap_or_else(|error| report(&error, false));
     }
     let early = begin_early();
     let cli = match Cli::try_parse() {

@@ -50,18 +50,30 @@ impl Original {
         Ok(Self(Connection(replaced().map_err(ControlError::io("taking over the connection"))?)))
     }
 
-    /// Waits for what there is to run.
+    /// Waits for what there is to run. `prepare` is called with the containers that it probably has.
     ///
     /// # Errors
     /// [`ControlError`], the original's if it refuses.
-    pub fn receive(&self) -> Result<Received, ControlError> {
-        match self.next()? {
-            (Packet::Run { letter }, descriptors) => {
-                let [image, file] = <[OwnedFd; 2]>::try_from(descriptors).map_err(|_| unexpected())?;
-                Received::read(image, file.into(), letter).map_err(ControlError::io("reading what to run"))
+    pub fn receive(&self, prepare: impl Fn(&[String])) -> Result<Received, ControlError> {
+        loop {
+            match self.next()? {
+                (Packet::Containers(names), _) => prepare(&names),
+                (Packet::Run { letter }, descriptors) => {
+                    let [image, file] = <[OwnedFd; 2]>::try_from(descriptors).map_err(|_| unexpected())?;
+                    return Received::read(image, file.into(), letter)
+                        .map_err(ControlError::io("reading what to run"));
+                }
+                _ => return Err(unexpected()),
             }
-            _ => Err(unexpected()),
         }
+    }
+
+    /// Tells that the guest runs.
+    ///
+    /// # Errors
+    /// [`ControlError::Io`] if nobody wants to know.
+    pub fn runs(&self) -> Result<(), ControlError> {
+        self.0.send(&Packet::Runs, &[]).map_err(ControlError::io("telling the machine that its fork runs"))
     }
 
     /// Waits until this machine exists, and is this process'.
@@ -101,14 +113,14 @@ impl Received {
         }
         let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
         file.read_exact_at(&mut bytes, 0)?;
-        let (letter, rest) = postcard::take_from_bytes::<Letter>(&bytes).map_err(io::Error::other)?;
+        let (letter, rest) = postcard::take_from_bytes::<Letter<'_>>(&bytes).map_err(io::Error::other)?;
         if !rest.is_empty() {
             return Err(invalid("the letter does not end where it says"));
         }
         let Letter { record, state, runs, changed } = letter;
         Ok(Self {
-            record: Record::decode(&record).map_err(io::Error::other)?,
-            state,
+            record: Record::decode(record).map_err(io::Error::other)?,
+            state: state.to_vec(),
             image: Image::received(image, runs.into_iter().map(|(start, end)| start..end).collect())?,
             changed,
             file,

@@ -9,6 +9,7 @@ use crate::lock::Lock;
 use crate::session::Session;
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
+use rustix::process::setpriority_process;
 use sentient_snapshot::hash::PageHash;
 use sentient_snapshot::memory_map::MemoryMap;
 use sentient_snapshot::page::{Page, hash_page};
@@ -24,6 +25,9 @@ use std::time::Duration;
 
 /// How long who asks may take to say what for, and to take what it is given.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Priority of writing a fork down (setpriority(2)).
+const NICENESS: i32 = 15;
 
 /// Pages that are written at once, and read from the store at once.
 const AT_ONCE: usize = 64;
@@ -108,6 +112,30 @@ pub fn hand_over(clone: &Connection, memory: &MemoryReader, hashed: Hashed<'_>) 
     sent.map_err(ControlError::io("telling the fork what to run"))
 }
 
+/// Tells a fork which containers it is going to have.
+///
+/// # Errors
+/// [`ControlError::Io`] if it has gone.
+pub fn announce(clone: &Connection, containers: Vec<String>) -> Result<(), ControlError> {
+    clone.send(&Packet::Containers(containers), &[]).map_err(ControlError::io("preparing the fork"))
+}
+
+/// Waits until a fork runs, and keeps out of its way.
+///
+/// # Errors
+/// [`ControlError`] if it has gone.
+pub fn let_run(clone: &Connection) -> Result<(), ControlError> {
+    let gone = |error| ControlError::io("waiting for the fork to run")(error);
+    match clone.receive().map_err(gone)? {
+        (Packet::Runs, _) => {
+            // This thread ends with the fork. Where its priority cannot be had, the new guest is a little slower at first.
+            let _ = setpriority_process(None, NICENESS);
+            Ok(())
+        }
+        _ => Err(gone(io::ErrorKind::InvalidData.into())),
+    }
+}
+
 /// Tells a fork that it exists, and gives it its lock.
 ///
 /// # Errors
@@ -130,8 +158,8 @@ fn letter(
     pages: &mut Pages<'_>,
 ) -> io::Result<(OwnedFd, u64)> {
     let letter = Letter {
-        record: record.encode(),
-        state: state.to_vec(),
+        record: &record.encode(),
+        state,
         runs: image.runs().iter().map(|run| (run.start, run.end)).collect(),
         changed: changed.to_vec(),
     };

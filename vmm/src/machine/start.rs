@@ -90,6 +90,15 @@ impl Early {
         Ok(early)
     }
 
+    /// The same, for who does nothing but wait meanwhile: KVM's objects are made on this processor.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin).
+    pub fn begin_here() -> Result<Self, MachineError> {
+        let maker = Maker::start_here().map_err(MachineError::io("starting the vCPU's thread"))?;
+        Ok(Self { maker, loader: None })
+    }
+
     /// The same, of a machine for which [`Start::load`] is going to be called.
     ///
     /// # Errors

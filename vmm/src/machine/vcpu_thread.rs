@@ -177,16 +177,28 @@ impl Door {
 }
 
 impl Maker {
-    /// Starts the thread: it opens KVM and makes an empty virtual machine.
+    /// Starts the thread, on the other processor: it opens KVM and makes an empty virtual machine.
     ///
     /// # Errors
     /// The error of the thread's creation.
     pub fn start() -> io::Result<Self> {
+        Self::start_after(move_away)
+    }
+
+    /// Starts it where Linux puts it.
+    ///
+    /// # Errors
+    /// The error of the thread's creation.
+    pub fn start_here() -> io::Result<Self> {
+        Self::start_after(|| ())
+    }
+
+    fn start_after(first: fn()) -> io::Result<Self> {
         let (size, sized) = mpsc::channel();
         let (tell, made) = mpsc::channel();
         let (work, working) = mpsc::channel();
         let handle = std::thread::Builder::new().name("vcpu0".into()).spawn(move || {
-            move_away();
+            first();
             if tell.send(make(&sized)).is_err() {
                 return Ok(None);
             }

@@ -5,9 +5,8 @@ use super::statistics::Series;
 use crate::errors::CommandError;
 use sentient_control::api::{ContainerStatus, MachineStatus, RolledBack, SnapshotTaken, StartContainer};
 use sentient_control::client::Client;
-use sentient_control::description::Description;
 use sentient_control::fork;
-use sentient_control::home::{Home, MachineFolder, make_folder};
+use sentient_control::home::{Home, MachineFolder};
 use sentient_control::machine_process::{Task, Verify};
 use sentient_control::process::{self, Invocation};
 use serde_json::{Map, Value, json};
@@ -79,17 +78,7 @@ impl Stage {
     fn machine_process(&self) -> Result<u32, CommandError> {
         let (machine, home) = (self.machine.clone(), self.home.clone());
         let task = Task::Boot { verify: Verify::default() };
-        Ok(process::start(&Invocation { task, machine, home }, None)?)
-    }
-
-    /// Asks for a fork and starts its process, as `sentctl fork` does it, and returns when it is up.
-    fn fork_process(&self, clone: &MachineFolder) -> Result<(), CommandError> {
-        let connection = fork::ask(&self.machine, clone.name())?;
-        let ram = Description::read(&self.machine)?.ram_bytes;
-        make_folder(&clone.runtime()).map_err(CommandError::io("making the clone's folder"))?;
-        let (machine, home) = (clone.clone(), self.home.clone());
-        process::start(&Invocation { task: Task::Fork { ram }, machine, home }, Some(connection))?;
-        Ok(())
+        Ok(process::start(&Invocation { task, machine, home })?)
     }
 
     /// Has a clone made, and ends it: milliseconds until its counter's first byte, and until `make` returned.
@@ -361,7 +350,9 @@ pub fn fork_running(repeats: u32) -> Measured {
     stage.start("counter", COUNTER, COUNTER_MEMORY, &["--interval-ms", "1"])?;
     let (mut answers, mut durable, mut by_command, mut commands) = (vec![], vec![], vec![], vec![]);
     for round in 0..=repeats.min(11) {
-        let (answer, ready) = stage.forked(&format!("asked{round}"), |clone| stage.fork_process(clone))?;
+        let (answer, ready) = stage.forked(&format!("asked{round}"), |clone| {
+            Ok(fork::start(&stage.machine, clone.clone(), stage.home.clone()).map(drop)?)
+        })?;
         let (answer_to_command, command) = stage.forked(&format!("typed{round}"), |clone| {
             stage.sentctl(&["fork", "bench", clone.name()]).map(drop)
         })?;

@@ -13,12 +13,11 @@ use sentient_control::api::{
 use sentient_control::client::{Client, ClientError};
 use sentient_control::description::Description;
 use sentient_control::error::ControlError;
-use sentient_control::fork::{self, Connection};
+use sentient_control::fork;
 use sentient_control::history::History;
-use sentient_control::home::{MachineFolder, make_folder};
+use sentient_control::home::MachineFolder;
 use sentient_control::machine_process::{self, Task};
 use sentient_control::process::{self, Invocation};
-use sentient_vmm::machine::Early;
 use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -39,9 +38,7 @@ impl Context {
             .into());
         }
         std::fs::create_dir_all(machine.runtime()).map_err(ControlError::io(&machine.runtime()))?;
-        self.during("making the machine", || {
-            self.start_process(&machine, Task::Init { ram: args.memory }, None)
-        })?;
+        self.during("making the machine", || self.start_process(&machine, Task::Init { ram: args.memory }))?;
         let status: MachineStatus = Client::new(machine.clone())?.get("/v1/machine")?;
         self.answer(&status, |out, status| {
             writeln!(out, "{} runs, in {}", status.name, machine.path().display())
@@ -53,7 +50,7 @@ impl Context {
         let named = name.or(self.named.as_deref());
         let machine = self.home.chosen(named)?;
         self.during("booting the machine", || {
-            self.start_process(&machine, Task::Boot { verify: verify.into() }, None)
+            self.start_process(&machine, Task::Boot { verify: verify.into() })
         })?;
         let status: MachineStatus = Client::new(machine)?.get("/v1/machine")?;
         self.answer(&status, |out, status| {
@@ -62,14 +59,9 @@ impl Context {
         })
     }
 
-    fn start_process(
-        &self,
-        machine: &MachineFolder,
-        task: Task,
-        origin: Option<Connection>,
-    ) -> Result<(), ControlError> {
+    fn start_process(&self, machine: &MachineFolder, task: Task) -> Result<(), ControlError> {
         let (machine, home) = (machine.clone(), self.home.clone());
-        process::start(&Invocation { task, machine, home }, origin).map(drop)
+        process::start(&Invocation { task, machine, home }).map(drop)
     }
 
     /// `stop`.
@@ -194,7 +186,7 @@ impl Context {
         if !running {
             self.during("forking the machine", || self.fork_from_snapshot(&original, args))?;
             self.during("booting the new machine", || {
-                self.start_process(&machine, Task::Boot { verify: args.verify.into() }, None)
+                self.start_process(&machine, Task::Boot { verify: args.verify.into() })
             })?;
         }
         let status: MachineStatus = Client::new(machine)?.get("/v1/machine")?;
@@ -210,17 +202,11 @@ impl Context {
         original: &MachineFolder,
         machine: &MachineFolder,
     ) -> Result<bool, CommandError> {
-        let connection = match fork::ask(original, machine.name()) {
-            Err(ClientError::NotRunning(_)) => return Ok(false),
-            asked => asked?,
-        };
-        let ram = Description::read(original)?.ram_bytes;
-        let runtime = machine.runtime();
-        make_folder(&runtime).map_err(ControlError::io(&runtime))?;
-        self.during("forking the machine", || {
-            self.start_process(machine, Task::Fork { ram }, Some(connection))
-        })?;
-        Ok(true)
+        let (clone, home) = (machine.clone(), self.home.clone());
+        match self.during("forking the machine", || fork::start(original, clone, home)) {
+            Err(ControlError::Client(ClientError::NotRunning(_))) => Ok(false),
+            started => Ok(started.map(|_| true)?),
+        }
     }
 
     /// Makes a machine from a snapshot of another one.
@@ -239,12 +225,9 @@ impl Context {
     }
 }
 
-/// The process of a machine, with the words behind its verb, on what was begun for it.
-pub fn process(
-    words: impl Iterator<Item = OsString>,
-    early: Option<Early>,
-) -> Result<ExitCode, CommandError> {
+/// The process of a machine, with the words behind its verb.
+pub fn process(words: impl Iterator<Item = OsString>) -> Result<ExitCode, CommandError> {
     let Invocation { task, machine, home } = Invocation::read(words)?;
-    machine_process::run(&home, machine, task, early, paths::image_cache())?;
+    machine_process::run(&home, machine, task, paths::image_cache())?;
     Ok(ExitCode::SUCCESS)
 }
