@@ -3,12 +3,13 @@
 //! The process of the new machine is started at once, with a connection to that of the *original*, over which somebody
 //! has asked for a fork already ([`start`]). While it starts, the original
 //!
-//! 1. says which containers there are, takes the new machine's lock, stops its guest, copies what it has written since
-//!    its last snapshot, and lets it go on ([`origin`]);
-//! 2. hands over a [`Letter`] and an image of its memory, which all its forks have together; from here on the new guest
-//!    runs ([`clone`]), which the original waits for, so as not to be in its way;
-//! 3. writes its own snapshot, and the new machine with it; then it hands over that machine's lock, and the new
-//!    process answers on its socket like any other.
+//! 1. says which containers there are, stops its guest, copies what it has written since its last snapshot, and lets it
+//!    go on ([`origin`]);
+//! 2. hands over a [`Letter`] and an image of its memory, which all its forks have together. From here on the new guest
+//!    runs ([`clone`]); its process has claimed a folder meanwhile. The original waits for that, so as not to be in its
+//!    way;
+//! 3. writes its own snapshot, and the new machine, while both hold that machine's lock; then the new process answers
+//!    on its socket like any other.
 //!
 //! What the new guest does before the third step exists only if that comes about: if the original ends before, so does
 //! its fork.
@@ -22,7 +23,7 @@ pub mod origin;
 use crate::client::ClientError;
 use crate::description::Description;
 use crate::error::ControlError;
-use crate::home::{Home, MachineFolder, make_folder};
+use crate::home::{Home, MachineFolder};
 use crate::machine_process::Task;
 use crate::process::{self, Invocation};
 use rustix::fs::{Mode, OFlags, open};
@@ -59,9 +60,9 @@ enum Packet {
     /// To the clone, with the image of its memory and a file that has a [`Letter`] in so many bytes, and behind it,
     /// from the next page on, pages.
     Run { letter: u64 },
-    /// To the original: the clone runs.
+    /// To the original, with the clone's lock: it runs.
     Runs,
-    /// To the clone, with its lock: it exists.
+    /// To the clone: it exists.
     Durable,
     /// To the clone: it will not.
     Refused { kind: String, message: String },
@@ -136,13 +137,12 @@ impl Connection {
 /// # Errors
 /// [`ControlError::Client`], if the original does not run; [`ControlError::Process`] with its refusal, and others.
 pub fn start(original: &MachineFolder, clone: MachineFolder, home: Home) -> Result<u32, ControlError> {
+    // What it answers is for the new process, which has the connection as its standard input, and the original's log
+    // until it has one of its own.
+    let connection = ask(original, clone.name())?;
     let ram = Description::read(original)?.ram_bytes;
-    let runtime = clone.runtime();
-    make_folder(&runtime).map_err(ControlError::io(&runtime))?;
-    let name = clone.name().to_owned();
     let invocation = Invocation { task: Task::Fork { ram }, machine: clone, home };
-    // What it answers is for the new process, which has the connection as its standard input.
-    process::start_with(&invocation, || Ok(ask(original, &name)?.0.into()))
+    process::start_with(&invocation, &original.log(), connection.0.into())
 }
 
 /// Asks the process of a running machine for a fork.

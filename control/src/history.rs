@@ -39,10 +39,10 @@ pub struct History {
     store: Store,
     timeline: Timeline,
     key: MachineKey,
-    lock: Lock,
+    _lock: Lock,
 }
 
-/// A machine that is being made: its folder is held. It exists once its [`Description`] is written.
+/// A machine that is being made: its folder is held, and says who it will be. It exists once its [`Description`] is written.
 #[derive(Debug)]
 pub struct Newborn {
     machine: MachineFolder,
@@ -56,27 +56,36 @@ impl Newborn {
     /// # Errors
     /// [`ControlError::Conflict`] if there is one already, and others.
     pub fn begin(machine: MachineFolder, ram: u64) -> Result<Self, ControlError> {
+        let lock = Self::claim(&machine)?;
+        Self::claimed(machine, ram, lock)
+    }
+
+    /// Takes the lock of a machine that is to be made, and removes what an interrupted attempt has left.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin).
+    pub fn claim(machine: &MachineFolder) -> Result<Lock, ControlError> {
         if machine.exists() {
             return Err(ControlError::machine_exists(machine.name()));
         }
-        let lock = Lock::take_new(&machine)?;
+        let lock = Lock::take_new(machine)?;
         if machine.exists() {
             // Somebody else was faster.
             return Err(ControlError::machine_exists(machine.name()));
         }
-        // What an interrupted attempt has left is nobody's.
         let _ = std::fs::remove_file(machine.timeline());
         let _ = std::fs::remove_dir_all(machine.containers());
-        let description = Description::of_new(&machine, ram)?;
-        Ok(Self { machine, description, lock })
+        Ok(lock)
     }
 
-    /// Has the folder say who it will be: before anything of it is stored.
+    /// One whose lock is [claimed](Self::claim). From here on its folder says who it will be.
     ///
     /// # Errors
     /// The error of writing.
-    pub fn write_draft(&self) -> Result<(), ControlError> {
-        self.description.write_draft(&self.machine)
+    pub fn claimed(machine: MachineFolder, ram: u64, lock: Lock) -> Result<Self, ControlError> {
+        let description = Description::of_new(&machine, ram)?;
+        description.write_draft(&machine)?;
+        Ok(Self { machine, description, lock })
     }
 
     /// With snapshots, of which there is none yet.
@@ -131,13 +140,7 @@ impl History {
     ) -> Result<Self, ControlError> {
         let timeline = Timeline::open(&machine.timeline())?;
         let store = Store::open_unseen(&home.store(), timeline.settings()?.quota)?;
-        Ok(Self { machine, description, store, timeline, key, lock })
-    }
-
-    /// Closes them; the machine is still this process'.
-    #[must_use]
-    pub fn close(self) -> Lock {
-        self.lock
+        Ok(Self { machine, description, store, timeline, key, _lock: lock })
     }
 
     /// The machine's folder.

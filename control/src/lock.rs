@@ -59,7 +59,7 @@ impl Lock {
                 .truncate(false)
                 .mode(0o600)
                 .open(&path);
-            let file = opened.map_err(failed)?;
+            let mut file = opened.map_err(failed)?;
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
                 Err(Errno::WOULDBLOCK) => {
@@ -79,27 +79,17 @@ impl Lock {
             if !fs::metadata(&path).is_ok_and(same) {
                 continue;
             }
-            return Self { file }.signed().map_err(failed);
+            // Always as long, so that nothing need be cut off: on a disk that costs as much as a third of a start.
+            let owner = format!("{:<OWNER_LEN$}\n", std::process::id());
+            file.rewind().and_then(|()| file.write_all(owner.as_bytes())).map_err(failed)?;
+            return Ok(Self { file });
         }
     }
 
-    /// Says whose it is.
-    fn signed(mut self) -> io::Result<Self> {
-        // Always as long, so that nothing need be cut off: on a disk that costs as much as a third of a start.
-        let owner = format!("{:<OWNER_LEN$}\n", std::process::id());
-        self.file.rewind()?;
-        self.file.write_all(owner.as_bytes())?;
-        Ok(self)
-    }
-
-    /// One that another process has taken for this one, of this machine. It is that process' no more when it has
-    /// closed the file.
-    ///
-    /// # Errors
-    /// [`LockError::Io`] if the file cannot be written.
-    pub fn handed_over(machine: &MachineFolder, file: OwnedFd) -> Result<Self, LockError> {
-        let path = machine.runtime().join("lock");
-        Self { file: file.into() }.signed().map_err(|source| LockError::Io { path, source })
+    /// One that another process has, and holds together with this one: it is free when both have dropped it.
+    #[must_use]
+    pub fn held_with(file: OwnedFd) -> Self {
+        Self { file: file.into() }
     }
 
     /// Makes a machine's folder if it is not there, and takes its lock.
@@ -136,7 +126,7 @@ impl Lock {
     }
 }
 
-/// To hand it over.
+/// To hold it together with another process.
 impl AsFd for Lock {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()

@@ -7,7 +7,8 @@ use crate::containers::{Containers, Outputs};
 use crate::description::{Description, note};
 use crate::error::ControlError;
 use crate::filling::{Filling, Places};
-use crate::fork::{self, clone::Original};
+use crate::fork;
+use crate::fork::clone::{Claim, Original};
 use crate::history::{History, Newborn};
 use crate::home::{Home, MachineFolder};
 use crate::live::Live;
@@ -117,6 +118,9 @@ pub fn run(
     let (end, ended) = oneshot::channel();
     let home = home.clone();
     let talk = move || {
+        if let Err(error) = stop_on_signals(stop.clone()) {
+            tracing::warn!(%error, "a signal ends the process, and not only the machine");
+        }
         let up = session().and_then(|session| come_up(session, task, &ready));
         let (session, told) = match up {
             Ok(session) => (Some(Arc::clone(&session)), talk(&session, &home, ended)),
@@ -166,11 +170,7 @@ fn start(
     let streams = streams().map_err(ControlError::io("opening /dev/null"))?;
     match task {
         Task::Init { ram } => {
-            let history = {
-                let newborn = Newborn::begin(folder, ram)?;
-                newborn.write_draft()?;
-                newborn.with_history(home)?
-            };
+            let history = Newborn::begin(folder, ram)?.with_history(home)?;
             let kernel = KernelImage::embedded()?;
             let digest = *blake3::hash(kernel.elf()).as_bytes();
             let config = MachineConfig {
@@ -185,7 +185,7 @@ fn start(
             };
             let machine = Machine::resident_on(begin(ram)?, &config, streams, sink)?;
             let live = Live::booted(digest);
-            go(machine, containers, |handles| Ok(Session::new(history, handles, live, None)))
+            go(machine, containers, |_| Ok(()), |handles, ()| Ok(Session::new(history, handles, live, None)))
         }
         Task::Boot { verify } => {
             let start = begin(Description::read(&folder)?.ram_bytes)?;
@@ -195,23 +195,31 @@ fn start(
             history.timeline().ids()?;
             let record = current.record();
             let (machine, live, filling) = restore(start, &history, record, streams, sink, verify)?;
-            containers.went_back(containers.returning(record)?);
             // From here on it is not known how it will end.
             let _ = fs::remove_file(history.machine().last_end());
-            go(machine, containers, |handles| Ok(Session::new(history, handles, live, filling)))
+            let before_output = |containers: &Containers| {
+                containers.went_back(containers.returning(record)?);
+                Ok(())
+            };
+            let session = |handles, ()| Ok(Session::new(history, handles, live, filling));
+            go(machine, containers, before_output, session)
         }
         Task::Fork { ram } => {
             let start = begin(ram)?;
             let original = Original::at_standard_input()?;
-            let received = original.receive(|names| containers.make_files(names))?;
-            let record = received.record.clone();
-            containers.went_back(containers.returning(&record)?);
-            let state = received.state()?;
+            let claim = Claim::begin(folder.clone(), Arc::clone(&containers), original.containers()?)?;
+            let received = original.receive()?;
+            let (record, state) = (received.record.clone(), received.state()?);
             let machine = Machine::restored(start, &state, streams, sink, |memory| received.fill(memory))?;
+            let returned = record.clone();
+            let before_output = move |containers: &Containers| {
+                let lock = claim.wait()?;
+                containers.went_back(containers.returning(&returned)?);
+                Ok(lock)
+            };
             let home = home.clone();
-            go(machine, containers, move |handles| {
-                original.runs()?;
-                let lock = original.wait_until_durable(&folder)?;
+            go(machine, containers, before_output, move |handles, lock| {
+                original.wait_until_durable(&lock)?;
                 let history = History::locked(&home, folder, lock)?;
                 let current = history.current()?;
                 if current.record().regions != record.regions || current.record().state != record.state {
@@ -224,19 +232,21 @@ fn start(
     }
 }
 
-/// Starts the machine's guest; `session` is made once somebody may ask for something.
-fn go(
+/// Starts the machine's guest. Nothing that it writes is passed on before `before_output`; the session is made once
+/// somebody may ask for something.
+fn go<T: Send + 'static>(
     machine: Machine,
     containers: Arc<Containers>,
-    session: impl FnOnce(Handles) -> Result<Session, ControlError> + Send + 'static,
+    before_output: impl FnOnce(&Containers) -> Result<T, ControlError>,
+    session: impl FnOnce(Handles, T) -> Result<Session, ControlError> + Send + 'static,
 ) -> Result<Started, ControlError> {
     let (stop, guest, ready) = (machine.stop_handle(), machine.resident_handle(), machine.readiness());
     let memory = machine.memory_reader();
     let running = machine.start()?;
-    stop_on_signals(stop.clone())?;
+    let given = before_output(&containers)?;
     let (door, started) = (running.door(), Instant::now());
     let handles = Handles { door, stop: stop.clone(), guest, memory, containers, started };
-    Ok(Started { running, stop, ready, session: Box::new(move || session(handles)) })
+    Ok(Started { running, stop, ready, session: Box::new(move || session(handles, given)) })
 }
 
 /// A machine that goes on from a snapshot.

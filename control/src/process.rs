@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// What the process says when it is ready or has failed.
@@ -62,23 +63,19 @@ impl Invocation {
 /// # Errors
 /// [`ControlError`], the process' own if it has failed.
 pub fn start(invocation: &Invocation) -> Result<u32, ControlError> {
-    start_with(invocation, || Ok(Stdio::null()))
+    start_with(invocation, &invocation.machine.log(), Stdio::null())
 }
 
-/// The same, with a standard input that is made when all else is.
+/// The same, with a standard input, and what it says in this file.
 ///
 /// # Errors
-/// As [`start`], and that of `stdin`.
-pub(crate) fn start_with(
-    invocation: &Invocation,
-    stdin: impl FnOnce() -> Result<Stdio, ControlError>,
-) -> Result<u32, ControlError> {
+/// As [`start`].
+pub(crate) fn start_with(invocation: &Invocation, log: &Path, stdin: Stdio) -> Result<u32, ControlError> {
     let own = std::env::current_exe().map_err(ControlError::io("finding this program"))?;
-    let log = invocation.machine.log();
-    let log_file = append_to(&log).map_err(ControlError::io(&log))?;
+    let log_file = append_to(log).map_err(ControlError::io(log))?;
     let mut command = Command::new(own);
     command.args(invocation.words()?);
-    command.stdout(Stdio::piped()).stderr(log_file).stdin(stdin()?);
+    command.stdout(Stdio::piped()).stderr(log_file).stdin(stdin);
     let mut child = command.spawn().map_err(ControlError::io("starting the machine's process"))?;
     let mut line = String::new();
     if let Some(stdout) = child.stdout.take() {
@@ -129,6 +126,16 @@ pub fn report(outcome: Result<(), &ControlError>) -> Result<(), ControlError> {
         OpenOptions::new().write(true).open("/dev/null").map_err(ControlError::io("opening /dev/null"))?;
     rustix::stdio::dup2_stdout(&null)
         .map_err(|error| ControlError::io("closing standard output")(error.into()))
+}
+
+/// In the process: what it says goes into the machine's log.
+///
+/// # Errors
+/// That of opening it.
+pub fn log_to(machine: &MachineFolder) -> Result<(), ControlError> {
+    let log = machine.log();
+    let opened = append_to(&log).map_err(ControlError::io(&log))?;
+    rustix::stdio::dup2_stderr(&opened).map_err(|error| ControlError::io(&log)(error.into()))
 }
 
 #[cfg(test)]

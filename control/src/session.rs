@@ -12,7 +12,7 @@ use crate::containers::Containers;
 use crate::error::ControlError;
 use crate::filling::Filling;
 use crate::fork::{Connection, origin};
-use crate::history::{History, short};
+use crate::history::{History, Newborn, short};
 use crate::home::Home;
 use crate::live::{Committed, Hashed, Live, PutBack, Target};
 use sentient_snapshot::record::SignedRecord;
@@ -339,8 +339,7 @@ impl Session {
             }
         };
         let newborn = self.history.begin_fork(home, &wanted.name)?;
-        newborn.write_draft()?;
-        let (forked, _) = self.history.fork(home, newborn, &from)?;
+        let forked = self.history.fork(home, newborn, &from)?;
         Ok(Forked { pause_us, ..forked })
     }
 
@@ -350,22 +349,26 @@ impl Session {
     /// # Errors
     /// [`ControlError`]; there is no such machine then.
     pub fn fork_running(&self, name: &str, home: &Home, clone: &Connection) -> Result<(), ControlError> {
+        let folder = home.machine(name)?;
+        if folder.exists() {
+            return Err(ControlError::machine_exists(name));
+        }
         origin::announce(clone, self.containers.live_names())?;
-        let newborn = self.history.begin_fork(home, name)?;
         let mut live = self.live();
         let instant = live.capture(&self.door, &self.containers)?;
-        let mut told = Ok(());
+        let mut lock = None;
         let tell = |hashed: Hashed<'_>| {
-            told = origin::hand_over(clone, &self.memory, hashed).and_then(|()| origin::let_run(clone));
+            let told = origin::hand_over(clone, &self.memory, hashed);
+            lock = Some(told.and_then(|()| origin::let_run(clone)));
         };
         let done = live.commit_after(&self.history, instant, &format!("fork to {name}"), None, tell)?;
-        told?;
-        newborn.write_draft()?;
+        let lock = lock.unwrap_or_else(|| Err(ControlError::Bug("a fork was told nothing".into())))?;
+        let newborn = Newborn::claimed(folder, self.history.description().ram_bytes, lock)?;
         // With the snapshot held in place: nobody may remove it in between.
         let from = self.history.timeline().get(done.id)?;
-        let (_, lock) = self.history.fork(home, newborn, &from)?;
+        self.history.fork(home, newborn, &from)?;
         drop(live);
-        origin::durable(clone, &lock)?;
+        origin::durable(clone)?;
         if let Err(error) = self.history.prune(None) {
             tracing::warn!(%error, "older snapshots stay");
         }

@@ -1,9 +1,12 @@
 //! The process of a machine that is a fork of a running one.
 
 use super::{Connection, Letter, Packet};
+use crate::containers::Containers;
 use crate::error::ControlError;
+use crate::history::Newborn;
 use crate::home::MachineFolder;
 use crate::lock::Lock;
+use crate::process;
 use sentient_snapshot::record::Record;
 use sentient_vmm::MachineError;
 use sentient_vmm::machine::state::MachineState;
@@ -13,6 +16,8 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::thread::JoinHandle;
 
 /// Most bytes of a letter.
 const MAX_LETTER: u64 = 64 << 20;
@@ -22,6 +27,41 @@ const PAGE: u64 = sentient_abi::PAGE_SIZE;
 /// The machine that this one is a fork of.
 #[derive(Debug)]
 pub struct Original(Connection);
+
+/// A folder for the new machine, on its way: making files takes as long as making a virtual machine, and is done
+/// beside it.
+#[derive(Debug)]
+pub struct Claim(JoinHandle<Result<Lock, ControlError>>);
+
+impl Claim {
+    /// Takes the folder, and makes the files of containers with these names, on another thread.
+    ///
+    /// # Errors
+    /// [`ControlError::Io`] if there can be no thread.
+    pub fn begin(
+        machine: MachineFolder,
+        containers: Arc<Containers>,
+        names: Vec<String>,
+    ) -> Result<Self, ControlError> {
+        let claim = move || {
+            let lock = Newborn::claim(&machine)?;
+            containers.make_files(&names);
+            process::log_to(&machine)?;
+            Ok(lock)
+        };
+        let thread = std::thread::Builder::new().name("folder".into()).spawn(claim);
+        thread.map(Self).map_err(ControlError::io("starting the thread that claims a folder"))
+    }
+
+    /// Waits for it.
+    ///
+    /// # Errors
+    /// [`ControlError::Conflict`] if there is such a machine, and others.
+    pub fn wait(self) -> Result<Lock, ControlError> {
+        let panicked = |_| Err(ControlError::Bug("the thread that claims a folder panicked".into()));
+        self.0.join().unwrap_or_else(panicked)
+    }
+}
 
 /// What it sends.
 #[derive(Debug)]
@@ -50,42 +90,40 @@ impl Original {
         Ok(Self(Connection(replaced().map_err(ControlError::io("taking over the connection"))?)))
     }
 
-    /// Waits for what there is to run. `prepare` is called with the containers that it probably has.
+    /// Waits for the names of the containers that there are going to be, probably.
     ///
     /// # Errors
     /// [`ControlError`], the original's if it refuses.
-    pub fn receive(&self, prepare: impl Fn(&[String])) -> Result<Received, ControlError> {
-        loop {
-            match self.next()? {
-                (Packet::Containers(names), _) => prepare(&names),
-                (Packet::Run { letter }, descriptors) => {
-                    let [image, file] = <[OwnedFd; 2]>::try_from(descriptors).map_err(|_| unexpected())?;
-                    return Received::read(image, file.into(), letter)
-                        .map_err(ControlError::io("reading what to run"));
-                }
-                _ => return Err(unexpected()),
-            }
+    pub fn containers(&self) -> Result<Vec<String>, ControlError> {
+        match self.next()? {
+            (Packet::Containers(names), _) => Ok(names),
+            _ => Err(unexpected()),
         }
     }
 
-    /// Tells that the guest runs.
+    /// Waits for what there is to run.
     ///
     /// # Errors
-    /// [`ControlError::Io`] if nobody wants to know.
-    pub fn runs(&self) -> Result<(), ControlError> {
-        self.0.send(&Packet::Runs, &[]).map_err(ControlError::io("telling the machine that its fork runs"))
+    /// [`ControlError`].
+    pub fn receive(&self) -> Result<Received, ControlError> {
+        match self.next()? {
+            (Packet::Run { letter }, descriptors) => {
+                let [image, file] = <[OwnedFd; 2]>::try_from(descriptors).map_err(|_| unexpected())?;
+                Received::read(image, file.into(), letter).map_err(ControlError::io("reading what to run"))
+            }
+            _ => Err(unexpected()),
+        }
     }
 
-    /// Waits until this machine exists, and is this process'.
+    /// Tells that the guest runs, with the machine's lock, and waits until the machine exists.
     ///
     /// # Errors
     /// [`ControlError`]; it then never will.
-    pub fn wait_until_durable(&self, machine: &MachineFolder) -> Result<Lock, ControlError> {
+    pub fn wait_until_durable(&self, lock: &Lock) -> Result<(), ControlError> {
+        let told = self.0.send(&Packet::Runs, &[lock.as_fd()]);
+        told.map_err(ControlError::io("telling the machine that its fork runs"))?;
         match self.next()? {
-            (Packet::Durable, descriptors) => {
-                let [lock] = <[OwnedFd; 1]>::try_from(descriptors).map_err(|_| unexpected())?;
-                Ok(Lock::handed_over(machine, lock)?)
-            }
+            (Packet::Durable, _) => Ok(()),
             _ => Err(unexpected()),
         }
     }

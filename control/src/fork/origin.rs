@@ -120,28 +120,30 @@ pub fn announce(clone: &Connection, containers: Vec<String>) -> Result<(), Contr
     clone.send(&Packet::Containers(containers), &[]).map_err(ControlError::io("preparing the fork"))
 }
 
-/// Waits until a fork runs, and keeps out of its way.
+/// Waits until a fork runs, and keeps out of its way from then on. Gives its lock.
 ///
 /// # Errors
 /// [`ControlError`] if it has gone.
-pub fn let_run(clone: &Connection) -> Result<(), ControlError> {
+pub fn let_run(clone: &Connection) -> Result<Lock, ControlError> {
     let gone = |error| ControlError::io("waiting for the fork to run")(error);
     match clone.receive().map_err(gone)? {
-        (Packet::Runs, _) => {
+        (Packet::Runs, descriptors) => {
+            let [lock] =
+                <[OwnedFd; 1]>::try_from(descriptors).map_err(|_| gone(io::ErrorKind::InvalidData.into()))?;
             // This thread ends with the fork. Where its priority cannot be had, the new guest is a little slower at first.
             let _ = setpriority_process(None, NICENESS);
-            Ok(())
+            Ok(Lock::held_with(lock))
         }
         _ => Err(gone(io::ErrorKind::InvalidData.into())),
     }
 }
 
-/// Tells a fork that it exists, and gives it its lock.
+/// Tells a fork that it exists.
 ///
 /// # Errors
 /// [`ControlError::Io`] if it has gone.
-pub fn durable(clone: &Connection, lock: &Lock) -> Result<(), ControlError> {
-    let sent = clone.send(&Packet::Durable, &[lock.as_fd()]);
+pub fn durable(clone: &Connection) -> Result<(), ControlError> {
+    let sent = clone.send(&Packet::Durable, &[]);
     sent.map_err(ControlError::io("telling the fork that it exists"))
 }
 

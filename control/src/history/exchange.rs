@@ -4,7 +4,6 @@ use super::{History, Newborn, short, unix_ns};
 use crate::api::Forked;
 use crate::error::ControlError;
 use crate::home::Home;
-use crate::lock::Lock;
 use sentient_snapshot::hash::Hash;
 use sentient_snapshot::record::{Record, SignedRecord, SnapshotId, Trust};
 use sentient_snapshot::store::{Kind, Objects, Root, StoreError};
@@ -71,12 +70,7 @@ impl History {
     ///
     /// # Errors
     /// [`ControlError`].
-    pub fn fork(
-        &self,
-        home: &Home,
-        newborn: Newborn,
-        from: &SignedRecord,
-    ) -> Result<(Forked, Lock), ControlError> {
+    pub fn fork(&self, home: &Home, newborn: Newborn, from: &SignedRecord) -> Result<Forked, ControlError> {
         let other = newborn.with_history(home)?;
         let (name, id) = (other.machine.name().to_owned(), other.description.id);
         let record = Record {
@@ -97,8 +91,7 @@ impl History {
         }
         other.description.write(&other.machine)?;
         self.trace("fork", &json!({ "machine": name, "snapshot": from.id().to_string() }))?;
-        let forked = Forked { name, id: id.to_string(), snapshot: signed.id().to_string(), pause_us: 0 };
-        Ok((forked, other.close()))
+        Ok(Forked { name, id: id.to_string(), snapshot: signed.id().to_string(), pause_us: 0 })
     }
 }
 
