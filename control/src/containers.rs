@@ -63,9 +63,21 @@ struct Entry {
 /// A file that output is appended to.
 #[derive(Debug)]
 struct Sink {
-    file: File,
+    path: PathBuf,
+    /// `None` until there is something to write: making a file takes longer than most containers' output.
+    file: Option<File>,
     /// Bytes the container has written since its start, as it sees it.
     bytes: u64,
+}
+
+impl Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.bytes = self.bytes.saturating_add(bytes.len() as u64);
+        match &mut self.file {
+            Some(file) => file.write_all(bytes),
+            none => none.insert(append_to(&self.path)?).write_all(bytes),
+        }
+    }
 }
 
 impl Entry {
@@ -214,11 +226,10 @@ impl Containers {
         })?;
         let folder = self.machine.container(name);
         make_folder(&folder).map_err(ControlError::io(&folder))?;
-        let sink = |file: &str| {
-            let path = folder.join(file);
-            append_to(&path).map(|file| Sink { file, bytes: 0 }).map_err(ControlError::io(&path))
-        };
-        let (stdout, stderr) = (sink("stdout.log")?, sink("stderr.log")?);
+        let path = folder.join("stdout.log");
+        let file = append_to(&path).map_err(ControlError::io(&path))?;
+        let stdout = Sink { path, file: Some(file), bytes: 0 };
+        let stderr = Sink { path: folder.join("stderr.log"), file: None, bytes: 0 };
         Ok(Entry { name: name.to_owned(), index, kept, state, exit_code: None, reason: None, stdout, stderr })
     }
 
@@ -397,8 +408,7 @@ impl ContainerSink for Outputs {
             return Written::Closed;
         };
         let sink = if stream == Stream::Stdout { &mut entry.stdout } else { &mut entry.stderr };
-        sink.bytes += bytes.len() as u64;
-        if let Err(error) = sink.file.write_all(bytes) {
+        if let Err(error) = sink.write(bytes) {
             // A full disk must not stop the machine; the loss is told where people look.
             tracing::error!(%error, container = entry.name, "a container's output is lost");
         }

@@ -220,6 +220,7 @@ fn start(
             let home = home.clone();
             go(machine, containers, before_output, move |handles, lock| {
                 original.wait_until_durable(&lock)?;
+                process::log_to(&folder)?;
                 let history = History::locked(&home, folder, lock)?;
                 let current = history.current()?;
                 if current.record().regions != record.regions || current.record().state != record.state {

@@ -6,7 +6,6 @@ use crate::error::ControlError;
 use crate::history::Newborn;
 use crate::home::MachineFolder;
 use crate::lock::Lock;
-use crate::process;
 use sentient_snapshot::record::Record;
 use sentient_vmm::MachineError;
 use sentient_vmm::machine::state::MachineState;
@@ -46,7 +45,6 @@ impl Claim {
         let claim = move || {
             let lock = Newborn::claim(&machine)?;
             containers.make_files(&names);
-            process::log_to(&machine)?;
             Ok(lock)
         };
         let thread = std::thread::Builder::new().name("folder".into()).spawn(claim);
