@@ -50,35 +50,64 @@ const MAX_DESCRIPTORS: usize = 2;
 const BACKLOG: i32 = 16;
 
 /// What is said.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Packet {
+pub enum Packet {
     /// To the original: a fork of that name, please.
     Fork(String),
     /// To the clone: its containers, probably. Making their files takes as long as anything else.
     Containers(Vec<String>),
     /// To the clone, with the image of its memory and a file that has a [`Letter`] in so many bytes, and behind it,
     /// from the next page on, pages.
-    Run { letter: u64 },
+    Run {
+        /// Its length.
+        letter: u64,
+    },
     /// To the original, with the clone's lock: it runs.
     Runs,
     /// To the clone: it exists.
     Durable,
     /// To the clone: it will not.
-    Refused { kind: String, message: String },
+    Refused {
+        /// A word for programs.
+        kind: String,
+        /// Why.
+        message: String,
+    },
 }
 
 /// What a fork needs to run, beside the image.
-#[derive(Debug, Serialize, Deserialize)]
-struct Letter<'a> {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Letter<'a> {
     /// The snapshot's record, encoded.
-    record: &'a [u8],
+    pub record: &'a [u8],
     /// vCPU and devices, encoded.
-    state: &'a [u8],
+    pub state: &'a [u8],
     /// Ranges of numbers of the pages in the image: first, one past the last.
-    runs: Vec<(u64, u64)>,
+    pub runs: Vec<(u64, u64)>,
     /// Numbers of the pages that are otherwise, which the file has.
-    changed: Vec<u64>,
+    pub changed: Vec<u64>,
+}
+
+impl<'a> Letter<'a> {
+    /// Its bytes.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn encode(&self) -> io::Result<Vec<u8>> {
+        postcard::to_stdvec(self).map_err(io::Error::other)
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// `InvalidData`.
+    pub fn decode(bytes: &'a [u8]) -> io::Result<Self> {
+        let invalid = |why| io::Error::new(io::ErrorKind::InvalidData, why);
+        let (letter, rest) =
+            postcard::take_from_bytes(bytes).map_err(|error| invalid(format!("the letter: {error}")))?;
+        if rest.is_empty() { Ok(letter) } else { Err(invalid("the letter goes on behind its end".into())) }
+    }
 }
 
 /// A connection between the two processes.

@@ -79,9 +79,9 @@ pub enum Task {
 pub enum Verify {
     /// Each page before somebody sees it, all of them while the guest runs. Where the system does not allow it, all
     /// at once.
+    #[default]
     Lazy,
     /// All of it before the guest runs.
-    #[default]
     Eager,
 }
 

@@ -128,7 +128,7 @@ sentctl's. With --json, a report of the run goes to standard error as one line."
         name: Option<String>,
 
         /// When its memory is read and checked: each page before it is first used, or all before it runs.
-        #[arg(long, value_name = "WHEN", default_value = "eager")]
+        #[arg(long, value_name = "WHEN", default_value = "lazy")]
         verify: VerifyArg,
     },
 

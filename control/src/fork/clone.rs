@@ -149,11 +149,7 @@ impl Received {
         }
         let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
         file.read_exact_at(&mut bytes, 0)?;
-        let (letter, rest) = postcard::take_from_bytes::<Letter<'_>>(&bytes).map_err(io::Error::other)?;
-        if !rest.is_empty() {
-            return Err(invalid("the letter does not end where it says"));
-        }
-        let Letter { record, state, runs, changed } = letter;
+        let Letter { record, state, runs, changed } = Letter::decode(&bytes)?;
         Ok(Self {
             record: Record::decode(record).map_err(io::Error::other)?,
             state: state.to_vec(),

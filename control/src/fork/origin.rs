@@ -165,7 +165,7 @@ fn letter(
         runs: image.runs().iter().map(|run| (run.start, run.end)).collect(),
         changed: changed.to_vec(),
     };
-    let mut bytes = postcard::to_stdvec(&letter).map_err(io::Error::other)?;
+    let mut bytes = letter.encode()?;
     let len = bytes.len() as u64;
     bytes.resize(bytes.len().next_multiple_of(PAGE), 0);
     let mut file = File::from(rustix::fs::memfd_create("letter", rustix::fs::MemfdFlags::CLOEXEC)?);

@@ -1,6 +1,7 @@
-//! What a machine's socket is asked.
+//! What a machine's sockets are asked, and what a fork is told.
 
 use sentient_control::api::{Fork, Prune, Rollback, StartContainer, TakeSnapshot};
+use sentient_control::fork::{Letter, Packet};
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt::Debug;
 
@@ -32,4 +33,47 @@ pub fn requests() -> Vec<Vec<u8>> {
     ]
     .map(|text| text.as_bytes().to_vec())
     .to_vec()
+}
+
+/// A packet that is taken says the same when it is written and read again.
+pub fn fork_packet(data: &[u8]) {
+    let Ok(packet) = serde_json::from_slice::<Packet>(data) else { return };
+    let written = serde_json::to_vec(&packet).unwrap_or_default();
+    let read = serde_json::from_slice::<Packet>(&written);
+    assert!(read.as_ref().is_ok_and(|read| read == &packet), "{packet:?} became {read:?}");
+}
+
+pub fn fork_packets() -> Vec<Vec<u8>> {
+    [
+        r#"{"fork": "twin"}"#,
+        r#"{"containers": ["counter", "b-2"]}"#,
+        r#"{"run": {"letter": 12345}}"#,
+        r#""runs""#,
+        r#""durable""#,
+        r#"{"refused": {"kind": "conflict", "message": "no"}}"#,
+    ]
+    .map(|text| text.as_bytes().to_vec())
+    .to_vec()
+}
+
+/// A letter is taken whole, or refused; what it says has no more in it than its bytes.
+pub fn fork_letter(data: &[u8]) {
+    let Ok(letter) = Letter::decode(data) else { return };
+    let words = letter.record.len() + letter.state.len() + 2 * letter.runs.len() + letter.changed.len();
+    assert!(words <= data.len(), "{letter:?} of {} bytes", data.len());
+    let written = letter.encode().unwrap_or_default();
+    assert!(Letter::decode(&written).is_ok_and(|read| read == letter), "{letter:?}");
+}
+
+pub fn fork_letters() -> Vec<Vec<u8>> {
+    let letters = [
+        Letter {
+            record: b"record",
+            state: b"state",
+            runs: vec![(1, 5), (9, 4096)],
+            changed: vec![3, 1 << 40],
+        },
+        Letter { record: &[], state: &[0; 300], runs: Vec::new(), changed: Vec::new() },
+    ];
+    letters.iter().filter_map(|letter| letter.encode().ok()).collect()
 }

@@ -156,7 +156,7 @@ pub struct ForkArgs {
     pub from: Option<String>,
 
     /// When its memory is read and checked: each page before it is first used, or all before it runs.
-    #[arg(long, value_name = "WHEN", default_value = "eager")]
+    #[arg(long, value_name = "WHEN", default_value = "lazy")]
     pub verify: VerifyArg,
 }
 

@@ -7,10 +7,14 @@ use sentient_abi::boot_module::{ContainerSpec, container_flags};
 use sentient_abi::exit::ContainerEnd;
 use sentient_devices::virtio::stdio_mux::{ContainerEvent, Stream, Written};
 use sentient_images::{ImageCache, KernelImage};
+use sentient_vmm::kvm::vm::DirtyLog;
 use sentient_vmm::machine::resident::ResidentHandle;
-use sentient_vmm::machine::{Door, Report, StopHandle};
+use sentient_vmm::machine::state::MachineState;
+use sentient_vmm::machine::{Door, Report, Start, StopHandle};
+use sentient_vmm::memory::image::Image;
+use sentient_vmm::snapshots::MemoryWriter;
 use sentient_vmm::streams::ContainerSink;
-use sentient_vmm::{BootProtocol, ContainerRun, Ended, Machine, MachineConfig};
+use sentient_vmm::{BootProtocol, ContainerRun, Ended, Machine, MachineConfig, MachineError};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -77,6 +81,24 @@ impl Resident {
         };
         let (sender, said) = channel();
         let machine = Machine::resident(&config, null_streams(), Box::new(Ear(sender))).unwrap();
+        Self::run(machine, said, alone)
+    }
+
+    /// A machine that goes on from a state, over memory that others have, too.
+    pub fn over(image: Image, state: &[u8], ram: u64) -> Self {
+        let alone = alone();
+        let (sender, said) = channel();
+        let state = MachineState::decode(state).unwrap();
+        let start = Start::begin(ram, DirtyLog::On).unwrap();
+        let lay = |memory: &MemoryWriter<'_>| {
+            memory.lay(image).unwrap();
+            Ok::<_, MachineError>(())
+        };
+        let machine = Machine::restored(start, &state, null_streams(), Box::new(Ear(sender)), lay).unwrap();
+        Self::run(machine, said, alone)
+    }
+
+    fn run(machine: Machine, said: Receiver<Said>, alone: MutexGuard<'static, ()>) -> Self {
         let (handle, stop) = (machine.resident_handle(), machine.stop_handle());
         let running = machine.start().unwrap();
         let door = running.door();
