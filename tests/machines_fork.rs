@@ -119,6 +119,7 @@ fn of_two_forks_to_one_name_one_comes_about() {
 #[test]
 fn a_fork_whose_original_is_killed_exists_or_does_not() {
     let home = Home::counting();
+    home.ok(&["snapshot"]);
     let mut instants = Instants::new();
     let mut made = 0;
     let rounds = home::kills(12);

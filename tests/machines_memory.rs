@@ -13,6 +13,19 @@ fn counts_on(home: &Home) {
     home.wait_for_number("m", "counter", now + 10);
 }
 
+/// Whether the counter counts on; otherwise the machine has ended.
+fn goes_on_or_ends(home: &Home) -> bool {
+    let now = last_number(&home.output("m", "counter")).unwrap();
+    machine::eventually("the counter goes on, or the machine ends", || {
+        let output = home.output("m", "counter");
+        // It goes on from its snapshot, which may be from before what it has written.
+        let goes_on = last_number(&output).is_some_and(|last| last != now) && home.pid("m").is_some();
+        let status = home.run(&["--json", "status"]);
+        let ended = String::from_utf8_lossy(&status.stdout).contains("\"stopped\"");
+        (goes_on || ended).then_some(!ended)
+    })
+}
+
 fn without_a_jump(home: &Home) {
     assert_eq!(jumps(&numbers(&home.output("m", "counter"))), []);
 }
@@ -78,9 +91,15 @@ fn a_damaged_page_is_named_and_never_seen() {
         let which = part % 2;
         let boot = home.run(&["boot", "--verify", ["lazy", "eager"][which]]);
         if boot.status.success() {
-            // What was changed is of another snapshot: this one is whole, and goes on as it was.
-            counts_on(&home);
-            home.ok(&["stop", "--discard"]);
+            if goes_on_or_ends(&home) {
+                // What was changed is of another snapshot: this one is whole, and goes on as it was.
+                home.ok(&["stop", "--discard"]);
+            } else {
+                // Where there is much to do, the machine runs for a while before the page is looked at.
+                let end = home.json(&["status"])["last_end"].to_string();
+                assert!(which == 0 && end.contains("damaged"), "byte {at}: {end}");
+                refused[which] += 1;
+            }
         } else {
             let said = String::from_utf8_lossy(&boot.stderr).into_owned();
             assert!(said.contains("damaged"), "byte {at}: {said}");

@@ -112,8 +112,8 @@ pub struct Filling {
 }
 
 impl Filling {
-    /// Brings the pages that are likely to be needed, and has a thread bring the others. `damaged` is called if that
-    /// fails, and does not return.
+    /// Brings the pages that are likely to be needed, and has a thread bring the others. If that fails, `damaged` is
+    /// called, and the process ends: the guest or a device may be waiting for a page, and nobody can take that back.
     ///
     /// # Errors
     /// [`ControlError`] by a page that is likely to be needed, or if there can be no thread.
@@ -137,7 +137,10 @@ impl Filling {
             match filler.fill(&hashes) {
                 // Nobody asks if the machine has ended.
                 Ok(()) => drop(tell.send(filler.needed)),
-                Err(error) => filler.refuse_all(move || damaged(&error)),
+                Err(error) => {
+                    damaged(&error);
+                    filler.refuse_all()
+                }
             }
         };
         let thread = std::thread::Builder::new().name("memory".into()).spawn(fill);
@@ -186,10 +189,10 @@ impl Filler {
         self.lazy.complete().map_err(failed)
     }
 
-    /// Brings nothing any more, while `end` ends the process: until then whoever waits for a page is told that there is
-    /// none.
-    fn refuse_all(&self, end: impl FnOnce() + Send + 'static) {
-        std::thread::spawn(end);
+    /// Brings nothing any more, and ends the process. Until it has ended, whoever waits for a page is told that there is
+    /// none: it could not end otherwise.
+    fn refuse_all(&self) {
+        std::thread::spawn(|| std::process::exit(1));
         loop {
             if let Ok(Some(number)) = self.lazy.wanted(Timespec { tv_sec: 1, tv_nsec: 0 }) {
                 let _ = self.lazy.refuse(number);

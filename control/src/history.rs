@@ -28,9 +28,12 @@ use sentient_vmm::machine::state::MachineState;
 use serde_json::json;
 use std::io::Write;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const PAGE: u64 = sentient_abi::PAGE_SIZE;
+
+/// How long a process that was killed may take to close a timeline after it has closed its lock.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A machine's snapshots.
 pub struct History {
@@ -138,7 +141,7 @@ impl History {
         key: MachineKey,
         lock: Lock,
     ) -> Result<Self, ControlError> {
-        let timeline = Timeline::open(&machine.timeline())?;
+        let timeline = open_timeline(&machine)?;
         let store = Store::open_unseen(&home.store(), timeline.settings()?.quota)?;
         Ok(Self { machine, description, store, timeline, key, _lock: lock })
     }
@@ -303,6 +306,20 @@ impl History {
         let line = json!({ "unix_ns": unix_ns(), "what": what, "details": details });
         let mut file = append_to(&path).map_err(ControlError::io(&path))?;
         writeln!(file, "{line}").map_err(ControlError::io(&path))
+    }
+}
+
+/// Opens the timeline of a machine whose lock this process has. One that had it a moment ago may have been killed: its
+/// files are closed one after the other, a virtual machine among them, and its timeline may come after its lock.
+fn open_timeline(machine: &MachineFolder) -> Result<Timeline, ControlError> {
+    let deadline = Instant::now() + CLOSE_PATIENCE;
+    loop {
+        match Timeline::open(&machine.timeline()) {
+            Err(error) if error.is_in_use() && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            opened => return Ok(opened?),
+        }
     }
 }
 

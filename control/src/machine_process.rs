@@ -272,7 +272,7 @@ fn restore(
         match lazy {
             Some(Ok(lazy)) => {
                 let folder = history.machine().clone();
-                let damaged = give_up(folder.last_end());
+                let damaged = tell_of_damage(folder.last_end());
                 filling = Some(Filling::begin(folder, lazy, reader, places, damaged)?);
                 Ok(())
             }
@@ -298,15 +298,12 @@ fn fill_now(memory: &MemoryWriter<'_>, reader: &Reader, places: &Places) -> Resu
     })
 }
 
-/// Ends the process over a page that cannot be had: the guest, or a device, may be waiting for it, and nobody can take
-/// that back.
-fn give_up(last_end: PathBuf) -> impl FnOnce(&ControlError) + Send + 'static {
+/// Tells of a page that cannot be had: whoever asks later, and who started the machine, if they still wait.
+fn tell_of_damage(last_end: PathBuf) -> impl FnOnce(&ControlError) + Send + 'static {
     move |error| {
         tracing::error!(%error, "the machine's memory cannot be restored");
-        // For whoever asks later, and for who started it, if they still wait.
         let _ = note(&last_end, &format!("{error}\n"));
         let _ = process::report(Err(error));
-        std::process::exit(1)
     }
 }
 

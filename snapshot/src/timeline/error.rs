@@ -128,6 +128,14 @@ macro_rules! database_errors {
 
 database_errors!(DatabaseError, TransactionError, TableError, StorageError, CommitError);
 
+impl TimelineError {
+    /// Whether another process has it open.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        matches!(self, Self::Database(error) if matches!(**error, redb::Error::DatabaseAlreadyOpen))
+    }
+}
+
 /// What somebody can do about it, as the end of a sentence.
 fn way_out(error: &redb::Error) -> &'static str {
     match error {
