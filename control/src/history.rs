@@ -17,6 +17,7 @@ use crate::description::{Description, note};
 use crate::error::ControlError;
 use crate::home::{Home, MachineFolder, append_to};
 use crate::lock::Lock;
+use crate::proofs::{Proofs, listing};
 use sentient_snapshot::keys::MachineKey;
 use sentient_snapshot::memory_map::MemoryMap;
 use sentient_snapshot::record::{Record, SignedRecord, SnapshotId};
@@ -39,6 +40,7 @@ pub struct History {
     store: Store,
     timeline: Timeline,
     key: MachineKey,
+    proofs: Proofs,
     _lock: Lock,
 }
 
@@ -66,11 +68,11 @@ impl History {
         Self::with(home, machine, description, key, lock)
     }
 
-    /// Begins those of a new machine with so much RAM; the machine exists once its [`Description`] is written.
+    /// Begins those of a new machine with so much RAM, proved or not; the machine exists once its [`Description`] is written.
     ///
     /// # Errors
     /// [`ControlError::Conflict`] if there is one already, and others.
-    pub fn begin(home: &Home, machine: MachineFolder, ram: u64) -> Result<Self, ControlError> {
+    pub fn begin(home: &Home, machine: MachineFolder, ram: u64, zk: bool) -> Result<Self, ControlError> {
         if machine.exists() {
             return Err(ControlError::machine_exists(machine.name()));
         }
@@ -81,10 +83,12 @@ impl History {
         }
         // What an interrupted attempt has left is nobody's.
         let _ = std::fs::remove_file(machine.timeline());
-        let description = Description::of_new(&machine, ram)?;
+        let description = Description::of_new(&machine, ram, zk)?;
         description.write_draft(&machine)?;
         let key = MachineKey::load_or_create(machine.path())?;
-        Self::with(home, machine, description, key, lock)
+        let history = Self::with(home, machine, description, key, lock)?;
+        history.proofs.begin()?;
+        Ok(history)
     }
 
     fn with(
@@ -96,7 +100,8 @@ impl History {
     ) -> Result<Self, ControlError> {
         let timeline = Timeline::open(&machine.timeline())?;
         let store = Store::open_unseen(&home.store(), timeline.settings()?.quota)?;
-        Ok(Self { machine, description, store, timeline, key, _lock: lock })
+        let proofs = Proofs::new(home, &machine, description.zk);
+        Ok(Self { machine, description, store, timeline, key, proofs, _lock: lock })
     }
 
     /// The machine's folder.
@@ -127,6 +132,12 @@ impl History {
     #[must_use]
     pub fn key(&self) -> &MachineKey {
         &self.key
+    }
+
+    /// What is recorded and proved of it.
+    #[must_use]
+    pub fn proofs(&self) -> &Proofs {
+        &self.proofs
     }
 
     /// Snapshots that were stored but never got into the timeline, because the process was killed between
@@ -195,9 +206,12 @@ impl History {
                 used_bytes: own.as_ref().ok().map(|pages| pages * PAGE),
                 referenced_bytes: record.used_pages * PAGE,
                 problem: own.err().map(|error| error.to_string()),
+                transitions: Vec::new(),
             }
         };
-        Ok(entries.iter().zip(own).map(info).collect())
+        let mut list: Vec<SnapshotInfo> = entries.iter().zip(own).map(info).collect();
+        listing::annotate(self, &mut list);
+        Ok(list)
     }
 
     /// Reads all snapshots, or one, and compares every page with its name.

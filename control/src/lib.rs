@@ -8,6 +8,7 @@
 //! * [`process`], [`machine_process`]: how it is started, and what it does then;
 //! * [`filling`]: its memory, while it is being restored;
 //! * [`session`], with [`live`], [`cache`] and [`containers`]: the running machine;
+//! * [`proofs`]: what happened to a machine, held against its contract and proved;
 //! * [`api`]: what is said over the socket, and in answers with `--json`;
 //! * [`server`], [`client`]: the side that answers, and the side that asks.
 //!
@@ -26,6 +27,7 @@ pub mod live;
 pub mod lock;
 pub mod machine_process;
 pub mod process;
+pub mod proofs;
 pub mod removal;
 pub mod server;
 pub mod session;

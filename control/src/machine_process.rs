@@ -55,6 +55,8 @@ pub enum Task {
     Init {
         /// Bytes of RAM.
         ram: u64,
+        /// Whether its transitions are proved.
+        zk: bool,
     },
     /// Go on from the current snapshot.
     Boot {
@@ -132,8 +134,8 @@ fn start(
     let sink = Box::new(Outputs(Arc::clone(&containers)));
     let streams = streams().map_err(ControlError::io("opening /dev/null"))?;
     let (history, machine, live, filling) = match task {
-        Task::Init { ram } => {
-            let history = History::begin(home, folder, ram)?;
+        Task::Init { ram, zk } => {
+            let history = History::begin(home, folder, ram, zk)?;
             let kernel = KernelImage::embedded()?;
             let digest = *blake3::hash(kernel.elf()).as_bytes();
             let config = MachineConfig {

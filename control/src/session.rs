@@ -14,6 +14,7 @@ use crate::filling::Filling;
 use crate::history::{History, short};
 use crate::home::Home;
 use crate::live::{Committed, Live, PutBack, Target};
+use crate::proofs::worker;
 use sentient_snapshot::record::SignedRecord;
 use sentient_snapshot::timeline::Undo;
 use sentient_vmm::Ended;
@@ -87,6 +88,7 @@ impl Session {
     /// [`ControlError`].
     pub fn settle(&self) -> Result<(), ControlError> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner).warm();
+        worker::start(&self.history)?;
         self.history.tidy()
     }
 
@@ -169,8 +171,10 @@ impl Session {
         let started = Instant::now();
         let instant = live.capture(&self.door, &self.containers)?;
         let pause = instant.capture.pause;
-        let done = live.commit(&self.history, instant, &wanted.message, wanted.tag.as_deref())?;
+        let done = live.commit(&self.history, instant, &wanted.message, wanted.tag.as_deref());
+        let done = self.unless_refused(&mut live, done)?;
         let durable = started.elapsed();
+        self.history.proofs().write(&self.history)?;
         self.history.prune(None)?;
         Ok(snapshot_taken(&done, pause, durable))
     }
@@ -206,6 +210,15 @@ impl Session {
         self.go_to(&mut live, &target, true)
     }
 
+    /// A snapshot that the machine's contract refuses may mean that the machine is put back.
+    fn unless_refused<T>(&self, live: &mut Live, done: Result<T, ControlError>) -> Result<T, ControlError> {
+        if let Err(ControlError::Violation { put_back: true, .. }) = &done {
+            let head = self.history.current()?;
+            self.go_to(live, &head, false)?;
+        }
+        done
+    }
+
     fn go_to(&self, live: &mut Live, target: &SignedRecord, keep: bool) -> Result<RolledBack, ControlError> {
         let before = self.history.timeline().head()?;
         let (map, state) = History::load(target.record(), &self.history.store().session()?)?;
@@ -226,6 +239,8 @@ impl Session {
             Ok(PutBack { kept, done, pause, keeping }) => {
                 let undo = kept.zip(before).map(|(snapshot, head)| Undo { snapshot, head });
                 self.history.moved(target.id(), undo)?;
+                self.history.proofs().went_back(&self.history, target, live.head());
+                self.history.proofs().write(&self.history)?;
                 Ok(RolledBack {
                     id: target.id().to_string(),
                     kept: kept.map(|id| id.to_string()),
@@ -242,8 +257,9 @@ impl Session {
                         "a rollback failed half way: {}",
                         failure.error
                     )));
+                    return Err(failure.error);
                 }
-                Err(failure.error)
+                self.unless_refused(live, Err(failure.error))
             }
         }
     }
@@ -305,7 +321,8 @@ impl Session {
         let (after, done) =
             self.door.stopped(move |machine| taken.last(machine, &history, &containers, &stop))?;
         *live = after;
-        let kept = done?;
+        let kept = self.unless_refused(&mut live, done)?;
+        self.history.proofs().write(&self.history)?;
         Ok(Some(snapshot_taken(&kept.committed, kept.pause, started.elapsed())))
     }
 

@@ -15,6 +15,7 @@ use clap::Parser;
 use cli::{Cli, Command};
 use commands::machine::Context;
 use errors::CommandError;
+use sentient_control::machine_process::Task;
 use sentient_vmm::machine::Early;
 use std::io::Write;
 use std::process::ExitCode;
@@ -76,8 +77,12 @@ fn on_machine(cli: &Cli, early: Option<Early>) -> Result<ExitCode, CommandError>
         Command::Set(args) => context.set(args),
         Command::Prune(args) => context.prune(args),
         Command::Verify { snapshot } => context.verify(snapshot.as_deref()),
-        Command::MachineProcess { name, init, verify } => {
-            context.machine_process(name, *init, *verify, early)
+        Command::ZkVerify(args) => context.zk_verify(args),
+        Command::Zk { command } => context.zk(command),
+        Command::Contract { command } => context.contract(command),
+        Command::MachineProcess { name, init, no_zk, verify } => {
+            let init = init.map(|ram| Task::Init { ram, zk: !no_zk });
+            context.machine_process(name, init.unwrap_or(Task::Boot { verify: (*verify).into() }), early)
         }
         Command::Run(args) => context.run_detached(args),
         Command::BootFiles(_)

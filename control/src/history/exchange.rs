@@ -68,7 +68,7 @@ impl History {
         name: &str,
         from: &SignedRecord,
     ) -> Result<(String, SnapshotId), ControlError> {
-        let other = Self::begin(home, home.machine(name)?, self.description.ram_bytes)?;
+        let other = Self::begin(home, home.machine(name)?, self.description.ram_bytes, self.description.zk)?;
         let id = other.description.id;
         let record = Record {
             machine: id.0,
@@ -86,6 +86,7 @@ impl History {
         if settings != other.timeline.settings()? {
             other.put_settings(settings)?;
         }
+        self.proofs.leave_to(self, &other.machine, from, signed.record())?;
         other.description.write(&other.machine)?;
         self.trace("fork", &json!({ "machine": name, "snapshot": from.id().to_string() }))?;
         Ok((id.to_string(), signed.id()))

@@ -29,7 +29,7 @@ fn a_proved_chain_is_rolled_up_and_checked_by_somebody_else() {
         trace.put_proof(sequence, trusted, &proof).unwrap();
     }
     assert_eq!(trace.unproved(), Vec::<u64>::new());
-    let checked = trace.verify(&verifier, trace.head().map(|head| head.id())).unwrap();
+    let checked = trace.verify(&verifier, .., trace.head().map(|head| head.id())).unwrap();
     assert_eq!((checked.proved, checked.unproved.len(), checked.flagged.len()), (4, 0, 0));
 
     let rollup = Rollup::of(&trace, 0, 4, keys.verifying(), &contracts).unwrap();
@@ -72,7 +72,7 @@ fn a_proved_chain_is_rolled_up_and_checked_by_somebody_else() {
     // A proof of another record, at the trace and in a rollup.
     let (_, proof) = trace.proof(2).unwrap().unwrap();
     trace.put_proof(1, trusted, &proof).unwrap();
-    assert!(matches!(trace.verify(&verifier, None), Err(TraceError::Proof { .. })));
+    assert!(matches!(trace.verify(&verifier, .., None), Err(TraceError::Proof { .. })));
     let wrong = Rollup::of(&trace, 0, 4, keys.verifying(), &contracts).unwrap();
     assert!(matches!(wrong.verify(trusted, None), Err(RollupError::Proof(VerifyError::Refused))));
     let proof_of = |number: u64| folder.path().join(format!("{number:08}.proof"));

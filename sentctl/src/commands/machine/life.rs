@@ -37,9 +37,7 @@ impl Context {
             .into());
         }
         std::fs::create_dir_all(machine.runtime()).map_err(ControlError::io(&machine.runtime()))?;
-        self.during("making the machine", || {
-            self.start_process(&machine, Some(args.memory), VerifyArg::Eager)
-        })?;
+        self.during("making the machine", || self.start_process(&machine, Some(args), VerifyArg::Eager))?;
         let status: MachineStatus = Client::new(machine.clone())?.get("/v1/machine")?;
         self.answer(&status, |out, status| {
             writeln!(out, "{} runs, in {}", status.name, machine.path().display())
@@ -61,15 +59,18 @@ impl Context {
     fn start_process(
         &self,
         machine: &MachineFolder,
-        init: Option<u64>,
+        init: Option<&InitArgs>,
         verify: VerifyArg,
     ) -> Result<(), CommandError> {
         let own = std::env::current_exe().map_err(CommandError::io("finding this program"))?;
         let mut command = Command::new(own);
         command.arg("--home").arg(self.home.path());
         command.args(["machine-process", machine.name()]);
-        if let Some(ram) = init {
-            command.args(["--init", &ram.to_string()]);
+        if let Some(InitArgs { memory, zk, .. }) = init {
+            command.args(["--init", &memory.to_string()]);
+            if !zk {
+                command.arg("--no-zk");
+            }
         }
         if verify == VerifyArg::Lazy {
             command.args(["--verify", "lazy"]);
@@ -83,12 +84,10 @@ impl Context {
     pub fn machine_process(
         &self,
         name: &str,
-        init: Option<u64>,
-        verify: VerifyArg,
+        task: Task,
         early: Option<Early>,
     ) -> Result<ExitCode, CommandError> {
         let machine = self.home.machine(name)?;
-        let task = init.map_or(Task::Boot { verify: verify.into() }, |ram| Task::Init { ram });
         machine_process::run(&self.home, machine, task, early, paths::image_cache())?;
         Ok(ExitCode::SUCCESS)
     }

@@ -1,0 +1,385 @@
+//! What happened to a machine, recorded, held against its contract, and proved.
+//!
+//! * [`places`]: where the files are;
+//! * [`permissions`], [`judging`]: a transition against the machine's contract;
+//! * [`ledger`], [`plain`], [`origin`]: where transitions are recorded, and a fork's first one;
+//! * [`keyring`]: key sets, and which one a machine is pinned to;
+//! * [`worker`], [`remind`]: the thread that proves, and what it says;
+//! * [`binaries`]: roots of kernel and images;
+//! * [`checking`], [`exporting`], [`rollups`], [`listing`]: what is asked about all that;
+//! * [`api`], [`routes`]: the same over the socket.
+//!
+//! A snapshot comes about in this order: it is hashed, [`Proofs::judge`] holds it against the contract, it is stored,
+//! the timeline has it, [`Proofs::note`] keeps the transition in memory; and once the guest runs again,
+//! [`Proofs::write`] appends it to the ledger and wakes the thread that proves. What a killed process has not
+//! written, follows from the timeline: whoever needs the ledger next, writes it ([`ledger::missing`]).
+//!
+//! Invariants:
+//!
+//! 1. Nothing here is read before the machine is up, and no key before there is something to prove.
+//! 2. The guest never waits for a state's hash or a sync of ours: with the guest stopped, a transition is only
+//!    held against the contract.
+//! 3. A transition is in the ledger before the next one is judged, or that one is refused.
+
+pub mod api;
+pub mod binaries;
+pub mod checking;
+pub mod exporting;
+pub mod judging;
+pub mod keyring;
+pub mod ledger;
+pub mod listing;
+pub mod origin;
+pub mod permissions;
+pub mod places;
+pub mod plain;
+pub mod remind;
+pub mod rollups;
+pub mod routes;
+pub mod worker;
+
+use crate::error::ControlError;
+use crate::history::History;
+use crate::home::{Home, MachineFolder};
+use judging::{Judged, Position};
+use keyring::Keyring;
+use ledger::Ledger;
+use origin::Original;
+use permissions::Permissions;
+use sentient_snapshot::{MemoryMap, Record, SignedRecord};
+use sentient_zk::chain::Trace;
+use sentient_zk::commitment::{Delta, Origin};
+use std::collections::VecDeque;
+use std::fs;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use worker::Queue;
+
+/// The record of a machine's transitions.
+#[derive(Debug)]
+pub struct Proofs {
+    machine: MachineFolder,
+    keyring: Keyring,
+    zk: bool,
+    inner: Mutex<Inner>,
+    queue: Queue,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    permissions: Permissions,
+    open: Option<Open>,
+}
+
+/// The ledger, read.
+#[derive(Debug)]
+struct Open {
+    ledger: Ledger,
+    /// Where the machine is; ahead of the ledger by what is pending.
+    at: Option<Position>,
+    pending: VecDeque<Judged>,
+}
+
+impl Proofs {
+    /// Of a machine; nothing is read yet. Without `zk`, there are no proofs.
+    #[must_use]
+    pub fn new(home: &Home, machine: &MachineFolder, zk: bool) -> Self {
+        Self {
+            machine: machine.clone(),
+            keyring: Keyring::of(home),
+            zk,
+            inner: Mutex::default(),
+            queue: Queue::default(),
+        }
+    }
+
+    /// Forgets what an interrupted attempt to make the machine has left.
+    ///
+    /// # Errors
+    /// The error of removing it.
+    pub fn begin(&self) -> Result<(), ControlError> {
+        for folder in [self.machine.path().join(".lock"), self.machine.plain_trace()] {
+            match fs::remove_dir_all(&folder) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(ControlError::io(&folder)(error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The home's key sets.
+    #[must_use]
+    pub fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
+
+    /// What is to be proved.
+    #[must_use]
+    pub fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    /// Whether transitions are proved.
+    #[must_use]
+    pub fn are_wanted(&self) -> bool {
+        self.zk
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Holds a snapshot that is about to be taken against the contract. `previous` is the memory that it is taken
+    /// after, if the caller has it.
+    ///
+    /// # Errors
+    /// [`ControlError::Violation`] if the contract refuses it; others if there is no saying.
+    pub fn judge(
+        &self,
+        history: &History,
+        previous: Option<&MemoryMap>,
+        record: &Record,
+        memory: &MemoryMap,
+    ) -> Result<Judged, ControlError> {
+        let mut inner = self.lock();
+        let Inner { permissions, open } = &mut *inner;
+        let open = written(open, permissions, history, self)?;
+        let contract = permissions.now(&self.machine)?;
+        let to =
+            Position { snapshot: record.id(), record: Arc::new(record.clone()), map: Some(memory.clone()) };
+        let judged = match &open.at {
+            None => Judged::first(to, memory, contract)?,
+            Some(at) => {
+                let delta = between(history, at, previous, record, memory)?;
+                Judged::next(Origin::Snapshot, &at.record, to, delta, contract)?
+            }
+        };
+        judged.allowed()
+    }
+
+    /// A snapshot that was judged is in the timeline now.
+    pub fn note(&self, judged: Judged) {
+        if let Some(open) = &mut self.lock().open {
+            open.note(judged);
+        }
+    }
+
+    /// The machine was put back to a snapshot, with this memory. What cannot be found out about it now, is when the
+    /// ledger is read again.
+    pub fn went_back(&self, history: &History, target: &SignedRecord, memory: Option<&MemoryMap>) {
+        let mut inner = self.lock();
+        let Inner { permissions, open } = &mut *inner;
+        let judged = (|| {
+            let Some(open) = open else { return Ok(()) };
+            let Some(at) = &open.at else { return Ok(()) };
+            let contract = permissions.now(&self.machine)?;
+            let loaded;
+            let memory = match memory {
+                Some(memory) => memory,
+                None => {
+                    loaded = MemoryMap::load(target.record(), &history.store().session()?)?;
+                    &loaded
+                }
+            };
+            let delta = between(history, at, None, target.record(), memory)?;
+            let record = Arc::new(target.record().clone());
+            let to = Position { snapshot: target.id(), record, map: Some(memory.clone()) };
+            let judged = Judged::next(Origin::Rollback, &at.record, to, delta, contract)?;
+            open.note(judged);
+            Ok::<(), ControlError>(())
+        })();
+        if let Err(error) = judged {
+            tracing::warn!(%error, "a rollback is recorded later");
+            *open = None;
+        }
+    }
+
+    /// Appends what was noted to the ledger, and has it proved. Durable when it returns.
+    ///
+    /// # Errors
+    /// [`ControlError`]; the next snapshot is refused until it can be done.
+    pub fn write(&self, history: &History) -> Result<(), ControlError> {
+        let mut inner = self.lock();
+        let Inner { permissions, open } = &mut *inner;
+        written(open, permissions, history, self).map(drop)
+    }
+
+    /// The chain, in step with the timeline.
+    ///
+    /// # Errors
+    /// [`ControlError::Conflict`] for a machine without proofs, and as [`write`](Self::write).
+    pub fn chain(&self, history: &History) -> Result<Trace, ControlError> {
+        let mut inner = self.lock();
+        let Inner { permissions, open } = &mut *inner;
+        match &written(open, permissions, history, self)?.ledger {
+            Ledger::Chain(chain) => Ok(chain.trace.clone()),
+            Ledger::Plain(_) => Err(self.unwanted()),
+        }
+    }
+
+    /// The chain as it is, for who must not keep the next snapshot waiting.
+    ///
+    /// # Errors
+    /// As [`chain`](Self::chain), if it was not read yet.
+    fn trace(&self, history: &History) -> Result<Trace, ControlError> {
+        if let Some(Ledger::Chain(chain)) = self.lock().open.as_ref().map(|open| &open.ledger) {
+            return Ok(chain.trace.clone());
+        }
+        self.chain(history)
+    }
+
+    fn unwanted(&self) -> ControlError {
+        ControlError::Conflict(format!(
+            "the machine `{}` was made with --zk=false: it has no proofs, and {} says what happened to it",
+            self.machine.name(),
+            self.machine.plain_trace().display()
+        ))
+    }
+
+    /// Gives a fork what it has of this machine: its contract, its keys, and where it comes from.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn leave_to(
+        &self,
+        history: &History,
+        fork: &MachineFolder,
+        from: &SignedRecord,
+        record: &Record,
+    ) -> Result<(), ControlError> {
+        let mut inner = self.lock();
+        let Inner { permissions, open } = &mut *inner;
+        let open = written(open, permissions, history, self)?;
+        for (ours, theirs) in [(self.machine.contract(), fork.contract()), (self.machine.pin(), fork.pin())] {
+            match fs::read(&ours) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                read => {
+                    let bytes = read.map_err(ControlError::io(&ours))?;
+                    sentient_zk::chain::durable::replace(&theirs, &bytes)
+                        .map_err(ControlError::io(&theirs))?;
+                }
+            }
+        }
+        let Some(at) = &open.at else { return Ok(()) };
+        let delta = match judging::same_memory(&at.record, record) {
+            true => Delta { old_state: at.record.state.0, new_state: record.state.0, pages: Vec::new() },
+            false => {
+                let memory = MemoryMap::load(from.record(), &history.store().session()?)?;
+                between(history, at, None, record, &memory)?
+            }
+        };
+        let (record, opening) = match &open.ledger {
+            Ledger::Plain(_) => (None, None),
+            Ledger::Chain(chain) => match chain.trace.head() {
+                None => (None, None),
+                Some(head) => (Some(head.clone()), Some(chain.trace.opening(head.record().sequence)?)),
+            },
+        };
+        Original { record, opening, snapshot: (*at.record).clone(), delta }.write(fork)
+    }
+}
+
+/// The ledger, read if it was not, with everything in it that happened. After an error it is read again.
+fn written<'a>(
+    open: &'a mut Option<Open>,
+    permissions: &mut Permissions,
+    history: &History,
+    proofs: &Proofs,
+) -> Result<&'a mut Open, ControlError> {
+    let mut ready = match open.take() {
+        Some(ready) => ready,
+        None => Open::read(permissions, history, proofs)?,
+    };
+    ready.write(history, proofs, None)?;
+    Ok(open.insert(ready))
+}
+
+impl Open {
+    /// Reads the ledger, and appends what it lacks.
+    fn read(permissions: &mut Permissions, history: &History, proofs: &Proofs) -> Result<Self, ControlError> {
+        let ledger = Ledger::open(&proofs.machine, proofs.zk)?;
+        let original = match ledger.head() {
+            None => Original::read(&proofs.machine)?,
+            Some(_) => None,
+        };
+        let steps = ledger::missing(history, &ledger, original.is_some())?;
+        let position = |id| -> Result<Position, ControlError> {
+            let record = Arc::new(history.timeline().get(id)?.record().clone());
+            Ok(Position { snapshot: id, record, map: None })
+        };
+        let at = ledger.head().map(position).transpose()?;
+        let mut open = Self { ledger, at, pending: VecDeque::new() };
+        for (origin, id) in steps {
+            let mut to = position(id)?;
+            let contract = permissions.now(&proofs.machine)?;
+            let judged = match (&original, &open.at) {
+                (Some(original), None) => {
+                    Judged::next(origin, &original.snapshot, to, original.delta.clone(), contract)?
+                }
+                (None, None) => {
+                    let memory = MemoryMap::load(&to.record, &history.store().session()?)?;
+                    Judged::first(to, &memory, contract)?
+                }
+                (_, Some(at)) => {
+                    let memory = MemoryMap::load(&to.record, &history.store().session()?)?;
+                    let delta = between(history, at, None, &to.record, &memory)?;
+                    to.map = Some(memory);
+                    Judged::next(origin, &at.record, to, delta, contract)?
+                }
+            };
+            open.note(judged);
+        }
+        open.write(history, proofs, original.as_ref())?;
+        Ok(open)
+    }
+
+    fn note(&mut self, judged: Judged) {
+        self.at = Some(judged.to.clone());
+        self.pending.push_back(judged);
+    }
+
+    fn write(
+        &mut self,
+        history: &History,
+        proofs: &Proofs,
+        original: Option<&Original>,
+    ) -> Result<(), ControlError> {
+        while let Some(judged) = self.pending.front() {
+            let sequence = self.ledger.append(history, judged, original)?;
+            for violation in judged.violations() {
+                let snapshot = judged.to.snapshot.to_string();
+                let what = serde_json::json!({ "snapshot": snapshot, "violation": violation });
+                history.trace("contract", &what)?;
+            }
+            if proofs.zk {
+                binaries::note(&proofs.machine.binaries(), judged)?;
+                if judged.origin != Origin::Genesis {
+                    proofs.queue.add(sequence, &proofs.machine);
+                }
+            }
+            self.pending.pop_front();
+        }
+        Ok(())
+    }
+}
+
+/// What differs between where a machine is and another memory of it.
+fn between(
+    history: &History,
+    at: &Position,
+    previous: Option<&MemoryMap>,
+    record: &Record,
+    memory: &MemoryMap,
+) -> Result<Delta, ControlError> {
+    let loaded;
+    let old = match at.map.as_ref().or(previous) {
+        Some(map) => map,
+        None => {
+            loaded = MemoryMap::load(&at.record, &history.store().session()?)?;
+            &loaded
+        }
+    };
+    Ok(Delta::between((&at.record, old), (record, memory)))
+}

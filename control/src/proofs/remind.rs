@@ -1,0 +1,28 @@
+//! What waits for a proof, and what cannot have one: `.lock/zk.remind/proofs.json`, for people. What is waiting
+//! follows from the chain; nobody reads it from here.
+
+use crate::description::note;
+use crate::error::ControlError;
+use crate::home::{MachineFolder, make_folder};
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+/// Writes it down, or takes it away if there is nothing to say.
+pub fn write(machine: &MachineFolder, waiting: &BTreeSet<u64>, broken: &BTreeMap<u64, String>) {
+    let path = machine.remind().join("proofs.json");
+    if waiting.is_empty() && broken.is_empty() {
+        // One that is not there is not in the way.
+        let _ = fs::remove_file(path);
+        return;
+    }
+    let broken: Vec<_> =
+        broken.iter().map(|(sequence, problem)| json!({ "record": sequence, "problem": problem })).collect();
+    let text = json!({ "waiting": waiting, "broken": broken });
+    let written = make_folder(&machine.remind())
+        .map_err(ControlError::io(&machine.remind()))
+        .and_then(|()| note(&path, &format!("{text:#}\n")));
+    if let Err(error) = written {
+        tracing::warn!(%error, "what waits for a proof is not written down");
+    }
+}
