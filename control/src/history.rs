@@ -29,9 +29,12 @@ use sentient_vmm::machine::state::MachineState;
 use serde_json::json;
 use std::io::Write;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const PAGE: u64 = sentient_abi::PAGE_SIZE;
+
+/// How long a process that was killed may take from giving back the machine's lock to having closed its timeline.
+const TIMELINE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A machine's snapshots.
 pub struct History {
@@ -98,7 +101,7 @@ impl History {
         key: MachineKey,
         lock: Lock,
     ) -> Result<Self, ControlError> {
-        let timeline = Timeline::open(&machine.timeline())?;
+        let timeline = open_timeline(&machine)?;
         let store = Store::open_unseen(&home.store(), timeline.settings()?.quota)?;
         let proofs = Proofs::new(home, &machine, description.zk);
         Ok(Self { machine, description, store, timeline, key, proofs, _lock: lock })
@@ -273,6 +276,20 @@ impl History {
         let line = json!({ "unix_ns": unix_ns(), "what": what, "details": details });
         let mut file = append_to(&path).map_err(ControlError::io(&path))?;
         writeln!(file, "{line}").map_err(ControlError::io(&path))
+    }
+}
+
+/// A timeline whose machine's lock we have. A process that was killed gives its files back one by one, on the
+/// thread that ends last: the lock may be free a moment before the timeline is.
+fn open_timeline(machine: &MachineFolder) -> Result<Timeline, ControlError> {
+    let deadline = Instant::now() + TIMELINE_PATIENCE;
+    loop {
+        match Timeline::open(&machine.timeline()) {
+            Err(error) if error.is_open_elsewhere() && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            opened => return Ok(opened?),
+        }
     }
 }
 

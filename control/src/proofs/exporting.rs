@@ -33,7 +33,6 @@ pub fn verifying_key(history: &History) -> Result<VerifyingKey, ControlError> {
 /// [`ControlError::Conflict`] if there is no proof (yet).
 pub fn snarkjs(history: &History, name: &str) -> Result<SnarkjsProof, ControlError> {
     let trace = history.proofs().chain(history)?;
-    let key = verifying_key(history)?;
     for sequence in listing::records_of(history, &trace, name)? {
         let Some(statement) = trace.record(sequence)?.record().statement() else { continue };
         let Some((made_with, proof)) = trace.proof(sequence)? else {
@@ -41,6 +40,7 @@ pub fn snarkjs(history: &History, name: &str) -> Result<SnarkjsProof, ControlErr
                 "record {sequence}, to `{name}`, is not proved yet; `sentctl zk prove {name}` does that now"
             )));
         };
+        let key = verifying_key(history)?;
         if made_with != key.digest() {
             return Err(ControlError::Conflict(format!(
                 "record {sequence} was proved with the key {made_with}, and the machine is pinned to {}; \

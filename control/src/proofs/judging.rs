@@ -64,6 +64,21 @@ impl Judged {
         Ok(Self { origin, to, delta, dirty, verdict, contract })
     }
 
+    /// The next one after a state whose snapshot is not stored any more: which pages differ from it is not known.
+    ///
+    /// # Errors
+    /// As [`first`](Self::first).
+    pub fn after_loss(
+        origin: Origin,
+        to: Position,
+        memory: &MemoryMap,
+        contract: Arc<Contract>,
+    ) -> Result<Self, ControlError> {
+        let nothing = Delta { old_state: [0; 32], new_state: [0; 32], pages: Vec::new() };
+        let verdict = contract.check(Some(&to.record), &to.record, &nothing).map_err(unusable)?;
+        Ok(Self { verdict, origin, ..Self::first(to, memory, contract)? })
+    }
+
     /// What broke the contract, a sentence each.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {

@@ -309,7 +309,11 @@ impl Open {
             let record = Arc::new(history.timeline().get(id)?.record().clone());
             Ok(Position { snapshot: id, record, map: None })
         };
-        let at = ledger.head().map(position).transpose()?;
+        let at = match ledger.head() {
+            // Lost with the last writes of a host that failed: it is known by its state alone.
+            Some(lost) if !history.timeline().ids()?.contains(&lost) => None,
+            head => head.map(position).transpose()?,
+        };
         let mut open = Self { ledger, at, pending: VecDeque::new() };
         for (origin, id) in steps {
             let mut to = position(id)?;
@@ -320,7 +324,10 @@ impl Open {
                 }
                 (None, None) => {
                     let memory = MemoryMap::load(&to.record, &history.store().session()?)?;
-                    Judged::first(to, &memory, contract)?
+                    match origin {
+                        Origin::Genesis => Judged::first(to, &memory, contract)?,
+                        _ => Judged::after_loss(origin, to, &memory, contract)?,
+                    }
                 }
                 (_, Some(at)) => {
                     let memory = MemoryMap::load(&to.record, &history.store().session()?)?;

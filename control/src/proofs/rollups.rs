@@ -56,7 +56,10 @@ pub fn make(history: &History) -> Result<Vec<RollupMade>, ControlError> {
             break;
         }
     }
-    match made.last().is_some_and(|made| made.last > 0) {
+    // A machine's first record alone says nothing that is proved.
+    let proves =
+        |last: u64| last > 0 || trace.record(last).is_ok_and(|first| first.record().statement().is_some());
+    match made.last().is_some_and(|made| proves(made.last)) {
         true => Ok(made),
         false => Err(nothing()),
     }

@@ -116,6 +116,14 @@ pub enum TimelineError {
     },
 }
 
+impl TimelineError {
+    /// Whether another process has the file open.
+    #[must_use]
+    pub fn is_open_elsewhere(&self) -> bool {
+        matches!(self, Self::Database(error) if matches!(**error, redb::Error::DatabaseAlreadyOpen))
+    }
+}
+
 macro_rules! database_errors {
     ($($error:ident),*) => {
         $(impl From<redb::$error> for TimelineError {

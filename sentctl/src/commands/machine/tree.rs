@@ -106,9 +106,13 @@ fn write_transition(out: &mut dyn Write, transition: &Transition, indent: usize)
         Some("development") => " with a development key",
         _ => "",
     };
-    let changed = if dirty.is_empty() { "nothing".to_owned() } else { dirty.join(", ") };
+    let changed = match (origin.as_str(), dirty.as_slice()) {
+        ("genesis", _) => String::new(),
+        (_, []) => "; changed: nothing".to_owned(),
+        (_, dirty) => format!("; changed: {}", dirty.join(", ")),
+    };
     let proof = proof.name();
-    writeln!(out, "{:indent$}   {origin} {record}: {proof}{with}; changed: {changed}", "")?;
+    writeln!(out, "{:indent$}   {origin} {record}: {proof}{with}{changed}", "")?;
     for violation in violations {
         writeln!(out, "{:indent$}   FLAGGED: {}", "", one_line(violation))?;
     }

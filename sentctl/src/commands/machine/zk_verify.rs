@@ -95,8 +95,9 @@ fn write(out: &mut dyn Write, found: &ChainVerified) -> std::io::Result<()> {
     if let Some(head) = &found.head {
         writeln!(out, "ends with {head}")?;
     }
-    match found.problems.len() {
-        0 => writeln!(out, "all is well"),
-        count => writeln!(out, "{count} problems"),
+    match (found.problems.len(), found.unproved.len()) {
+        (0, 0) => writeln!(out, "all is well"),
+        (0, _) => writeln!(out, "nothing is wrong; `sentctl zk prove` proves the rest"),
+        (count, _) => writeln!(out, "{count} problems"),
     }
 }
