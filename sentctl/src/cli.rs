@@ -258,7 +258,7 @@ folder was deleted or moved away, and by an init, a fork or an rm that was kille
         snapshot: Option<String>,
     },
 
-    /// Check a machine's chain: signatures, order, proofs, contracts, and the stored snapshots against it.
+    /// Check what is recorded and proved of a machine, and its snapshots against that.
     #[command(after_help = "Examples:
   sentctl zk-verify
   sentctl zk-verify --from before-upgrade --to after-upgrade --json

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub enum Ledger {
     /// Signed records that are proved.
-    Chain(Chain),
+    Chain(Box<Chain>),
     /// Lines.
     Plain(PlainTrace),
 }
@@ -41,7 +41,7 @@ impl Ledger {
             return Ok(Self::Plain(PlainTrace::open(&machine.plain_trace())?));
         }
         let folder = machine.chain();
-        Ok(Self::Chain(Chain { trace: Trace::open(&folder)?, folder, opening: None }))
+        Ok(Self::Chain(Box::new(Chain { trace: Trace::open(&folder)?, folder, opening: None })))
     }
 
     /// The snapshot that the machine is at.
