@@ -5,7 +5,6 @@
 mod home;
 mod machine;
 #[path = "../zk/tests/interop/node.rs"]
-#[allow(dead_code, reason = "the contract for Ethereum is tried elsewhere")]
 mod node;
 
 use home::{Home, jumps, numbers};
