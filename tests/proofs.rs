@@ -7,11 +7,13 @@ mod machine;
 #[path = "../zk/tests/interop/node.rs"]
 mod node;
 
-use home::{Home, jumps, numbers};
+use home::{Home, Instants, jumps, kill, kills, numbers};
 use machine::container;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 /// Freezes the counter's memory, which changes all the time.
 fn freezing(on_violation: &str) -> String {
@@ -75,10 +77,10 @@ fn a_snapshot_is_proved_by_itself_and_what_is_changed_behind_it_is_found() {
     let waiting = home.json(&["log"])[1]["transitions"][0]["proof"].clone();
     assert!([json!("unproved"), json!("proving"), json!("proved")].contains(&waiting), "{waiting}");
     // Nobody asks for it.
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !home.chain("m", "00000001.proof").exists() {
-        assert!(std::time::Instant::now() < deadline, "no proof came");
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        assert!(Instant::now() < deadline, "no proof came");
+        std::thread::sleep(Duration::from_millis(20));
     }
     home.ok(&["snapshot", "-t", "v2"]);
     let checked = home.all_proved("m");
@@ -153,9 +155,9 @@ fn proofs_that_a_killed_process_owes_are_made_by_the_next_one() {
         home.ok(&["snapshot"]);
     }
     home.kill("m");
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !String::from_utf8_lossy(&home.run(&["status"]).stdout).contains("is stopped") {
-        assert!(std::time::Instant::now() < deadline, "it is not gone");
+        assert!(Instant::now() < deadline, "it is not gone");
     }
     // The remind says what waits; the chain says it, too.
     let unproved = home.checked("m", &[], 2);
@@ -165,10 +167,10 @@ fn proofs_that_a_killed_process_owes_are_made_by_the_next_one() {
     );
     assert!(home.of("m", ".lock/zk.remind/proofs.json").exists());
     home.ok(&["boot"]);
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !home.chain("m", "00000003.proof").exists() {
-        assert!(std::time::Instant::now() < deadline, "no proof came");
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        assert!(Instant::now() < deadline, "no proof came");
+        std::thread::sleep(Duration::from_millis(20));
     }
     home.all_proved("m");
 
@@ -184,6 +186,53 @@ fn proofs_that_a_killed_process_owes_are_made_by_the_next_one() {
     assert_eq!(checked["records"], json!(5));
     assert_ne!(checked["head"], head, "it was written anew");
     assert_eq!(home.origins("m"), ["genesis", "snapshot", "snapshot", "snapshot", "snapshot"]);
+}
+
+#[test]
+fn killed_at_any_instant_a_machine_loses_no_transition() {
+    let home = Home::counting();
+    home.ok(&["snapshot", "-t", "early"]);
+    let (mut instants, mut usual) = (Instants::new(), Duration::from_millis(40));
+    for round in 0..kills(12) {
+        let pid = home.pid("m").unwrap();
+        let words: &[&str] = if round % 2 == 0 { &["snapshot"] } else { &["rollback", "early"] };
+        let began = Instant::now();
+        let mut child = home.command(words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(instants.below(usual + usual / 4));
+        kill(pid);
+        if child.wait().unwrap().success() {
+            usual = (usual + began.elapsed()) / 2;
+        }
+        home.ok(&["boot", "m"]);
+        let checked = home.run(&["--json", "zk-verify"]);
+        let said: Value = serde_json::from_slice(&checked.stdout).unwrap();
+        assert_eq!(said["problems"], json!([]), "round {round}: {said}");
+        // Each snapshot that there is came about by a transition.
+        for info in home.json(&["log"]).as_array().unwrap() {
+            assert!(!info["transitions"].as_array().unwrap().is_empty(), "round {round}: {info}");
+        }
+    }
+    home.all_proved("m");
+}
+
+#[test]
+fn a_chain_that_cannot_be_written_is_told_and_goes_on_when_it_can() {
+    let home = Home::counting();
+    home.ok(&["snapshot"]);
+    home.all_proved("m");
+    let (chain, aside) = (home.chain("m", ""), home.of("m", "aside"));
+    fs::rename(&chain, &aside).unwrap();
+    fs::write(home.of("m", ".lock/zk.trace"), "in the way").unwrap();
+    // The snapshot is durable all the same; the next one is refused.
+    home.ok(&["snapshot", "-t", "kept"]);
+    assert!(home.refused(&["snapshot"]).contains("zk.trace"));
+    let remind = fs::read_to_string(home.of("m", ".lock/zk.remind/proofs.json")).unwrap();
+    assert!(remind.contains("zk.trace"), "{remind}");
+    fs::remove_file(home.of("m", ".lock/zk.trace")).unwrap();
+    fs::rename(&aside, &chain).unwrap();
+    home.ok(&["snapshot"]);
+    assert_eq!(home.all_proved("m")["records"], json!(4));
+    assert!(!home.of("m", ".lock/zk.remind/proofs.json").exists());
 }
 
 #[test]

@@ -174,7 +174,7 @@ impl Session {
         let done = live.commit(&self.history, instant, &wanted.message, wanted.tag.as_deref());
         let done = self.unless_refused(&mut live, done)?;
         let durable = started.elapsed();
-        self.history.proofs().write(&self.history)?;
+        self.history.proofs().record(&self.history);
         self.history.prune(None)?;
         Ok(snapshot_taken(&done, pause, durable))
     }
@@ -240,7 +240,7 @@ impl Session {
                 let undo = kept.zip(before).map(|(snapshot, head)| Undo { snapshot, head });
                 self.history.moved(target.id(), undo)?;
                 self.history.proofs().went_back(&self.history, target, live.head());
-                self.history.proofs().write(&self.history)?;
+                self.history.proofs().record(&self.history);
                 Ok(RolledBack {
                     id: target.id().to_string(),
                     kept: kept.map(|id| id.to_string()),
@@ -322,7 +322,7 @@ impl Session {
             self.door.stopped(move |machine| taken.last(machine, &history, &containers, &stop))?;
         *live = after;
         let kept = self.unless_refused(&mut live, done)?;
-        self.history.proofs().write(&self.history)?;
+        self.history.proofs().record(&self.history);
         Ok(Some(snapshot_taken(&kept.committed, kept.pause, started.elapsed())))
     }
 

@@ -11,7 +11,7 @@
 //!
 //! A snapshot comes about in this order: it is hashed, [`Proofs::judge`] holds it against the contract, it is stored,
 //! the timeline has it, [`Proofs::note`] keeps the transition in memory; and once the guest runs again,
-//! [`Proofs::write`] appends it to the ledger and wakes the thread that proves. What a killed process has not
+//! [`Proofs::record`] appends it to the ledger and wakes the thread that proves. What a killed process has not
 //! written, follows from the timeline: whoever needs the ledger next, writes it ([`ledger::missing`]).
 //!
 //! Invariants:
@@ -196,10 +196,20 @@ impl Proofs {
         }
     }
 
-    /// Appends what was noted to the ledger, and has it proved. Durable when it returns.
+    /// Appends what was noted to the ledger, and has it proved. Durable when it returns. What cannot be done is done
+    /// before the next snapshot, or that one is refused; until then `.lock/zk.remind/` says why.
+    pub fn record(&self, history: &History) {
+        let problem = self.write(history).err().map(|error| error.to_string());
+        if let Some(problem) = &problem {
+            tracing::warn!(problem, "what happened to the machine is not recorded yet");
+        }
+        self.queue.chain_is(problem, &self.machine);
+    }
+
+    /// The same, and says why it cannot be done.
     ///
     /// # Errors
-    /// [`ControlError`]; the next snapshot is refused until it can be done.
+    /// [`ControlError`].
     pub fn write(&self, history: &History) -> Result<(), ControlError> {
         let mut inner = self.lock();
         let Inner { permissions, open } = &mut *inner;

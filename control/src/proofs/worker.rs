@@ -39,8 +39,16 @@ struct State {
     proving: Option<u64>,
     /// What could not be proved, and why: not tried again until somebody asks for it.
     broken: BTreeMap<u64, String>,
+    /// Why the chain could not go on when it was last tried.
+    chain: Option<String>,
     /// Whether anybody works on it.
     works: bool,
+}
+
+impl State {
+    fn remind(&self, machine: &MachineFolder) {
+        remind::write(machine, &self.waiting, &self.broken, self.chain.as_deref());
+    }
 }
 
 impl Queue {
@@ -62,8 +70,17 @@ impl Queue {
                 state.waiting.insert(sequence);
             }
         }
-        remind::write(machine, &state.waiting, &state.broken);
+        state.remind(machine);
         self.changed.notify_all();
+    }
+
+    /// Why the chain cannot go on, or that it can.
+    pub fn chain_is(&self, problem: Option<String>, machine: &MachineFolder) {
+        let mut state = self.lock();
+        if state.chain != problem {
+            state.chain = problem;
+            state.remind(machine);
+        }
     }
 
     /// The record that is being proved.
@@ -126,7 +143,7 @@ impl Queue {
             tracing::warn!(sequence, problem, "a transition is not proved");
             state.broken.insert(sequence, problem);
         }
-        remind::write(machine, &state.waiting, &state.broken);
+        state.remind(machine);
         self.changed.notify_all();
     }
 }
@@ -147,14 +164,12 @@ pub fn start(history: &Arc<History>) -> Result<(), ControlError> {
 fn work(history: &History) {
     let proofs = history.proofs();
     std::thread::sleep(DELAY);
+    // Not after everybody else yet: who takes a snapshot now, waits for the ledger.
+    proofs.record(history);
     if !proofs.are_wanted() {
-        if let Err(error) = proofs.write(history) {
-            tracing::warn!(%error, "what happened to the machine is not recorded");
-        }
         return;
     }
     let machine = history.machine();
-    // Not after everybody else yet: who takes a snapshot now, waits for the chain.
     match proofs.chain(history).and_then(|trace| unproved(history, &trace)) {
         Ok(unproved) => proofs.queue().add_all(unproved, machine),
         Err(error) => tracing::warn!(%error, "the machine's chain is not in order"),
