@@ -174,7 +174,7 @@ impl Session {
         let done = live.commit(&self.history, instant, &wanted.message, wanted.tag.as_deref());
         let done = self.unless_refused(&mut live, done)?;
         let durable = started.elapsed();
-        self.history.proofs().record(&self.history);
+        self.history.proofs().record_soon(&self.history);
         self.history.prune(None)?;
         Ok(snapshot_taken(&done, pause, durable))
     }
@@ -229,6 +229,8 @@ impl Session {
         let returning = self.containers.returning(target.record())?;
         let target_now = Target { returning, map, state, differing };
         let keep = keep.then(|| format!("before going back to {}", short(target.id())));
+        // Before the guest is stopped, and not while it is.
+        self.history.proofs().record(&self.history);
         let (taken, history) = (std::mem::take(live), Arc::clone(&self.history));
         let containers = Arc::clone(&self.containers);
         let (after, result) = self
@@ -240,7 +242,7 @@ impl Session {
                 let undo = kept.zip(before).map(|(snapshot, head)| Undo { snapshot, head });
                 self.history.moved(target.id(), undo)?;
                 self.history.proofs().went_back(&self.history, target, live.head());
-                self.history.proofs().record(&self.history);
+                self.history.proofs().record_soon(&self.history);
                 Ok(RolledBack {
                     id: target.id().to_string(),
                     kept: kept.map(|id| id.to_string()),
@@ -315,6 +317,7 @@ impl Session {
             return Ok(None);
         }
         let mut live = self.live();
+        self.history.proofs().record(&self.history);
         let started = Instant::now();
         let (taken, stop) = (std::mem::take(&mut *live), self.stop.clone());
         let (history, containers) = (Arc::clone(&self.history), Arc::clone(&self.containers));

@@ -10,6 +10,7 @@ use crate::home::MachineFolder;
 use sentient_snapshot::SnapshotId;
 use sentient_zk::chain::{SignedChainRecord, Trace, durable};
 use sentient_zk::commitment::{Origin, StateOpening};
+use sentient_zk::scalar::{Scalar, from_bytes};
 use sentient_zk::transition::Transition;
 use std::path::{Path, PathBuf};
 
@@ -28,7 +29,8 @@ pub struct Chain {
     /// The records.
     pub trace: Trace,
     folder: PathBuf,
-    opening: Option<StateOpening>,
+    /// With the state.
+    opening: Option<(StateOpening, Scalar)>,
 }
 
 impl Ledger {
@@ -92,13 +94,20 @@ impl Chain {
     ) -> Result<u64, ControlError> {
         let old = match (self.opening.take(), self.trace.head()) {
             (Some(opening), _) => Some(opening),
-            (None, Some(head)) => Some(self.trace.opening(head.record().sequence)?),
-            (None, None) => original.and_then(|original| original.opening.clone()),
+            (None, Some(head)) => {
+                let opening = self.trace.opening(head.record().sequence)?;
+                let state = state_of(head)?;
+                Some((opening, state))
+            }
+            (None, None) => {
+                let opening = original.and_then(|original| original.opening.clone());
+                opening.map(|opening| (opening.clone(), opening.state()))
+            }
         };
         let (record, delta, verdict) = (&judged.to.record, &judged.delta, judged.verdict.clone());
         let transition = match old {
             None => Transition::first(record, delta, verdict),
-            Some(old) => Transition::between(old, judged.origin, record, delta, verdict),
+            Some(old) => Transition::after(old, judged.origin, record, delta, verdict),
         };
         // Before the record that names it.
         permissions::keep(&self.folder, &judged.contract)?;
@@ -106,7 +115,7 @@ impl Chain {
         let machine = history.description().id.0;
         let appended = self.trace.append(&transition, machine, from, unix_ns(), history.key())?;
         let sequence = appended.record().sequence;
-        self.opening = Some(transition.new);
+        self.opening = Some((transition.new, state_of(appended)?));
         if !judged.verdict.violations.is_empty() {
             let path = violations_file(&self.folder, sequence);
             let text = judged.violations().join("\n");
@@ -114,6 +123,13 @@ impl Chain {
         }
         Ok(sequence)
     }
+}
+
+/// The state that a record ends in.
+fn state_of(record: &SignedChainRecord) -> Result<Scalar, ControlError> {
+    // Records are checked for it when they are read and signed.
+    from_bytes(&record.record().new_state, "the state")
+        .map_err(|error| ControlError::Damaged(error.to_string()))
 }
 
 /// What broke the contract in a transition, a sentence a line; nothing, if nothing did.

@@ -4,14 +4,14 @@
 //! * [`permissions`], [`judging`]: a transition against the machine's contract;
 //! * [`ledger`], [`plain`], [`origin`]: where transitions are recorded, and a fork's first one;
 //! * [`keyring`]: key sets, and which one a machine is pinned to;
-//! * [`worker`], [`remind`]: the thread that proves, and what it says;
+//! * [`worker`], [`remind`]: the threads that record and prove, and what they say;
 //! * [`binaries`]: roots of kernel and images;
 //! * [`checking`], [`exporting`], [`rollups`], [`listing`]: what is asked about all that;
 //! * [`api`], [`routes`]: the same over the socket.
 //!
 //! A snapshot comes about in this order: it is hashed, [`Proofs::judge`] holds it against the contract, it is stored,
 //! the timeline has it, [`Proofs::note`] keeps the transition in memory; and once the guest runs again,
-//! [`Proofs::record`] appends it to the ledger and wakes the thread that proves. What a killed process has not
+//! [`Proofs::record_soon`] has it appended to the ledger by a thread, which wakes the one that proves. What a killed process has not
 //! written, follows from the timeline: whoever needs the ledger next, writes it ([`ledger::missing`]).
 //!
 //! Invariants:
@@ -206,7 +206,14 @@ impl Proofs {
         self.queue.chain_is(problem, &self.machine);
     }
 
-    /// The same, and says why it cannot be done.
+    /// The same, without waiting for it, if there is a thread that does it.
+    pub fn record_soon(&self, history: &History) {
+        if !self.queue.ask_to_record() {
+            self.record(history);
+        }
+    }
+
+    /// What [`record`](Self::record) does, and says why it cannot be done.
     ///
     /// # Errors
     /// [`ControlError`].

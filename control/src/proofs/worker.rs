@@ -1,6 +1,6 @@
-//! The thread that proves.
+//! The threads that record and prove.
 //!
-//! It begins when the machine is up, works after everybody else on its processors, and reads the keys when there
+//! The one that proves begins when the machine is up, works after everybody else on its processors, and reads the keys when there
 //! is something to prove. What is to be proved is what has no proof on disk, so it goes on where a process that
 //! was killed has left off. The key's multiples, some 60 MB, are kept for a while, for the next transition.
 
@@ -21,8 +21,10 @@ use std::time::{Duration, Instant};
 
 /// Priority of everything that proves (setpriority(2)): the last.
 const NICENESS: i32 = 19;
-/// After the machine is up: until then its start may still need the processors.
-const DELAY: Duration = Duration::from_millis(50);
+/// What is missing in the ledger is written so long after the machine is up: its first bytes go before.
+const RECORD_AFTER: Duration = Duration::from_millis(50);
+/// Proving begins so long after the machine is up: until then its start may still need the processors.
+const PROVE_AFTER: Duration = Duration::from_millis(500);
 /// For so long the prover is kept without anything to do.
 const KEEP: Duration = Duration::from_secs(120);
 
@@ -41,7 +43,11 @@ struct State {
     broken: BTreeMap<u64, String>,
     /// Why the chain could not go on when it was last tried.
     chain: Option<String>,
-    /// Whether anybody works on it.
+    /// Something is to be recorded.
+    to_record: bool,
+    /// Whether a thread records.
+    records: bool,
+    /// Whether a thread proves.
     works: bool,
 }
 
@@ -80,6 +86,21 @@ impl Queue {
         if state.chain != problem {
             state.chain = problem;
             state.remind(machine);
+        }
+    }
+
+    /// Has what happened recorded; whether there is a thread that does so.
+    pub(super) fn ask_to_record(&self) -> bool {
+        let mut state = self.lock();
+        state.to_record = state.records;
+        self.changed.notify_all();
+        state.records
+    }
+
+    fn wait_to_record(&self) {
+        let mut state = self.lock();
+        while !std::mem::take(&mut state.to_record) {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -148,32 +169,47 @@ impl Queue {
     }
 }
 
-/// Starts the thread, for a machine that is up. Does nothing for one that is not to be proved.
+/// Starts the threads, for a machine that is up: one that records, and one that proves, if that is wanted.
 ///
 /// # Errors
 /// The error of starting a thread.
 pub fn start(history: &Arc<History>) -> Result<(), ControlError> {
-    let history = Arc::clone(history);
-    history.proofs().queue().lock().works = history.proofs().are_wanted();
-    let work = move || work(&history);
-    let thread = std::thread::Builder::new().name("proofs".into()).spawn(work);
-    thread.map(drop).map_err(ControlError::io("starting the thread that proves"))
+    let start = |name: &str, work: fn(&History)| {
+        let history = Arc::clone(history);
+        let thread = std::thread::Builder::new().name(name.into()).spawn(move || work(&history));
+        thread.map(drop).map_err(ControlError::io("starting a thread for the machine's chain"))
+    };
+    history.proofs().queue().lock().records = true;
+    start("chain", record)?;
+    if history.proofs().are_wanted() {
+        history.proofs().queue().lock().works = true;
+        start("proofs", work)?;
+    }
+    Ok(())
+}
+
+/// Ends with the process. Of everybody's priority: who takes a snapshot next, waits for the ledger.
+fn record(history: &History) {
+    let (proofs, machine) = (history.proofs(), history.machine());
+    std::thread::sleep(RECORD_AFTER);
+    proofs.record(history);
+    if proofs.are_wanted() {
+        match proofs.trace(history).and_then(|trace| unproved(history, &trace)) {
+            Ok(unproved) => proofs.queue().add_all(unproved, machine),
+            // It was told by `record`.
+            Err(error) => tracing::debug!(%error, "the machine's chain is not in order"),
+        }
+    }
+    loop {
+        proofs.queue().wait_to_record();
+        proofs.record(history);
+    }
 }
 
 /// Ends with the process.
 fn work(history: &History) {
     let proofs = history.proofs();
-    std::thread::sleep(DELAY);
-    // Not after everybody else yet: who takes a snapshot now, waits for the ledger.
-    proofs.record(history);
-    if !proofs.are_wanted() {
-        return;
-    }
-    let machine = history.machine();
-    match proofs.chain(history).and_then(|trace| unproved(history, &trace)) {
-        Ok(unproved) => proofs.queue().add_all(unproved, machine),
-        Err(error) => tracing::warn!(%error, "the machine's chain is not in order"),
-    }
+    std::thread::sleep(PROVE_AFTER);
     // On Linux this is the thread's alone, and that of threads it starts.
     let _ = setpriority_process(None, NICENESS);
     let mut bench = Bench::default();
@@ -183,7 +219,7 @@ fn work(history: &History) {
             continue;
         };
         let proved = proofs.trace(history).and_then(|trace| bench.prove(history, &trace, sequence));
-        proofs.queue().done(sequence, proved.err().map(|error| error.to_string()), machine);
+        proofs.queue().done(sequence, proved.err().map(|error| error.to_string()), history.machine());
     }
 }
 
