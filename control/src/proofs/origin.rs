@@ -105,3 +105,48 @@ fn decode(bytes: &[u8]) -> Result<Original, String> {
         delta: Delta { old_state: text.old_state, new_state: text.new_state, pages },
     })
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use super::*;
+    use crate::home::Home;
+
+    #[test]
+    fn what_was_written_is_read_and_nothing_else_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let machine = Home::find(Some(folder.path().into())).unwrap().machine("m").unwrap();
+        assert_eq!(Original::read(&machine).unwrap(), None);
+        let snapshot = Record {
+            format: 1,
+            machine: [7; 16],
+            parent: None,
+            created_unix_ns: 1,
+            message: "x".into(),
+            ram: 0,
+            kernel: [1; 32],
+            regions: Vec::new(),
+            state: Hash([2; 32]),
+            state_len: 3,
+            dirty_pages: 0,
+            used_pages: 0,
+            containers: Vec::new(),
+            outputs: Vec::new(),
+        };
+        let pages = vec![(5, Hash([3; 32]), Hash([4; 32]))];
+        let delta = Delta { old_state: [2; 32], new_state: [9; 32], pages };
+        let original = Original { record: None, opening: None, snapshot, delta };
+        original.write(&machine).unwrap();
+        assert_eq!(Original::read(&machine).unwrap(), Some(original));
+        let good = std::fs::read(machine.origin()).unwrap();
+        for len in 0..good.len() {
+            std::fs::write(machine.origin(), &good[..len]).unwrap();
+            assert!(matches!(Original::read(&machine), Err(ControlError::Damaged(_))), "{len} bytes");
+        }
+        std::fs::write(machine.origin(), [&[9], &good[1..]].concat()).unwrap();
+        assert!(matches!(Original::read(&machine), Err(ControlError::Damaged(_))));
+        // A length that no file has.
+        std::fs::write(machine.origin(), [&good[..4], &[0xff; 8]].concat()).unwrap();
+        assert!(matches!(Original::read(&machine), Err(ControlError::Damaged(_))));
+    }
+}
