@@ -2,6 +2,7 @@
 //!
 //! The OpenAPI file is made from these types; `docs/openapi.json` is compared with it by a test.
 
+use crate::proofs::api::Transition;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
@@ -146,8 +147,11 @@ pub struct SnapshotInfo {
     pub used_bytes: Option<u64>,
     /// Bytes of memory it refers to in all.
     pub referenced_bytes: u64,
-    /// Why `used_bytes` is not known, and the way out.
+    /// Why `used_bytes`, or how the machine came to be there, is not known, and the way out.
     pub problem: Option<String>,
+    /// How the machine came to be there: by taking the snapshot, and each time it went back.
+    #[serde(default)]
+    pub transitions: Vec<Transition>,
 }
 
 /// Where to go back to. Exactly one of the two.

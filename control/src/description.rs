@@ -20,6 +20,13 @@ pub struct Description {
     pub id: MachineId,
     /// RAM, in bytes.
     pub ram_bytes: u64,
+    /// Whether its transitions are proved.
+    #[serde(default = "proved", skip_serializing_if = "bool::clone")]
+    pub zk: bool,
+}
+
+fn proved() -> bool {
+    true
 }
 
 /// A machine's id: 16 random bytes.
@@ -74,8 +81,8 @@ impl Description {
     ///
     /// # Errors
     /// The error of getrandom.
-    pub fn new(ram_bytes: u64) -> Result<Self, ControlError> {
-        Ok(Self { format: FORMAT, id: MachineId::random()?, ram_bytes })
+    pub fn new(ram_bytes: u64, zk: bool) -> Result<Self, ControlError> {
+        Ok(Self { format: FORMAT, id: MachineId::random()?, ram_bytes, zk })
     }
 
     /// Of a machine that is being made: with the id of an attempt that was interrupted, so that what that one
@@ -83,11 +90,11 @@ impl Description {
     ///
     /// # Errors
     /// The error of getrandom.
-    pub fn of_new(machine: &MachineFolder, ram_bytes: u64) -> Result<Self, ControlError> {
+    pub fn of_new(machine: &MachineFolder, ram_bytes: u64, zk: bool) -> Result<Self, ControlError> {
         match Self::read_draft(machine) {
-            Ok(Some(draft)) => Ok(Self { ram_bytes, ..draft }),
+            Ok(Some(draft)) => Ok(Self { ram_bytes, zk, ..draft }),
             // What cannot be read is no use.
-            Ok(None) | Err(_) => Self::new(ram_bytes),
+            Ok(None) | Err(_) => Self::new(ram_bytes, zk),
         }
     }
 

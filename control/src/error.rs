@@ -15,6 +15,8 @@ use sentient_snapshot::stream::import::ImportError;
 use sentient_snapshot::timeline::TimelineError;
 use sentient_vmm::MachineError;
 use sentient_vmm::machine::NotRunning;
+use sentient_zk::chain::{RollupError, TraceError};
+use sentient_zk::prove::ProveError;
 use std::io;
 
 /// Why something was not done.
@@ -81,6 +83,36 @@ pub enum ControlError {
     /// A record.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// The machine's chain.
+    #[error(transparent)]
+    Chain(#[from] TraceError),
+    /// Keys that proofs are made or checked with.
+    #[error(transparent)]
+    ZkKey(#[from] sentient_zk::keys::KeyError),
+    /// A transition cannot be proved.
+    #[error(transparent)]
+    Prove(#[from] ProveError),
+    /// A batch of a chain.
+    #[error(transparent)]
+    Rollup(#[from] RollupError),
+    /// The machine's contract cannot be used.
+    #[error("{0}")]
+    Contract(String),
+    /// The machine's contract does not allow the snapshot.
+    #[error(
+        "the snapshot breaks the machine's contract: {what}; {}",
+        if *.put_back {
+            "it was not taken, and the machine is back at its current snapshot"
+        } else {
+            "it was not taken; `sentctl rollback --discard` puts the machine back, and permissions.zky says what is allowed"
+        }
+    )]
+    Violation {
+        /// What broke it.
+        what: String,
+        /// Whether the machine is put back.
+        put_back: bool,
+    },
     /// A file of the machine.
     #[error("{0}")]
     Damaged(String),
@@ -193,6 +225,9 @@ impl ControlError {
             Self::Key(_) | Self::KeyText(_) => "key",
             Self::Import(_) => "import",
             Self::Capture(_) | Self::Layout(_) | Self::Record(_) => "capture",
+            Self::Chain(_) | Self::Prove(_) | Self::Rollup(_) => "chain",
+            Self::ZkKey(_) => "zk-key",
+            Self::Contract(_) | Self::Violation { .. } => "contract",
             Self::Damaged(_) => "damaged",
             Self::Request(_) | Self::Method { .. } => "request",
             Self::Conflict(_) => "conflict",
@@ -219,7 +254,7 @@ impl ControlError {
             Self::Timeline(TimelineError::Held { .. } | TimelineError::TagTaken { .. }) => 409,
             Self::Lock(_) | Self::Conflict(_) => 409,
             Self::Full { .. } => 507,
-            Self::Program { .. } => 422,
+            Self::Program { .. } | Self::Contract(_) | Self::Violation { .. } => 422,
             _ => 500,
         }
     }

@@ -17,6 +17,7 @@ use crate::description::{Description, note};
 use crate::error::ControlError;
 use crate::home::{Home, MachineFolder, append_to};
 use crate::lock::Lock;
+use crate::proofs::{Proofs, listing};
 use sentient_snapshot::keys::MachineKey;
 use sentient_snapshot::memory_map::MemoryMap;
 use sentient_snapshot::record::{Record, SignedRecord, SnapshotId};
@@ -42,6 +43,7 @@ pub struct History {
     store: Store,
     timeline: Timeline,
     key: MachineKey,
+    proofs: Proofs,
     _lock: Lock,
 }
 
@@ -54,13 +56,13 @@ pub struct Newborn {
 }
 
 impl Newborn {
-    /// One with so much RAM.
+    /// One with so much RAM, proved or not.
     ///
     /// # Errors
     /// [`ControlError::Conflict`] if there is one already, and others.
-    pub fn begin(machine: MachineFolder, ram: u64) -> Result<Self, ControlError> {
+    pub fn begin(machine: MachineFolder, ram: u64, zk: bool) -> Result<Self, ControlError> {
         let lock = Self::claim(&machine)?;
-        Self::claimed(machine, ram, lock)
+        Self::claimed(machine, ram, zk, lock)
     }
 
     /// Takes the lock of a machine that is to be made, and removes what an interrupted attempt has left.
@@ -85,8 +87,8 @@ impl Newborn {
     ///
     /// # Errors
     /// The error of writing.
-    pub fn claimed(machine: MachineFolder, ram: u64, lock: Lock) -> Result<Self, ControlError> {
-        let description = Description::of_new(&machine, ram)?;
+    pub fn claimed(machine: MachineFolder, ram: u64, zk: bool, lock: Lock) -> Result<Self, ControlError> {
+        let description = Description::of_new(&machine, ram, zk)?;
         description.write_draft(&machine)?;
         Ok(Self { machine, description, lock })
     }
@@ -98,7 +100,9 @@ impl Newborn {
     pub fn with_history(self, home: &Home) -> Result<History, ControlError> {
         let Self { machine, description, lock } = self;
         let key = MachineKey::load_or_create(machine.path())?;
-        History::with(home, machine, description, key, lock)
+        let history = History::with(home, machine, description, key, lock)?;
+        history.proofs.begin()?;
+        Ok(history)
     }
 }
 
@@ -143,7 +147,8 @@ impl History {
     ) -> Result<Self, ControlError> {
         let timeline = open_timeline(&machine)?;
         let store = Store::open_unseen(&home.store(), timeline.settings()?.quota)?;
-        Ok(Self { machine, description, store, timeline, key, _lock: lock })
+        let proofs = Proofs::new(home, &machine, description.zk);
+        Ok(Self { machine, description, store, timeline, key, proofs, _lock: lock })
     }
 
     /// The machine's folder.
@@ -174,6 +179,12 @@ impl History {
     #[must_use]
     pub fn key(&self) -> &MachineKey {
         &self.key
+    }
+
+    /// What is recorded and proved of it.
+    #[must_use]
+    pub fn proofs(&self) -> &Proofs {
+        &self.proofs
     }
 
     /// Snapshots that were stored but never got into the timeline, because the process was killed between
@@ -242,9 +253,12 @@ impl History {
                 used_bytes: own.as_ref().ok().map(|pages| pages * PAGE),
                 referenced_bytes: record.used_pages * PAGE,
                 problem: own.err().map(|error| error.to_string()),
+                transitions: Vec::new(),
             }
         };
-        Ok(entries.iter().zip(own).map(info).collect())
+        let mut list: Vec<SnapshotInfo> = entries.iter().zip(own).map(info).collect();
+        listing::annotate(self, &mut list);
+        Ok(list)
     }
 
     /// Reads all snapshots, or one, and compares every page with its name.
@@ -315,7 +329,7 @@ fn open_timeline(machine: &MachineFolder) -> Result<Timeline, ControlError> {
     let deadline = Instant::now() + CLOSE_PATIENCE;
     loop {
         match Timeline::open(&machine.timeline()) {
-            Err(error) if error.is_in_use() && Instant::now() < deadline => {
+            Err(error) if error.is_open_elsewhere() && Instant::now() < deadline => {
                 std::thread::sleep(Duration::from_millis(1));
             }
             opened => return Ok(opened?),

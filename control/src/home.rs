@@ -3,12 +3,14 @@
 //! ```text
 //! HOME/                      $XDG_DATA_HOME/sentientos, or --home
 //!   store/                   pages of all machines, each once
+//!   keys/                    keys that proofs are made with
 //!   machines/NAME/
 //!     machine.json           what the machine is: its id, RAM, kernel
 //!     recycle.lock           the snapshot it stands at
 //!     recycle.trace          what was done to it: a JSON object a line, appended
 //!     .auth/machine.key      the key that signs its snapshots
 //!     .container/NAME/       each container's output
+//!     .lock/, .trace/        what happened to it, and proofs of that: see `proofs::places`
 //!     .runtime/              the running process: lock, socket, log; and the timeline
 //! ```
 
@@ -334,7 +336,7 @@ mod tests {
         let make = |name: &str| {
             let machine = home.machine(name).unwrap();
             fs::create_dir_all(machine.path()).unwrap();
-            Description::new(1 << 27).unwrap().write(&machine).unwrap();
+            Description::new(1 << 27, true).unwrap().write(&machine).unwrap();
         };
         make("one");
         assert_eq!(home.chosen(None).unwrap().name(), "one");

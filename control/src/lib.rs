@@ -9,6 +9,7 @@
 //! * [`filling`]: its memory, while it is being restored;
 //! * [`fork`]: machines that go on from where another one is;
 //! * [`session`], with [`live`], [`cache`] and [`containers`]: the running machine;
+//! * [`proofs`]: what happened to a machine, held against its contract and proved;
 //! * [`api`]: what is said over the socket, and in answers with `--json`;
 //! * [`server`], [`client`]: the side that answers, and the side that asks.
 //!
@@ -28,6 +29,7 @@ pub mod live;
 pub mod lock;
 pub mod machine_process;
 pub mod process;
+pub mod proofs;
 pub mod removal;
 pub mod server;
 pub mod session;

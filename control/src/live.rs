@@ -250,6 +250,7 @@ impl Live {
         let hashing =
             Hashing { previous: self.head.as_ref(), layout: &layout, dirty: &dirty, state: &capture.state };
         let mut commit = hashing.commit(details)?;
+        let judged = history.proofs().judge(history, self.head.as_ref(), commit.record(), commit.memory())?;
         hashed(Hashed {
             record: commit.record(),
             map: commit.memory(),
@@ -262,12 +263,19 @@ impl Live {
         let added = commit.store(history.store())?;
         let signed = SignedRecord::sign(commit.record().clone(), history.key())?;
         history.add(&signed, tag)?;
+        history.proofs().note(judged);
         let memory = commit.memory().clone();
         for (number, page) in &dirty {
             self.cache.insert(memory.page_hash(*number), page);
         }
         self.head = Some(memory);
         Ok(Committed { id: signed.id(), dirty_pages: dirty.len() as u64, stored_bytes: added.bytes })
+    }
+
+    /// What the machine's memory is, as far as it was hashed.
+    #[must_use]
+    pub fn head(&self) -> Option<&MemoryMap> {
+        self.head.as_ref()
     }
 
     /// Pages that `target` has otherwise than the machine had them when its log began; or, if that is not

@@ -60,6 +60,8 @@ pub enum Task {
     Init {
         /// Bytes of RAM.
         ram: u64,
+        /// Whether its transitions are proved.
+        zk: bool,
     },
     /// Go on from the current snapshot.
     Boot {
@@ -169,8 +171,8 @@ fn start(
     let sink = Box::new(Outputs(Arc::clone(&containers)));
     let streams = streams().map_err(ControlError::io("opening /dev/null"))?;
     match task {
-        Task::Init { ram } => {
-            let history = Newborn::begin(folder, ram)?.with_history(home)?;
+        Task::Init { ram, zk } => {
+            let history = Newborn::begin(folder, ram, zk)?.with_history(home)?;
             let kernel = KernelImage::embedded()?;
             let digest = *blake3::hash(kernel.elf()).as_bytes();
             let config = MachineConfig {

@@ -148,8 +148,11 @@ mod tests {
     fn a_process_is_told_what_its_starter_says() {
         let home = Home::find(Some("/some/home".into())).unwrap();
         let machine = home.machine("m").unwrap();
-        for task in [Task::Init { ram: 1 << 27 }, Task::Boot { verify: Verify::Lazy }, Task::Fork { ram: 7 }]
-        {
+        for task in [
+            Task::Init { ram: 1 << 27, zk: false },
+            Task::Boot { verify: Verify::Lazy },
+            Task::Fork { ram: 7 },
+        ] {
             let told = Invocation { task, machine: machine.clone(), home: home.clone() };
             let words = told.words().unwrap();
             assert_eq!(Invocation::read(words.into_iter().skip(1)).unwrap(), told);

@@ -85,7 +85,7 @@ pub fn remove(home: &Home, machine: &MachineFolder, patience: Duration) -> Resul
             ))
         })?
     } else {
-        Description::of_new(machine, 0)?
+        Description::of_new(machine, 0, true)?
     };
     let leftover = Leftover::set_aside(home, machine, &lock, id.id)?;
     measured(&store, || Ok(vec![leftover.finish(home, &store)?]))

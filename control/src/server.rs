@@ -64,7 +64,7 @@ struct Interface;
 /// # Errors
 /// None in practice: the document is made of strings.
 pub fn openapi() -> Result<String, serde_json::Error> {
-    Interface::openapi().to_pretty_json()
+    Interface::openapi().merge_from(crate::proofs::routes::Interface::openapi()).to_pretty_json()
 }
 
 /// Answers on `listener` until `ended` is over.
@@ -94,6 +94,7 @@ pub async fn serve(
         .route("/v1/prune", post(prune))
         .route("/v1/verify", post(verify))
         .route("/openapi.json", get(description))
+        .merge(crate::proofs::routes::router())
         .fallback(nowhere)
         .method_not_allowed_fallback(not_so)
         .layer(DefaultBodyLimit::max(MAX_REQUEST))
@@ -103,7 +104,7 @@ pub async fn serve(
 }
 
 /// An answer, or a refusal with its status.
-type Answer<T> = Result<Json<T>, ControlError>;
+pub(crate) type Answer<T> = Result<Json<T>, ControlError>;
 
 impl IntoResponse for ControlError {
     fn into_response(self) -> Response {
@@ -132,7 +133,7 @@ impl From<PathRejection> for ControlError {
 }
 
 /// Does something on a thread that may wait.
-async fn on_thread<T: Send + 'static>(
+pub(crate) async fn on_thread<T: Send + 'static>(
     session: Arc<Session>,
     work: impl FnOnce(&Session) -> Result<T, ControlError> + Send + 'static,
 ) -> Answer<T> {
@@ -140,10 +141,10 @@ async fn on_thread<T: Send + 'static>(
     done.unwrap_or_else(|error| Err(ControlError::Bug(error.to_string()))).map(Json)
 }
 
-type Shared = State<Arc<Session>>;
-type Body<T> = Result<Json<T>, JsonRejection>;
+pub(crate) type Shared = State<Arc<Session>>;
+pub(crate) type Body<T> = Result<Json<T>, JsonRejection>;
 /// A name in a path, percent-decoded.
-type Named = Result<Path<String>, PathRejection>;
+pub(crate) type Named = Result<Path<String>, PathRejection>;
 
 /// What the machine is and does.
 #[utoipa::path(get, path = "/v1/machine", responses((status = 200, body = MachineStatus)))]

@@ -9,12 +9,14 @@ use crate::api::{
 };
 use crate::cache::SnapshotPages;
 use crate::containers::Containers;
+use crate::description::Description;
 use crate::error::ControlError;
 use crate::filling::Filling;
 use crate::fork::{Connection, origin};
 use crate::history::{History, Newborn, short};
 use crate::home::Home;
 use crate::live::{Committed, Hashed, Live, PutBack, Target};
+use crate::proofs::worker;
 use sentient_snapshot::record::SignedRecord;
 use sentient_snapshot::timeline::Undo;
 use sentient_vmm::Ended;
@@ -100,6 +102,7 @@ impl Session {
     /// [`ControlError`].
     pub fn settle(&self) -> Result<(), ControlError> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner).warm();
+        worker::start(&self.history)?;
         self.history.tidy()
     }
 
@@ -182,8 +185,10 @@ impl Session {
         let started = Instant::now();
         let instant = live.capture(&self.door, &self.containers)?;
         let pause = instant.capture.pause;
-        let done = live.commit(&self.history, instant, &wanted.message, wanted.tag.as_deref())?;
+        let done = live.commit(&self.history, instant, &wanted.message, wanted.tag.as_deref());
+        let done = self.unless_refused(&mut live, done)?;
         let durable = started.elapsed();
+        self.history.proofs().record_soon(&self.history);
         self.history.prune(None)?;
         Ok(snapshot_taken(&done, pause, durable))
     }
@@ -219,6 +224,15 @@ impl Session {
         self.go_to(&mut live, &target, true)
     }
 
+    /// A snapshot that the machine's contract refuses may mean that the machine is put back.
+    fn unless_refused<T>(&self, live: &mut Live, done: Result<T, ControlError>) -> Result<T, ControlError> {
+        if let Err(ControlError::Violation { put_back: true, .. }) = &done {
+            let head = self.history.current()?;
+            self.go_to(live, &head, false)?;
+        }
+        done
+    }
+
     fn go_to(&self, live: &mut Live, target: &SignedRecord, keep: bool) -> Result<RolledBack, ControlError> {
         let before = self.history.timeline().head()?;
         let (map, state) = History::load(target.record(), &self.history.store().session()?)?;
@@ -229,6 +243,8 @@ impl Session {
         let returning = self.containers.returning(target.record())?;
         let target_now = Target { returning, map, state, differing };
         let keep = keep.then(|| format!("before going back to {}", short(target.id())));
+        // Before the guest is stopped, and not while it is.
+        self.history.proofs().record(&self.history);
         let (taken, history) = (std::mem::take(live), Arc::clone(&self.history));
         let containers = Arc::clone(&self.containers);
         let (after, result) = self
@@ -239,6 +255,8 @@ impl Session {
             Ok(PutBack { kept, done, pause, keeping }) => {
                 let undo = kept.zip(before).map(|(snapshot, head)| Undo { snapshot, head });
                 self.history.moved(target.id(), undo)?;
+                self.history.proofs().went_back(&self.history, target, live.head());
+                self.history.proofs().record_soon(&self.history);
                 Ok(RolledBack {
                     id: target.id().to_string(),
                     kept: kept.map(|id| id.to_string()),
@@ -255,8 +273,9 @@ impl Session {
                         "a rollback failed half way: {}",
                         failure.error
                     )));
+                    return Err(failure.error);
                 }
-                Err(failure.error)
+                self.unless_refused(live, Err(failure.error))
             }
         }
     }
@@ -312,13 +331,15 @@ impl Session {
             return Ok(None);
         }
         let mut live = self.live();
+        self.history.proofs().record(&self.history);
         let started = Instant::now();
         let (taken, stop) = (std::mem::take(&mut *live), self.stop.clone());
         let (history, containers) = (Arc::clone(&self.history), Arc::clone(&self.containers));
         let (after, done) =
             self.door.stopped(move |machine| taken.last(machine, &history, &containers, &stop))?;
         *live = after;
-        let kept = done?;
+        let kept = self.unless_refused(&mut live, done)?;
+        self.history.proofs().record(&self.history);
         Ok(Some(snapshot_taken(&kept.committed, kept.pause, started.elapsed())))
     }
 
@@ -361,14 +382,17 @@ impl Session {
             let told = origin::hand_over(clone, &self.memory, hashed);
             lock = Some(told.and_then(|()| origin::let_run(clone)));
         };
-        let done = live.commit_after(&self.history, instant, &format!("fork to {name}"), None, tell)?;
+        let done = live.commit_after(&self.history, instant, &format!("fork to {name}"), None, tell);
+        let done = self.unless_refused(&mut live, done)?;
         let lock = lock.unwrap_or_else(|| Err(ControlError::Bug("a fork was told nothing".into())))?;
-        let newborn = Newborn::claimed(folder, self.history.description().ram_bytes, lock)?;
+        let Description { ram_bytes, zk, .. } = *self.history.description();
+        let newborn = Newborn::claimed(folder, ram_bytes, zk, lock)?;
         // With the snapshot held in place: nobody may remove it in between.
         let from = self.history.timeline().get(done.id)?;
         self.history.fork(home, newborn, &from)?;
         drop(live);
         origin::durable(clone)?;
+        self.history.proofs().record_soon(&self.history);
         if let Err(error) = self.history.prune(None) {
             tracing::warn!(%error, "older snapshots stay");
         }

@@ -29,7 +29,7 @@ fn home() -> (TempDir, Home) {
 /// A machine with one snapshot, of two pages: one that all machines have, and one of its own. It does not
 /// exist before its description is written.
 fn begun(home: &Home, name: &str) -> History {
-    let history = Newborn::begin(home.machine(name).unwrap(), RAM).unwrap().with_history(home).unwrap();
+    let history = Newborn::begin(home.machine(name).unwrap(), RAM, true).unwrap().with_history(home).unwrap();
     let layout = Layout::new(Vec::new(), std::slice::from_ref(&(0..RAM))).unwrap();
     let mut own: Page = [0; PAGE_SIZE];
     own[..16].copy_from_slice(&history.description().id.0);

@@ -1,6 +1,7 @@
 //! What the user may type.
 
 pub mod machine;
+pub mod zk;
 
 use crate::units::{parse_duration, parse_size};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -115,7 +116,8 @@ sentctl's. With --json, a report of the run goes to standard error as one line."
     /// Make a machine that stays: boot it, and take its first snapshot.
     #[command(after_help = "Examples:
   sentctl init demo
-  sentctl init big --memory 4G")]
+  sentctl init big --memory 4G
+  sentctl init scratch --zk=false")]
     Init(machine::InitArgs),
 
     /// Start a machine that was stopped: it goes on from its current snapshot.
@@ -182,7 +184,10 @@ Tagged snapshots are never pruned. A tag stays where it is unless --move says ot
     /// Show the machine's snapshots as a tree, the current one marked.
     #[command(after_help = "Examples:
   sentctl log
-  sentctl log --json")]
+  sentctl log --json
+
+Below each snapshot is how the machine came to be there: whether that is proved, what broke the contract, and which
+regions changed.")]
     Log,
 
     /// Put the running machine back into the state of a snapshot; it goes on from there.
@@ -251,6 +256,39 @@ folder was deleted or moved away, and by an init, a fork or an rm that was kille
     Verify {
         /// Only this snapshot.
         snapshot: Option<String>,
+    },
+
+    /// Check what is recorded and proved of a machine, and its snapshots against that.
+    #[command(after_help = "Examples:
+  sentctl zk-verify
+  sentctl zk-verify --from before-upgrade --to after-upgrade --json
+  sentctl zk-verify --key DIGEST --signer KEY 00000000.rollup 00000064.rollup
+
+With files, made by `sentctl zk rollup`, nothing else is needed: no machine, and no memory.
+
+Exit codes: 0 everything is in order and proved; 1 something is wrong; 2 nothing is wrong, and something is not
+proved yet; 125 it could not be checked.")]
+    ZkVerify(zk::VerifyArgs),
+
+    /// Prove transitions, export proofs, and see to the keys they are made with.
+    #[command(after_help = "Examples:
+  sentctl zk prove
+  sentctl zk rollup
+  sentctl zk export v2 --format snarkjs -o proof/
+  sentctl zk keys show")]
+    Zk {
+        /// What to do.
+        #[command(subcommand)]
+        command: zk::ZkCommand,
+    },
+
+    /// Look at contracts, which say what of a machine may change.
+    #[command(after_help = "Examples:
+  sentctl contract verify permissions.zky")]
+    Contract {
+        /// What to do.
+        #[command(subcommand)]
+        command: zk::ContractCommand,
     },
 
     /// Write the kernel and a boot module with a program, for QEMU or another loader.

@@ -80,6 +80,9 @@ fn on_machine(cli: &Cli) -> Result<ExitCode, CommandError> {
         Command::Set(args) => context.set(args),
         Command::Prune(args) => context.prune(args),
         Command::Verify { snapshot } => context.verify(snapshot.as_deref()),
+        Command::ZkVerify(args) => context.zk_verify(args),
+        Command::Zk { command } => context.zk(command),
+        Command::Contract { command } => context.contract(command),
         Command::Run(args) => context.run_detached(args),
         Command::BootFiles(_)
         | Command::Bench(_)

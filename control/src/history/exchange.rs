@@ -63,7 +63,7 @@ impl History {
     /// # Errors
     /// As [`Newborn::begin`].
     pub fn begin_fork(&self, home: &Home, name: &str) -> Result<Newborn, ControlError> {
-        Newborn::begin(home.machine(name)?, self.description.ram_bytes)
+        Newborn::begin(home.machine(name)?, self.description.ram_bytes, self.description.zk)
     }
 
     /// Makes it: its id and its first snapshot. The pages are not copied.
@@ -89,6 +89,7 @@ impl History {
         if settings != other.timeline.settings()? {
             other.put_settings(settings)?;
         }
+        self.proofs.leave_to(self, &other.machine, from, signed.record())?;
         other.description.write(&other.machine)?;
         self.trace("fork", &json!({ "machine": name, "snapshot": from.id().to_string() }))?;
         Ok(Forked { name, id: id.to_string(), snapshot: signed.id().to_string(), pause_us: 0 })

@@ -31,6 +31,8 @@ impl History {
         if ids.is_empty() {
             return Ok(Pruned { removed: Vec::new(), freed_bytes: 0 });
         }
+        // Before what it would be made of is gone.
+        self.proofs.write(self)?;
         let before = self.store.usage()?.bytes;
         let mut roots = Vec::new();
         for id in &ids {

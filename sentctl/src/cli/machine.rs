@@ -14,6 +14,18 @@ pub struct InitArgs {
     /// RAM of the machine.
     #[arg(long, value_name = "SIZE", default_value = "128M", value_parser = parse_size)]
     pub memory: u64,
+
+    /// Prove what happens to the machine; with --zk=false it is only recorded, in .trace/.
+    #[arg(
+        long,
+        value_name = "BOOL",
+        default_value_t = true,
+        default_missing_value = "true",
+        num_args = 0..=1,
+        require_equals = true,
+        action = clap::ArgAction::Set
+    )]
+    pub zk: bool,
 }
 
 /// A snapshot to take, or what to do with others.

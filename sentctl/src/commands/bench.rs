@@ -5,6 +5,7 @@
 
 mod kernels;
 mod machines;
+mod proofs;
 mod runs;
 mod snapshots;
 mod statistics;
@@ -38,7 +39,7 @@ struct Figure {
 type Measurement = fn(u32) -> Result<(Series, Map<String, Value>), CommandError>;
 
 /// Every figure with its bar and how it is measured.
-const FIGURES: [(&str, Bar, Measurement); 19] = [
+const FIGURES: [(&str, Bar, Measurement); 25] = [
     ("cold_first_byte_ms", Bar::AtMost(5.0), runs::cold_first_byte),
     ("wasm_ratio", Bar::AtLeast(0.95), kernels::ratio),
     ("vmm_overhead_mib", Bar::AtMost(6.0), runs::vmm_overhead),
@@ -53,6 +54,12 @@ const FIGURES: [(&str, Bar, Measurement); 19] = [
     ("fork_running_ms", Bar::AtMost(5.0), snapshots::fork_running),
     ("rollback_command_ms", Bar::AtMost(15.0), snapshots::rollback_command),
     ("dirty_tracking_cost", Bar::AtMost(0.05), machines::dirty_tracking_cost),
+    ("proof_ms", Bar::AtMost(200.0), proofs::proof),
+    ("verify_ms", Bar::AtMost(2.0), proofs::verify),
+    ("verify_64_ms", Bar::AtMost(65.0), proofs::verify_64),
+    ("proof_lag_ms", Bar::AtMost(400.0), proofs::lag),
+    ("snapshot_pause_zk_ratio", Bar::AtMost(1.05), proofs::pause_ratio),
+    ("prover_memory_mib", Bar::AtMost(250.0), proofs::memory),
     ("snapshot_durable_256_ms", Bar::None, snapshots::durable_on_disk),
     ("snapshot_durable_256_tmpfs_ms", Bar::None, snapshots::durable_on_tmpfs),
     ("clone_private_kib", Bar::None, snapshots::clone_private),

@@ -8,6 +8,9 @@ mod list;
 pub mod removal;
 pub mod snapshots;
 mod tree;
+pub mod zk;
+pub mod zk_keys;
+pub mod zk_verify;
 
 use crate::cli::Cli;
 use crate::errors::CommandError;

@@ -6,9 +6,11 @@
 //!
 //! * [`Record`]: the fields;
 //! * [`rules`]: what they may hold;
-//! * [`signed`]: the envelope with id, key and signature;
+//! * [`envelope`]: id, key and signature around a record;
+//! * [`signed`]: a record in one;
 //! * [`trust`]: whose signatures count.
 
+pub mod envelope;
 pub mod rules;
 pub mod signed;
 pub mod trust;

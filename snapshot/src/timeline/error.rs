@@ -116,6 +116,14 @@ pub enum TimelineError {
     },
 }
 
+impl TimelineError {
+    /// Whether another process has the file open.
+    #[must_use]
+    pub fn is_open_elsewhere(&self) -> bool {
+        matches!(self, Self::Database(error) if matches!(**error, redb::Error::DatabaseAlreadyOpen))
+    }
+}
+
 macro_rules! database_errors {
     ($($error:ident),*) => {
         $(impl From<redb::$error> for TimelineError {
@@ -127,14 +135,6 @@ macro_rules! database_errors {
 }
 
 database_errors!(DatabaseError, TransactionError, TableError, StorageError, CommitError);
-
-impl TimelineError {
-    /// Whether another process has it open.
-    #[must_use]
-    pub fn is_in_use(&self) -> bool {
-        matches!(self, Self::Database(error) if matches!(**error, redb::Error::DatabaseAlreadyOpen))
-    }
-}
 
 /// What somebody can do about it, as the end of a sentence.
 fn way_out(error: &redb::Error) -> &'static str {

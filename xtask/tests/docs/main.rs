@@ -76,4 +76,5 @@ documents! {
     exit_codes_shows_what_happens: "docs/exit-codes.md";
     guest_shows_what_happens: "docs/guest.md";
     machines_shows_what_happens: "docs/machines.md";
+    proving_shows_what_happens: "docs/proving.md";
 }

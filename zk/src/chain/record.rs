@@ -1,20 +1,17 @@
 //! One transition, signed.
 //!
-//! ```text
-//! format u32 = 1 | length of the record u32 | record | id 32 | public key 32 | signature 64
-//! ```
+//! The record is borsh, fields in the order below; around it is the [envelope] of snapshots' records, signed over
+//! `SentientOS zk chain record v1`.
 //!
-//! The record is borsh, fields in the order below; the id is its SHA3-256; the signature is ed25519, over
-//! `SentientOS zk chain record v1` and the id, and is verified strictly.
+//! [envelope]: sentient_snapshot::record::envelope
 
 use std::fmt;
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use ed25519_dalek::{Signature, VerifyingKey};
 use sentient_snapshot::SnapshotId;
 use sentient_snapshot::hash::{hex, parse_hex};
 use sentient_snapshot::keys::MachineKey;
-use sha3::{Digest, Sha3_256};
+use sentient_snapshot::record::envelope::{EnvelopeError, Kind, Seal};
 
 use crate::circuit::Statement;
 use crate::commitment::state::genesis;
@@ -28,8 +25,9 @@ pub const FORMAT: u32 = 1;
 pub const DOMAIN: &[u8] = b"SentientOS zk chain record v1";
 /// Most bytes of a record: one with a parent.
 pub const MAX_RECORD: usize = 4 + 16 + 8 + 33 + 1 + 32 + 8 + 2 * 32 + 3 * 8 + 2 * 32;
+const KIND: Kind = Kind { format: FORMAT, domain: DOMAIN, max_record: MAX_RECORD };
 /// Most bytes of a signed record.
-pub const MAX_SIGNED: usize = 8 + MAX_RECORD + 32 + 32 + 64;
+pub const MAX_SIGNED: usize = KIND.max_envelope();
 
 /// SHA3-256 of a record: what it is called.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
@@ -92,9 +90,7 @@ pub struct ChainRecord {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedChainRecord {
     record: ChainRecord,
-    id: RecordId,
-    key: [u8; 32],
-    signature: [u8; 64],
+    seal: Seal,
 }
 
 /// Why a record was refused.
@@ -202,8 +198,8 @@ impl SignedChainRecord {
     /// [`ChainRecordError::Encoding`] for one that [`decode`](Self::decode) would not take.
     pub fn sign(record: ChainRecord, key: &MachineKey) -> Result<Self, ChainRecordError> {
         record.check()?;
-        let id = RecordId(Sha3_256::digest(record.encode()).into());
-        Ok(Self { record, id, key: key.public(), signature: key.sign(&message(id)) })
+        let seal = KIND.seal(&record.encode(), key);
+        Ok(Self { record, seal })
     }
 
     /// The record.
@@ -215,27 +211,19 @@ impl SignedChainRecord {
     /// What it is called.
     #[must_use]
     pub fn id(&self) -> RecordId {
-        self.id
+        RecordId(self.seal.id)
     }
 
     /// The public key that it is signed by.
     #[must_use]
     pub fn key(&self) -> &[u8; 32] {
-        &self.key
+        &self.seal.key
     }
 
     /// The envelope's bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let record = self.record.encode();
-        let mut bytes = Vec::with_capacity(MAX_SIGNED);
-        bytes.extend(FORMAT.to_le_bytes());
-        bytes.extend((record.len() as u32).to_le_bytes());
-        bytes.extend(record);
-        bytes.extend(self.id.0);
-        bytes.extend(self.key);
-        bytes.extend(self.signature);
-        bytes
+        KIND.encode(&self.record.encode(), &self.seal)
     }
 
     /// The envelope of these bytes. Whose key it is, is for the caller to say.
@@ -245,38 +233,18 @@ impl SignedChainRecord {
     /// [`ChainRecordError`]: format, lengths, id, signature, fields, in that order.
     pub fn decode(bytes: &[u8]) -> Result<Self, ChainRecordError> {
         let refuse = |problem: &str| ChainRecordError::Encoding(problem.to_owned());
-        let cut = || refuse("is cut short");
-        let (format, rest) = bytes.split_first_chunk().ok_or_else(cut)?;
-        let format = u32::from_le_bytes(*format);
-        if format != FORMAT {
-            return Err(ChainRecordError::Version(format));
-        }
-        let (len, rest) = rest.split_first_chunk().ok_or_else(cut)?;
-        let len = u32::from_le_bytes(*len) as usize;
-        if len > MAX_RECORD || rest.len() != len + 32 + 32 + 64 {
-            return Err(refuse("has another length than it says"));
-        }
-        let (body, rest) = rest.split_at_checked(len).ok_or_else(cut)?;
-        let (id, rest) = rest.split_first_chunk().ok_or_else(cut)?;
-        let (key, rest) = rest.split_first_chunk().ok_or_else(cut)?;
-        let signature = *rest.first_chunk().ok_or_else(cut)?;
-        let found = RecordId(Sha3_256::digest(body).into());
-        if found.0 != *id {
-            return Err(refuse("is not what its name says"));
-        }
-        VerifyingKey::from_bytes(key)
-            .and_then(|key| key.verify_strict(&message(found), &Signature::from_bytes(&signature)))
-            .map_err(|_| ChainRecordError::Signature(found))?;
+        let (body, seal) = KIND.open(bytes).map_err(|error| match error {
+            EnvelopeError::Version(found) => ChainRecordError::Version(found),
+            EnvelopeError::Encoding(problem) => refuse(&problem),
+            EnvelopeError::Id { .. } => refuse("is not what its name says"),
+            EnvelopeError::Signature { id, .. } => ChainRecordError::Signature(RecordId(id)),
+        })?;
         let record = ChainRecord::try_from_slice(body)
             .map_err(|error| refuse(&format!("does not decode: {error}")))?;
         if record.encode() != body {
             return Err(refuse("is not in its one form"));
         }
         record.check()?;
-        Ok(Self { record, id: found, key: *key, signature })
+        Ok(Self { record, seal })
     }
-}
-
-fn message(id: RecordId) -> Vec<u8> {
-    [DOMAIN, &id.0].concat()
 }

@@ -141,6 +141,12 @@ impl Rollup {
         Ok(Self { body })
     }
 
+    /// The digest of the key that it brings: of no use until somebody says that they trust it.
+    #[must_use]
+    pub fn claimed_key(&self) -> KeyDigest {
+        KeyDigest(Sha3_256::digest(&self.body.verifying_key).into())
+    }
+
     /// Its bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {

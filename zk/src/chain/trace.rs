@@ -14,6 +14,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::ops::RangeBounds;
 use std::path::{Path, PathBuf};
 
 use super::durable;
@@ -96,8 +97,8 @@ pub enum TraceError {
     },
 }
 
-/// A machine's chain.
-#[derive(Debug)]
+/// A machine's chain. A clone sees what was appended until then.
+#[derive(Clone, Debug)]
 pub struct Trace {
     folder: PathBuf,
     records: Vec<SignedChainRecord>,
@@ -269,19 +270,26 @@ impl Trace {
         proof.map(Some).map_err(|problem| TraceError::Proof { path, problem })
     }
 
-    /// Checks all proofs, 64 at a time; which have none is in [`Checked::unproved`].
+    /// Checks the proofs of records whose numbers are in `range`, 64 at a time; which have none is in
+    /// [`Checked::unproved`].
     ///
     /// # Errors
     ///
     /// [`TraceError::Proof`] by the first that is not one of its record under this key;
     /// [`LinkError::Missing`] if `known` is not in the chain.
-    pub fn verify(&self, verifier: &Verifier, known: Option<RecordId>) -> Result<Checked, TraceError> {
+    pub fn verify(
+        &self,
+        verifier: &Verifier,
+        range: impl RangeBounds<u64>,
+        known: Option<RecordId>,
+    ) -> Result<Checked, TraceError> {
         if let Some(known) = known.filter(|known| !self.records.iter().any(|record| record.id() == *known)) {
             return Err(LinkError::Missing(known).into());
         }
         let mut checked = Checked { unproved: Vec::new(), proved: 0, flagged: Vec::new() };
         let mut batch: Vec<(u64, (Statement, Proof))> = Vec::new();
-        for record in self.records.iter().map(SignedChainRecord::record) {
+        let wanted = |record: &&ChainRecord| range.contains(&record.sequence);
+        for record in self.records.iter().map(SignedChainRecord::record).filter(wanted) {
             if !record.flagged.is_empty() {
                 checked.flagged.push(record.sequence);
             }

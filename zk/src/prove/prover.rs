@@ -48,6 +48,25 @@ impl Default for Threads {
     }
 }
 
+impl Threads {
+    /// The threads. Whoever reads keys on them, too, gives way while doing so.
+    ///
+    /// # Errors
+    ///
+    /// [`ProveError::Threads`].
+    pub fn start(self) -> Result<ThreadPool, ProveError> {
+        ThreadPoolBuilder::new()
+            .num_threads(self.count)
+            .thread_name(|number| format!("prover-{number}"))
+            // A thread that cannot give way works all the same.
+            .start_handler(move |_| {
+                let _ = nice(self.niceness);
+            })
+            .build()
+            .map_err(|error| ProveError::Threads(error.to_string()))
+    }
+}
+
 /// Why there is no proof.
 #[derive(Debug, thiserror::Error)]
 pub enum ProveError {
@@ -80,15 +99,12 @@ impl Prover {
     ///
     /// [`ProveError::Threads`].
     pub fn new(keys: &KeySet, threads: Threads) -> Result<Self, ProveError> {
-        let pool = ThreadPoolBuilder::new()
-            .num_threads(threads.count)
-            .thread_name(|number| format!("prover-{number}"))
-            // A thread that cannot give way works all the same.
-            .start_handler(move |_| {
-                let _ = nice(threads.niceness);
-            })
-            .build()
-            .map_err(|error| ProveError::Threads(error.to_string()))?;
+        Ok(Self::on(threads.start()?, keys))
+    }
+
+    /// The same, on threads that are there.
+    #[must_use]
+    pub fn on(pool: ThreadPool, keys: &KeySet) -> Self {
         let key = keys.proving().points();
         let c = [key.l_query.as_slice(), key.h_query.as_slice()].concat();
         let ((a, b_g1), (b_g2, c)) = pool.install(|| {
@@ -97,7 +113,7 @@ impl Prover {
                 || rayon::join(|| Multiples::new(&key.b_g2_query), || Multiples::new(&c)),
             )
         });
-        Ok(Self {
+        Self {
             verifier: Verifier::new(keys.verifying().clone()),
             a,
             b_g1,
@@ -109,7 +125,7 @@ impl Prover {
             delta_g1: key.delta_g1.into(),
             delta_g2: key.vk.delta_g2.into(),
             threads: pool,
-        })
+        }
     }
 
     /// The key that its proofs are checked with.

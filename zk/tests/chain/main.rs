@@ -5,6 +5,8 @@
 
 mod contracts;
 mod machine;
+#[path = "../one_key/mod.rs"]
+mod one_key;
 mod rollups;
 mod slots;
 mod traces;

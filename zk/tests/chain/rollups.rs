@@ -4,22 +4,19 @@ use std::fs;
 
 use sentient_zk::chain::{LinkError, Rollup, RollupError, TraceError};
 use sentient_zk::contract::Contract;
-use sentient_zk::keys::{KeyDigest, KeyError, KeyOrigin, development};
-use sentient_zk::prove::Prover;
-use sentient_zk::prove::prover::Threads;
-use sentient_zk::verify::{Verifier, VerifyError};
+use sentient_zk::keys::{KeyDigest, KeyError, KeyOrigin};
+use sentient_zk::verify::VerifyError;
 
 use crate::machine::key;
+use crate::one_key::{KEYS, PROVER, VERIFIER};
 use crate::traces::history;
 
-/// One test, because it makes its key and its proofs once.
+/// One test, because it makes its proofs once.
 #[test]
 fn a_proved_chain_is_rolled_up_and_checked_by_somebody_else() {
     let folder = tempfile::tempdir().unwrap();
     let trace = history(folder.path());
-    let keys = development::setup().unwrap();
-    let prover = Prover::new(&keys, Threads::default()).unwrap();
-    let verifier = Verifier::new(keys.verifying().clone());
+    let (keys, prover, verifier) = (&*KEYS, &*PROVER, &*VERIFIER);
     let trusted = keys.verifying().digest();
     let contracts = [Contract::built_in().unwrap()];
     assert!(matches!(Rollup::of(&trace, 0, 4, keys.verifying(), &contracts), Err(RollupError::Unproved(1))));
@@ -29,7 +26,7 @@ fn a_proved_chain_is_rolled_up_and_checked_by_somebody_else() {
         trace.put_proof(sequence, trusted, &proof).unwrap();
     }
     assert_eq!(trace.unproved(), Vec::<u64>::new());
-    let checked = trace.verify(&verifier, trace.head().map(|head| head.id())).unwrap();
+    let checked = trace.verify(verifier, .., trace.head().map(|head| head.id())).unwrap();
     assert_eq!((checked.proved, checked.unproved.len(), checked.flagged.len()), (4, 0, 0));
 
     let rollup = Rollup::of(&trace, 0, 4, keys.verifying(), &contracts).unwrap();
@@ -72,7 +69,7 @@ fn a_proved_chain_is_rolled_up_and_checked_by_somebody_else() {
     // A proof of another record, at the trace and in a rollup.
     let (_, proof) = trace.proof(2).unwrap().unwrap();
     trace.put_proof(1, trusted, &proof).unwrap();
-    assert!(matches!(trace.verify(&verifier, None), Err(TraceError::Proof { .. })));
+    assert!(matches!(trace.verify(verifier, .., None), Err(TraceError::Proof { .. })));
     let wrong = Rollup::of(&trace, 0, 4, keys.verifying(), &contracts).unwrap();
     assert!(matches!(wrong.verify(trusted, None), Err(RollupError::Proof(VerifyError::Refused))));
     let proof_of = |number: u64| folder.path().join(format!("{number:08}.proof"));

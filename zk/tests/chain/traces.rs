@@ -141,16 +141,14 @@ fn records_that_contradict_themselves_are_not_signed() {
 
 #[test]
 fn an_end_that_was_cut_off_is_noticed_by_who_knows_a_record_of_it() {
-    use sentient_zk::keys::development;
-    use sentient_zk::verify::Verifier;
+    use crate::one_key::VERIFIER;
     let folder = tempfile::tempdir().unwrap();
     let trace = history(folder.path());
     let last = trace.head().unwrap().id();
     fs::remove_file(file(folder.path(), 4, "record")).unwrap();
     let cut = Trace::open(folder.path()).unwrap();
-    let verifier = Verifier::new(development::setup().unwrap().verifying().clone());
-    assert!(cut.verify(&verifier, None).is_ok());
-    let missing = cut.verify(&verifier, Some(last));
+    assert!(cut.verify(&VERIFIER, .., None).is_ok());
+    let missing = cut.verify(&VERIFIER, .., Some(last));
     assert!(matches!(missing, Err(TraceError::Link(LinkError::Missing(id))) if id == last));
     assert!(RecordId::parse(&last.to_string()) == Some(last));
 }

@@ -4,10 +4,12 @@ use std::fs;
 
 use sentient_zk::circuit::Shape;
 use sentient_zk::keys::{KeyOrigin, r1cs_file, zkey};
+use sentient_zk::prove::Prover;
+use sentient_zk::prove::prover::Threads;
 use sentient_zk::verify::Verifier;
 
 use crate::node::snarkjs;
-use crate::proved;
+use crate::one_key::proved_with;
 
 #[test]
 fn a_ceremonys_key_is_imported_and_proves() {
@@ -31,7 +33,8 @@ fn a_ceremonys_key_is_imported_and_proves() {
 
     let keys = zkey::import(&bytes).unwrap();
     assert_eq!(keys.verifying().origin(), KeyOrigin::Ceremony);
-    let (statement, proof) = proved(&keys);
+    let prover = Prover::new(&keys, Threads::default()).unwrap();
+    let (statement, proof) = proved_with(&prover, 20);
     Verifier::new(keys.verifying().clone()).verify(&statement, &proof).unwrap();
     // snarkjs exports the same verifying key that we read.
     run(&["zkey", "export", "verificationkey", "final.zkey", "vk.json"]);

@@ -1,11 +1,14 @@
 //! Node's programs, installed once below `target/`.
 
+#![allow(dead_code, reason = "each test binary uses its part of this")]
+
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 const PACKAGE: &str = include_str!("package.json");
+const COMPILE: &str = include_str!("compile.js");
 
 /// A folder with the programs of `package.json` in it.
 fn installed() -> PathBuf {
@@ -15,27 +18,26 @@ fn installed() -> PathBuf {
     lock.lock().unwrap();
     // Written last: what is there, is whole and of these versions.
     let done = folder.join("installed.json");
-    if fs::read_to_string(&done).is_ok_and(|there| there == PACKAGE) {
+    let all = [PACKAGE, COMPILE].concat();
+    if fs::read_to_string(&done).is_ok_and(|there| there == all) {
         return folder;
     }
     fs::write(folder.join("package.json"), PACKAGE).unwrap();
+    fs::write(folder.join("compile.js"), COMPILE).unwrap();
     let install = Command::new("npm")
         .args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"])
         .current_dir(&folder)
         .output()
         .unwrap_or_else(|error| panic!("npm cannot be started: {error}. Install node 20 or newer, with npm"));
     assert!(install.status.success(), "npm install: {}", String::from_utf8_lossy(&install.stderr));
-    fs::write(&done, PACKAGE).unwrap();
+    fs::write(&done, all).unwrap();
     folder
 }
 
-/// Runs node with a script of ours or of a package, in `folder`.
+/// Runs node with a script beside the programs, in `folder`.
 fn run(script: &str, args: &[&str], folder: &Path, input: &[u8]) -> Output {
     let programs = installed();
-    let script = match script.strip_prefix("./") {
-        Some(own) => Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop").join(own),
-        None => programs.join("node_modules").join(script),
-    };
+    let script = programs.join(script);
     let mut child = Command::new("node")
         .arg(script)
         .args(args)
@@ -52,14 +54,14 @@ fn run(script: &str, args: &[&str], folder: &Path, input: &[u8]) -> Output {
 
 /// Runs snarkjs; gives whether it succeeded, and what it said.
 pub fn snarkjs(args: &[&str], folder: &Path) -> (bool, String) {
-    let output = run("snarkjs/build/cli.cjs", args, folder, b"");
+    let output = run("node_modules/snarkjs/build/cli.cjs", args, folder, b"");
     let said = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8_lossy(&said).into_owned())
 }
 
 /// Compiles a contract; gives its code for deployment, in hexadecimal digits.
 pub fn solc(source: &str) -> String {
-    let output = run("./compile.js", &[], Path::new("."), source.as_bytes());
+    let output = run("compile.js", &[], Path::new("."), source.as_bytes());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }

@@ -6,11 +6,11 @@ use sentient_zk::export::snarkjs as export;
 use serde_json::Value;
 
 use crate::node::snarkjs;
-use crate::{KEYS, proved};
+use crate::one_key::{KEYS, proved};
 
 #[test]
 fn snarkjs_accepts_our_proof_and_refuses_a_changed_one() {
-    let (statement, proof) = proved(&KEYS);
+    let (statement, proof) = proved(20);
     let folder = tempfile::tempdir().unwrap();
     let put = |name: &str, value: &Value| fs::write(folder.path().join(name), value.to_string()).unwrap();
     let verify = || {
@@ -29,7 +29,7 @@ fn snarkjs_accepts_our_proof_and_refuses_a_changed_one() {
     assert!(!good && said.contains("Invalid proof"), "{said}");
 
     put("public.json", &export::public(&statement));
-    let (_, another) = proved(&KEYS);
+    let (_, another) = proved(20);
     let mut mixed = export::proof(&proof);
     mixed["pi_c"] = export::proof(&another)["pi_c"].clone();
     put("proof.json", &mixed);

@@ -6,7 +6,7 @@ use sentient_zk::keys::store::{self, PIN_FILE, PROVING_FILE, VERIFYING_FILE};
 use sentient_zk::keys::{KeyError, KeyOrigin, KeySet, Pin, ProvingKey, VerifyingKey, development};
 use sentient_zk::prove::prover::{ProveError, Prover, Threads};
 
-use crate::{KEYS, transition};
+use crate::one_key::{KEYS, transition};
 
 #[test]
 fn keys_are_loaded_as_they_were_saved() {

@@ -5,7 +5,7 @@ use sentient_zk::prove::ProveError;
 use sentient_zk::scalar::Scalar;
 use sentient_zk::verify::{MAX_BATCH, PROOF_LEN, Proof, VerifyError};
 
-use crate::{PROVER, VERIFIER, proved, transition};
+use crate::one_key::{PROVER, VERIFIER, proved, transition};
 
 /// The order of the field of coordinates, little-endian (EIP-196).
 const FIELD_ORDER: &str = "47fd7cd8168c203c8dca7168916a81975d588181b64550b829a031e1724e6430";

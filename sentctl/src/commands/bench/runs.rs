@@ -12,6 +12,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 const HELLO: &[u8] = include_bytes!("../../../../resources/containers/hello/hello.wasm");
@@ -34,7 +35,10 @@ impl Programs {
 
     /// In this folder, for what depends on where it is.
     pub fn within(parent: &Path) -> Result<Self, CommandError> {
-        let folder = parent.join(format!("sentctl-bench-{}", std::process::id()));
+        // A measurement may need two.
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let folder = parent.join(format!("sentctl-bench-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&folder)
             .map_err(|source| CommandError::Write { path: folder.clone(), source })?;
         Ok(Self { folder })

@@ -14,29 +14,30 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-const PAGES: &[u8] = include_bytes!("../../../../resources/containers/pages/pages.wasm");
-const COUNTER: &[u8] = include_bytes!("../../../../resources/containers/counter/counter.wasm");
+pub const PAGES: &[u8] = include_bytes!("../../../../resources/containers/pages/pages.wasm");
+pub const COUNTER: &[u8] = include_bytes!("../../../../resources/containers/counter/counter.wasm");
 
 /// Milliseconds between two rounds of the program that dirties pages: long enough for a rollback to come
 /// between two rounds most of the time.
-const INTERVAL_MS: u64 = 3;
+pub const INTERVAL_MS: u64 = 3;
 
 /// How long anything may take before the measurement is given up.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Memory of the program that dirties pages: C's allocator rounds 10,000 of them up to 64 MiB.
-const PAGES_MEMORY: u64 = 80 << 20;
+pub const PAGES_MEMORY: u64 = 80 << 20;
 /// Memory of the counter.
-const COUNTER_MEMORY: u64 = 16 << 20;
+pub const COUNTER_MEMORY: u64 = 16 << 20;
 
 /// What a measurement gives.
-type Measured = Result<(Series, Map<String, Value>), CommandError>;
+pub type Measured = Result<(Series, Map<String, Value>), CommandError>;
 
 /// A home of its own, with one machine.
-struct Stage {
+pub struct Stage {
     programs: Programs,
     home: Home,
-    machine: MachineFolder,
+    /// The machine.
+    pub machine: MachineFolder,
 }
 
 impl Drop for Stage {
@@ -49,19 +50,24 @@ impl Drop for Stage {
 }
 
 impl Stage {
-    fn new(memory: &str) -> Result<Self, CommandError> {
-        Self::with(Programs::new()?, memory)
+    pub fn new(memory: &str) -> Result<Self, CommandError> {
+        Self::with(Programs::new()?, memory, true)
     }
 
-    fn with(programs: Programs, memory: &str) -> Result<Self, CommandError> {
+    /// One whose transitions are not proved.
+    pub fn without_proofs(memory: &str) -> Result<Self, CommandError> {
+        Self::with(Programs::new()?, memory, false)
+    }
+
+    fn with(programs: Programs, memory: &str, zk: bool) -> Result<Self, CommandError> {
         let home = Home::find(Some(programs.path().join("home")))?;
         let machine = home.machine("bench")?;
         let stage = Self { programs, home, machine };
-        stage.sentctl(&["init", "bench", "--memory", memory])?;
+        stage.sentctl(&["init", "bench", "--memory", memory, if zk { "--zk" } else { "--zk=false" }])?;
         Ok(stage)
     }
 
-    fn client(&self) -> Result<Client, CommandError> {
+    pub fn client(&self) -> Result<Client, CommandError> {
         Ok(Client::new(self.machine.clone())?)
     }
 
@@ -112,7 +118,7 @@ impl Stage {
     }
 
     /// A command line, as a user gives it; how long it took.
-    fn sentctl(&self, words: &[&str]) -> Result<Duration, CommandError> {
+    pub fn sentctl(&self, words: &[&str]) -> Result<Duration, CommandError> {
         let mut command = self.command(words)?;
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let started = Instant::now();
@@ -127,7 +133,7 @@ impl Stage {
     }
 
     /// Starts a program in the machine and waits for its first line.
-    fn start(&self, name: &str, wasm: &[u8], memory: u64, args: &[&str]) -> Result<(), CommandError> {
+    pub fn start(&self, name: &str, wasm: &[u8], memory: u64, args: &[&str]) -> Result<(), CommandError> {
         let program = self.programs.add(&format!("{name}.wasm"), wasm)?;
         let start = StartContainer {
             program: program.display().to_string(),
@@ -141,13 +147,13 @@ impl Stage {
         self.wait_for_more(name, 4).map(drop)
     }
 
-    fn output_len(&self, name: &str) -> u64 {
+    pub fn output_len(&self, name: &str) -> u64 {
         let log = self.machine.container(name).join("stdout.log");
         std::fs::metadata(log).map_or(0, |metadata| metadata.len())
     }
 
     /// Waits until a container has written more than `len` bytes in all; how many there are.
-    fn wait_for_more(&self, name: &str, len: u64) -> Result<u64, CommandError> {
+    pub fn wait_for_more(&self, name: &str, len: u64) -> Result<u64, CommandError> {
         grown(&self.machine.container(name).join("stdout.log"), len)
     }
 }
@@ -166,7 +172,7 @@ fn grown(log: &Path, len: u64) -> Result<u64, CommandError> {
     }
 }
 
-fn ms(us: u64) -> f64 {
+pub fn ms(us: u64) -> f64 {
     us as f64 / 1e3
 }
 
@@ -232,7 +238,7 @@ pub fn memcpy_200(repeats: u32) -> Measured {
 }
 
 /// Pages that change between two snapshots.
-const PAGES_CHANGED: u32 = 256;
+pub const PAGES_CHANGED: u32 = 256;
 
 /// Snapshots with 256 changed pages.
 struct Taken {
@@ -281,7 +287,7 @@ pub fn snapshot_pause(repeats: u32) -> Measured {
 
 /// Milliseconds until a snapshot with 256 changed pages is durable, in a home within `folder`.
 fn durable(folder: &Path, repeats: u32) -> Measured {
-    let taken = snapshots(&Stage::with(Programs::within(folder)?, "256M")?, repeats)?;
+    let taken = snapshots(&Stage::with(Programs::within(folder)?, "256M", true)?, repeats)?;
     let mut details = Map::new();
     details.insert("folder".into(), json!(folder.display().to_string()));
     details.insert("pause_ms".into(), json!(taken.pauses.median()));

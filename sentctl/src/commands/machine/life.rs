@@ -38,7 +38,9 @@ impl Context {
             .into());
         }
         std::fs::create_dir_all(machine.runtime()).map_err(ControlError::io(&machine.runtime()))?;
-        self.during("making the machine", || self.start_process(&machine, Task::Init { ram: args.memory }))?;
+        self.during("making the machine", || {
+            self.start_process(&machine, Task::Init { ram: args.memory, zk: args.zk })
+        })?;
         let status: MachineStatus = Client::new(machine.clone())?.get("/v1/machine")?;
         self.answer(&status, |out, status| {
             writeln!(out, "{} runs, in {}", status.name, machine.path().display())

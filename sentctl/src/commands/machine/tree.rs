@@ -1,6 +1,7 @@
 //! Snapshots as people read them.
 
 use sentient_control::api::SnapshotInfo;
+use sentient_control::proofs::api::Transition;
 use std::collections::HashMap;
 use std::io::{self, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -82,13 +83,43 @@ pub fn write(out: &mut dyn Write, list: &[SnapshotInfo]) -> io::Result<()> {
             bytes(info.referenced_bytes),
             indent = column * 2,
         )?;
+        for transition in &info.transitions {
+            write_transition(out, transition, column * 2)?;
+        }
     }
     for info in list {
-        if let Some(problem) = &info.problem {
-            writeln!(out, "what {} uses is not known: {problem}", short(&info.id))?;
+        match (&info.problem, info.used_bytes) {
+            (Some(problem), None) => {
+                writeln!(out, "what {} uses is not known: {problem}", short(&info.id))?;
+            }
+            (Some(problem), Some(_)) => writeln!(out, "what is proved is not known: {problem}")?,
+            (None, _) => {}
         }
     }
     Ok(())
+}
+
+/// How the machine came to be at the snapshot above.
+fn write_transition(out: &mut dyn Write, transition: &Transition, indent: usize) -> io::Result<()> {
+    let Transition { record, origin, proof, dirty, violations, problem, key_origin, .. } = transition;
+    let with = match key_origin.as_deref() {
+        Some("development") => " with a development key",
+        _ => "",
+    };
+    let changed = match (origin.as_str(), dirty.as_slice()) {
+        ("genesis", _) => String::new(),
+        (_, []) => "; changed: nothing".to_owned(),
+        (_, dirty) => format!("; changed: {}", dirty.join(", ")),
+    };
+    let proof = proof.name();
+    writeln!(out, "{:indent$}   {origin} {record}: {proof}{with}{changed}", "")?;
+    for violation in violations {
+        writeln!(out, "{:indent$}   FLAGGED: {}", "", one_line(violation))?;
+    }
+    match problem {
+        Some(problem) => writeln!(out, "{:indent$}   not proved: {}", "", one_line(problem)),
+        None => Ok(()),
+    }
 }
 
 /// A message comes from whoever made the snapshot: nothing of it reaches the terminal but text.

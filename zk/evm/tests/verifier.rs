@@ -1,4 +1,12 @@
-//! The Solidity verifier, compiled with solc, in an EVM.
+//! The Solidity verifier, compiled with solc, in an EVM. Needs node and npm, and fails without.
+
+#![allow(missing_docs, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails by panicking")]
+
+#[path = "../../tests/interop/node.rs"]
+mod node;
+#[path = "../../tests/one_key/mod.rs"]
+mod one_key;
 
 use revm::context::result::{ExecutionResult, Output};
 use revm::context::{Context, TxEnv};
@@ -7,14 +15,14 @@ use revm::primitives::{Address, Bytes, TxKind};
 use revm::{ExecuteCommitEvm, MainBuilder, MainContext};
 use sentient_zk::export::solidity;
 
-use crate::node::solc;
-use crate::{KEYS, proved};
+use node::solc;
+use one_key::{KEYS, proved};
 
 const GAS: u64 = 10_000_000;
 
 #[test]
 fn the_contract_accepts_a_good_proof_and_no_other() {
-    let (statement, proof) = proved(&KEYS);
+    let (statement, proof) = proved(20);
     let code = solc(&solidity::verifier(KEYS.verifying()));
     let code: Vec<u8> =
         (0..code.len() / 2).map(|at| u8::from_str_radix(&code[2 * at..][..2], 16).unwrap()).collect();
