@@ -124,7 +124,7 @@ sentctl's. With --json, a report of the run goes to standard error as one line."
     #[command(after_help = "Examples:
   sentctl boot
   sentctl boot demo
-  sentctl boot --verify lazy demo")]
+  sentctl boot --verify eager demo")]
     Boot {
         /// The machine; the one that --machine names, or the only one, if not given.
         name: Option<String>,
