@@ -99,17 +99,18 @@ impl Open {
         original: Option<&Original>,
     ) -> Result<(), ControlError> {
         while let Some(judged) = self.pending.front() {
+            if proofs.zk {
+                // Before the record: with that, the transition is done.
+                binaries::note(&proofs.machine.binaries(), judged)?;
+            }
             let sequence = self.ledger.append(history, judged, original)?;
             for violation in judged.violations() {
                 let snapshot = judged.to.snapshot.to_string();
                 let what = serde_json::json!({ "snapshot": snapshot, "violation": violation });
                 history.trace("contract", &what)?;
             }
-            if proofs.zk {
-                binaries::note(&proofs.machine.binaries(), judged)?;
-                if judged.origin != Origin::Genesis {
-                    proofs.queue.add(sequence, &proofs.machine);
-                }
+            if proofs.zk && judged.origin != Origin::Genesis {
+                proofs.queue.add(sequence, &proofs.machine);
             }
             self.pending.pop_front();
         }

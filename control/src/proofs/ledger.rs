@@ -111,16 +111,19 @@ impl Chain {
         };
         // Before the record that names it.
         permissions::keep(&self.folder, &judged.contract)?;
+        let path = violations_file(&self.folder, self.trace.records().len() as u64);
+        if !judged.verdict.violations.is_empty() {
+            let text = judged.violations().join("\n");
+            durable::replace(&path, text.as_bytes()).map_err(ControlError::io(&path))?;
+        } else if path.exists() {
+            // Of a record that a killed process did not get to write.
+            std::fs::remove_file(&path).map_err(ControlError::io(&path))?;
+        }
         let from = original.and_then(|original| original.record.as_ref());
         let machine = history.description().id.0;
         let appended = self.trace.append(&transition, machine, from, unix_ns(), history.key())?;
         let sequence = appended.record().sequence;
         self.opening = Some((transition.new, state_of(appended)?));
-        if !judged.verdict.violations.is_empty() {
-            let path = violations_file(&self.folder, sequence);
-            let text = judged.violations().join("\n");
-            durable::replace(&path, text.as_bytes()).map_err(ControlError::io(&path))?;
-        }
         Ok(sequence)
     }
 }
