@@ -16,7 +16,8 @@ use sentient_snapshot::hash::PageHash;
 use sentient_snapshot::page::ZERO_PAGE;
 use sentient_snapshot::store::Reader;
 use sentient_vmm::memory::lazy::LazyRam;
-use std::collections::BTreeSet;
+use sentient_vmm::snapshots::MemoryWriter;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
 use std::ops::Range;
@@ -31,8 +32,11 @@ const NICENESS: i32 = 15;
 const MOST_LIKELY: usize = 4096;
 /// Most bytes of the file.
 const MOST_BYTES: u64 = 64 << 10;
-/// Pages of one range of lazy memory at least, aligned: each range costs a system call.
+/// Pages of a large page of the host's; of one range of lazy memory at least, aligned: each range costs a system call.
 const BLOCK: u64 = sentient_abi::LARGE_PAGE_SIZE / sentient_abi::PAGE_SIZE;
+
+/// So many pages of a block take longer to appear one by one than the whole block at once: 2.8 us each, 225 us.
+const DENSE: u32 = 80;
 
 /// Pages of a snapshot by their numbers.
 #[derive(Debug)]
@@ -101,6 +105,21 @@ impl Places {
         }
         ranges
     }
+}
+
+/// Reads, checks and writes all pages, before the guest runs.
+///
+/// # Errors
+/// [`ControlError`] by the first page that cannot be had.
+pub fn fill_now(memory: &MemoryWriter<'_>, reader: &Reader, places: &Places) -> Result<(), ControlError> {
+    let mut blocks: BTreeMap<u64, u32> = BTreeMap::new();
+    places.numbers().for_each(|number| *blocks.entry(number / BLOCK).or_default() += 1);
+    for (block, _) in blocks.iter().filter(|(_, pages)| **pages >= DENSE) {
+        memory.prefer_large_page(block * BLOCK);
+    }
+    reader.read_all(|hash, page| {
+        places.of(hash).try_for_each(|number| memory.write(number, page).map_err(ControlError::from))
+    })
 }
 
 /// Memory on its way.

@@ -6,7 +6,7 @@
 use crate::containers::{Containers, Outputs};
 use crate::description::{Description, note};
 use crate::error::ControlError;
-use crate::filling::{Filling, Places};
+use crate::filling::{self, Filling, Places};
 use crate::fork;
 use crate::fork::clone::{Claim, Original};
 use crate::history::{History, Newborn};
@@ -18,16 +18,13 @@ use sentient_images::KernelImage;
 use sentient_snapshot::hash::PageHash;
 use sentient_snapshot::memory_map::MemoryMap;
 use sentient_snapshot::record::Record;
-use sentient_snapshot::store::Reader;
 use sentient_vmm::kvm::vm::DirtyLog;
 use sentient_vmm::machine::{Early, Readiness, Running, Start, StopHandle};
-use sentient_vmm::snapshots::MemoryWriter;
 use sentient_vmm::streams::{Input, Output, Streams};
 use sentient_vmm::{BootProtocol, Ended, Machine, MachineConfig, Report};
 use serde::{Deserialize, Serialize};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::PermissionsExt;
@@ -45,12 +42,6 @@ const MEMORY_PATIENCE: Duration = Duration::from_millis(100);
 
 /// How long the process that had the machine before may take to be gone.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
-
-/// Pages of a large page of the host's.
-const BLOCK: u64 = sentient_abi::LARGE_PAGE_SIZE / sentient_abi::PAGE_SIZE;
-
-/// So many pages of a block take longer to appear one by one than the whole block at once: 2.8 us each, 225 us.
-const DENSE: u32 = 80;
 
 /// What the process is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -280,24 +271,12 @@ fn restore(
             }
             Some(Err(error)) => {
                 tracing::debug!(%error, "memory is read and checked before the machine runs");
-                fill_now(memory, &reader, &places)
+                filling::fill_now(memory, &reader, &places)
             }
-            None => fill_now(memory, &reader, &places),
+            None => filling::fill_now(memory, &reader, &places),
         }
     })?;
     Ok((machine, Live::restored(record, map), filling))
-}
-
-/// Reads and checks all pages.
-fn fill_now(memory: &MemoryWriter<'_>, reader: &Reader, places: &Places) -> Result<(), ControlError> {
-    let mut blocks: BTreeMap<u64, u32> = BTreeMap::new();
-    places.numbers().for_each(|number| *blocks.entry(number / BLOCK).or_default() += 1);
-    for (block, _) in blocks.iter().filter(|(_, pages)| **pages >= DENSE) {
-        memory.prefer_large_page(block * BLOCK);
-    }
-    reader.read_all(|hash, page| {
-        places.of(hash).try_for_each(|number| memory.write(number, page).map_err(ControlError::from))
-    })
 }
 
 /// Tells of a page that cannot be had: whoever asks later, and who started the machine, if they still wait.
