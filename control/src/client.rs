@@ -1,7 +1,7 @@
 //! The side of the socket that asks.
 
 use crate::api::Refusal;
-use crate::home::MachineFolder;
+use crate::home::{MachineFolder, short_path};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HOST};
@@ -10,9 +10,7 @@ use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Runtime};
@@ -169,9 +167,7 @@ impl Client {
 
     async fn connect(&self) -> Result<UnixStream, ClientError> {
         let not_running = || ClientError::NotRunning(self.machine.name().to_owned());
-        // A socket's path is limited to 108 bytes; one through an open folder is short.
-        let folder = File::open(self.machine.runtime()).map_err(|_| not_running())?;
-        let path = format!("/proc/self/fd/{}/control.sock", folder.as_raw_fd());
+        let (_folder, path) = short_path(&self.machine.socket()).map_err(|_| not_running())?;
         UnixStream::connect(path).await.map_err(|error| match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => not_running(),
             _ => self.broken(&error),

@@ -23,10 +23,9 @@ pub mod origin;
 use crate::client::ClientError;
 use crate::description::Description;
 use crate::error::ControlError;
-use crate::home::{Home, MachineFolder};
+use crate::home::{Home, MachineFolder, short_path};
 use crate::machine_process::Task;
 use crate::process::{self, Invocation};
-use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
@@ -38,7 +37,7 @@ use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -205,17 +204,12 @@ pub fn listening(machine: &MachineFolder) -> Result<OwnedFd, ControlError> {
     listening.map_err(ControlError::io(&path))
 }
 
-/// A socket, with the address of this path. A path in an address is limited to 108 bytes; one through an open folder
-/// is short.
+/// A socket, with the address of this path.
 fn at_socket(
     path: &Path,
     then: impl FnOnce(&OwnedFd, &SocketAddrUnix) -> Result<(), Errno>,
 ) -> io::Result<OwnedFd> {
-    let (Some(folder), Some(file)) = (path.parent(), path.file_name()) else {
-        return Err(io::ErrorKind::InvalidInput.into());
-    };
-    let folder = open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let short = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(file);
+    let (_folder, short) = short_path(path)?;
     let address = SocketAddrUnix::new(&short)?;
     let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     then(&socket, &address)?;

@@ -17,6 +17,7 @@
 use crate::description::Description;
 use sentient_snapshot::timeline::names::MIN_PREFIX;
 use std::fs::{DirBuilder, File};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -193,6 +194,20 @@ pub(crate) fn check_name(name: &str) -> Result<(), HomeError> {
 /// The error of mkdir; one that is there is none.
 pub fn make_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Another path of a file that is or will be in an open folder, for as long as that is open. A socket's path is limited
+/// to 108 bytes (unix(7)); this one is short.
+///
+/// # Errors
+/// The error of opening the folder.
+pub fn short_path(path: &Path) -> io::Result<(File, PathBuf)> {
+    let (Some(folder), Some(file)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let folder = File::open(folder)?;
+    let short = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(file);
+    Ok((folder, short))
 }
 
 /// Opens a file that only grows, for the owner alone.

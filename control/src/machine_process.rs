@@ -10,7 +10,7 @@ use crate::filling::{self, Filling, Places};
 use crate::fork;
 use crate::fork::clone::{Claim, Original};
 use crate::history::{History, Newborn};
-use crate::home::{Home, MachineFolder};
+use crate::home::{Home, MachineFolder, short_path};
 use crate::live::Live;
 use crate::session::{Handles, Session};
 use crate::{process, server};
@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::fs::{self, File, Permissions};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -350,9 +350,7 @@ fn listen(machine: &MachineFolder) -> Result<UnixListener, ControlError> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(machine)(error)),
         _ => {}
     }
-    // A socket's path is limited to 108 bytes; one through an open folder is short.
-    let folder = File::open(machine.runtime()).map_err(failed(machine))?;
-    let path = format!("/proc/self/fd/{}/control.sock", folder.as_raw_fd());
+    let (_folder, path) = short_path(&machine.socket()).map_err(failed(machine))?;
     let listener = UnixListener::bind(path).map_err(failed(machine))?;
     fs::set_permissions(machine.socket(), Permissions::from_mode(0o600)).map_err(failed(machine))?;
     Ok(listener)
