@@ -55,7 +55,7 @@ pub fn take(
     if extent == Extent::Everything {
         numbers = touched(machine)?;
     }
-    buffer.clear();
+    buffer.begin(numbers.len());
     for number in &numbers {
         buffer.push(machine.memory, *number).map_err(|error| MachineError::Memory {
             bytes: sentient_abi::PAGE_SIZE,
