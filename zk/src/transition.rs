@@ -78,6 +78,10 @@ impl Transition {
             Some(old) => old.memory.differs(&memory),
             None => Memory::from_slots([Scalar::default(); SLOTS]).differs(&memory),
         };
+        let memory = match &old {
+            Some(old) => memory.after(&old.memory),
+            None => memory,
+        };
         let new = StateOpening { previous, memory, delta: delta.scalar(), meta: meta(origin, snapshot) };
         Self { origin, snapshot, verdict, dirty, delta: delta.digest(), old, new }
     }
