@@ -74,13 +74,9 @@ impl Transition {
             Some((old, state)) => (Some(old), state),
             None => (None, genesis(&record.machine)),
         };
-        let dirty = match &old {
-            Some(old) => old.memory.differs(&memory),
-            None => Memory::from_slots([Scalar::default(); SLOTS]).differs(&memory),
-        };
-        let memory = match &old {
-            Some(old) => memory.after(&old.memory),
-            None => memory,
+        let (dirty, memory) = match &old {
+            Some(old) => (old.memory.differs(&memory), memory.after(&old.memory)),
+            None => (Memory::from_slots([Scalar::default(); SLOTS]).differs(&memory), memory),
         };
         let new = StateOpening { previous, memory, delta: delta.scalar(), meta: meta(origin, snapshot) };
         Self { origin, snapshot, verdict, dirty, delta: delta.digest(), old, new }

@@ -8,7 +8,9 @@ use sentient_snapshot::own_pages::{self, Relative};
 use sentient_snapshot::record::SnapshotId;
 use sentient_snapshot::store::{Session as StoreSession, StoreError};
 use sentient_snapshot::timeline::LogEntry;
+use sentient_vmm::snapshots::page;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 impl History {
@@ -84,16 +86,10 @@ impl History {
     }
 }
 
-/// Runs of page numbers, which ascend.
+/// Runs of page numbers, which ascend, in bytes.
 fn runs(pages: &[u64]) -> Vec<PageRange> {
-    let mut runs: Vec<PageRange> = Vec::new();
-    for gpn in pages {
-        match runs.last_mut() {
-            Some(last) if last.base + last.len == gpn * PAGE => last.len += PAGE,
-            _ => runs.push(PageRange { base: gpn * PAGE, len: PAGE }),
-        }
-    }
-    runs
+    let in_bytes = |run: Range<u64>| PageRange { base: run.start * PAGE, len: (run.end - run.start) * PAGE };
+    page::runs(pages.iter().copied()).into_iter().map(in_bytes).collect()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 #![expect(unsafe_code, reason = "mmap over ranges of guest memory")]
 
 use super::GuestMemory;
-use crate::snapshots::page::{PageBytes, address};
+use crate::snapshots::page::{PageBytes, address, runs};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, memfd_create};
 use rustix::mm::{MapFlags, ProtFlags, mmap};
 use sentient_abi::PAGE_SIZE;
@@ -50,14 +50,7 @@ impl ImageWriter {
     /// That of the system.
     pub fn seal(self, numbers: impl IntoIterator<Item = u64>) -> io::Result<Image> {
         fcntl_add_seals(&self.0, SEALS)?;
-        let mut runs: Vec<Range<u64>> = Vec::new();
-        for number in numbers {
-            match runs.last_mut() {
-                Some(last) if last.end == number => last.end = number.saturating_add(1),
-                _ => runs.push(number..number.saturating_add(1)),
-            }
-        }
-        Ok(Image { file: self.0, runs })
+        Ok(Image { file: self.0, runs: runs(numbers) })
     }
 }
 

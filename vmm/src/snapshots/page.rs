@@ -18,6 +18,19 @@ pub(crate) fn address(number: u64) -> GuestAddress {
     GuestAddress(number.saturating_mul(PAGE_SIZE))
 }
 
+/// Page numbers, which ascend, as ranges that do not touch.
+#[must_use]
+pub fn runs(numbers: impl IntoIterator<Item = u64>) -> Vec<Range<u64>> {
+    let mut runs: Vec<Range<u64>> = Vec::new();
+    for number in numbers {
+        match runs.last_mut() {
+            Some(last) if last.end == number => last.end = number.saturating_add(1),
+            _ => runs.push(number..number.saturating_add(1)),
+        }
+    }
+    runs
+}
+
 /// What a page holds in a snapshot.
 #[derive(Clone, Copy, Debug)]
 pub enum PageContents<'a> {
