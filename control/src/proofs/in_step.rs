@@ -9,7 +9,6 @@ use crate::error::ControlError;
 use crate::history::History;
 use sentient_snapshot::{MemoryMap, Record};
 use sentient_zk::commitment::{Delta, Origin};
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// The ledger, read.
@@ -19,7 +18,7 @@ pub struct Open {
     pub ledger: Ledger,
     /// Where the machine is; ahead of the ledger by what is pending.
     pub at: Option<Position>,
-    pending: VecDeque<Judged>,
+    pending: Vec<Judged>,
 }
 
 /// The ledger, read if it was not, with everything in it that happened. After an error it is read again.
@@ -58,7 +57,7 @@ impl Open {
             Some(lost) if !history.timeline().ids()?.contains(&lost) => None,
             head => head.map(position).transpose()?,
         };
-        let mut open = Self { ledger, at, pending: VecDeque::new() };
+        let mut open = Self { ledger, at, pending: Vec::new() };
         for (origin, id) in steps {
             let mut to = position(id)?;
             let contract = permissions.now(&proofs.machine)?;
@@ -89,7 +88,7 @@ impl Open {
     /// Keeps a transition that has happened.
     pub fn note(&mut self, judged: Judged) {
         self.at = Some(judged.to.clone());
-        self.pending.push_back(judged);
+        self.pending.push(judged);
     }
 
     fn write(
@@ -98,7 +97,11 @@ impl Open {
         proofs: &Proofs,
         original: Option<&Original>,
     ) -> Result<(), ControlError> {
-        while let Some(judged) = self.pending.front() {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let mut to_prove = Vec::new();
+        for judged in &self.pending {
             if proofs.zk {
                 // Before the record: with that, the transition is done.
                 binaries::note(&proofs.machine.binaries(), judged)?;
@@ -110,10 +113,12 @@ impl Open {
                 history.trace("contract", &what)?;
             }
             if proofs.zk && judged.origin != Origin::Genesis {
-                proofs.queue.add(sequence, &proofs.machine);
+                to_prove.push(sequence);
             }
-            self.pending.pop_front();
         }
+        self.ledger.sync()?;
+        self.pending.clear();
+        proofs.queue.add(to_prove);
         Ok(())
     }
 }

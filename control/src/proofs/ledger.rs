@@ -64,8 +64,8 @@ impl Ledger {
         }
     }
 
-    /// Appends what happened; gives the record's number. Durable when it returns. `original` is for the first
-    /// transition of a machine that was made from another.
+    /// Appends what happened; gives the record's number. Durable when [`sync`](Self::sync) returns. `original` is for
+    /// the first transition of a machine that was made from another.
     ///
     /// # Errors
     /// [`ControlError::Chain`], and errors of writing. What is on disk is then to be read again.
@@ -81,6 +81,18 @@ impl Ledger {
                 trace.append(judged)?;
                 Ok(trace.lines().len() as u64 - 1)
             }
+        }
+    }
+
+    /// Makes durable what was appended.
+    ///
+    /// # Errors
+    /// [`ControlError::Chain`]. What is on disk is then to be read again.
+    pub fn sync(&self) -> Result<(), ControlError> {
+        match self {
+            Self::Chain(chain) => Ok(chain.trace.sync()?),
+            // Each line was synced.
+            Self::Plain(_) => Ok(()),
         }
     }
 }

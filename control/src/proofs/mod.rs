@@ -195,7 +195,8 @@ impl Proofs {
         if let Some(problem) = &problem {
             tracing::warn!(problem, "what happened to the machine is not recorded yet");
         }
-        self.queue.chain_is(problem, &self.machine);
+        self.queue.chain_is(problem);
+        self.queue.remind(&self.machine, None);
     }
 
     /// The same, without waiting for it, if there is a thread that does it.

@@ -6,7 +6,7 @@
 
 use super::api::{KeyInfo, ProofsMade};
 use super::keyring;
-use super::remind;
+use super::remind::Reminder;
 use crate::error::ControlError;
 use crate::history::History;
 use crate::home::MachineFolder;
@@ -33,6 +33,8 @@ const KEEP: Duration = Duration::from_secs(120);
 pub struct Queue {
     state: Mutex<State>,
     changed: Condvar,
+    /// What `.lock/zk.remind/` says. Locked before the state.
+    reminder: Mutex<Option<Reminder>>,
 }
 
 #[derive(Debug, Default)]
@@ -51,24 +53,13 @@ struct State {
     works: bool,
 }
 
-impl State {
-    fn remind(&self, machine: &MachineFolder) {
-        remind::write(machine, &self.waiting, &self.broken, self.chain.as_deref());
-    }
-}
-
 impl Queue {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A record waits for its proof.
-    pub fn add(&self, sequence: u64, machine: &MachineFolder) {
-        self.add_all([sequence], machine);
-    }
-
     /// Records wait for their proofs, also those that could not be made.
-    pub fn add_all(&self, sequences: impl IntoIterator<Item = u64>, machine: &MachineFolder) {
+    pub fn add(&self, sequences: impl IntoIterator<Item = u64>) {
         let mut state = self.lock();
         for sequence in sequences {
             state.broken.remove(&sequence);
@@ -76,16 +67,27 @@ impl Queue {
                 state.waiting.insert(sequence);
             }
         }
-        state.remind(machine);
         self.changed.notify_all();
     }
 
     /// Why the chain cannot go on, or that it can.
-    pub fn chain_is(&self, problem: Option<String>, machine: &MachineFolder) {
-        let mut state = self.lock();
-        if state.chain != problem {
-            state.chain = problem;
-            state.remind(machine);
+    pub fn chain_is(&self, problem: Option<String>) {
+        self.lock().chain = problem;
+    }
+
+    /// Has `.lock/zk.remind/` say how things are, now that `proved` has its proof. Nobody who keeps the guest or the
+    /// next snapshot waiting calls this.
+    pub fn remind(&self, machine: &MachineFolder, proved: Option<u64>) {
+        let mut written = self.reminder.lock().unwrap_or_else(PoisonError::into_inner);
+        let reminder = {
+            let state = self.lock();
+            let mut waiting = state.waiting.clone();
+            waiting.extend(state.proving.filter(|proving| Some(*proving) != proved));
+            Reminder { waiting, broken: state.broken.clone(), chain: state.chain.clone() }
+        };
+        if written.as_ref() != Some(&reminder) {
+            reminder.write(machine);
+            *written = Some(reminder);
         }
     }
 
@@ -158,13 +160,13 @@ impl Queue {
     }
 
     fn done(&self, sequence: u64, problem: Option<String>, machine: &MachineFolder) {
-        let mut state = self.lock();
-        state.proving = None;
         if let Some(problem) = problem {
             tracing::warn!(sequence, problem, "a transition is not proved");
-            state.broken.insert(sequence, problem);
+            self.lock().broken.insert(sequence, problem);
         }
-        state.remind(machine);
+        // Before those who wait for the proof go on.
+        self.remind(machine, Some(sequence));
+        self.lock().proving = None;
         self.changed.notify_all();
     }
 }
@@ -195,10 +197,11 @@ fn record(history: &History) {
     proofs.record(history);
     if proofs.are_wanted() {
         match proofs.trace(history).and_then(|trace| unproved(history, &trace)) {
-            Ok(unproved) => proofs.queue().add_all(unproved, machine),
+            Ok(unproved) => proofs.queue().add(unproved),
             // It was told by `record`.
             Err(error) => tracing::debug!(%error, "the machine's chain is not in order"),
         }
+        proofs.queue().remind(machine, None);
     }
     loop {
         proofs.queue().wait_to_record();
@@ -257,7 +260,7 @@ pub fn prove(history: &History, name: Option<&str>) -> Result<ProofsMade, Contro
         wanted.is_none_or(|id| record.is_some_and(|record| record.record().snapshot == id))
     };
     let records: BTreeSet<u64> = unproved(history, &trace)?.into_iter().filter(is_wanted).collect();
-    proofs.queue().add_all(records.iter().copied(), history.machine());
+    proofs.queue().add(records.iter().copied());
     if !proofs.queue().wait_for(&records) {
         proofs.queue().work_off(history);
     }
@@ -281,7 +284,8 @@ pub fn pin(history: &History, digits: &str) -> Result<KeyInfo, ControlError> {
     proofs.keyring().load(&pin)?;
     keyring::pin(history.machine(), &pin)?;
     history.trace("pin", &serde_json::json!({ "key": pin.verifying }))?;
-    proofs.queue().add_all(unproved(history, &trace)?, history.machine());
+    proofs.queue().add(unproved(history, &trace)?);
+    proofs.queue().remind(history.machine(), None);
     let default = proofs.keyring().default()?;
     Ok(KeyInfo::of(&pin, Some(&pin), default.as_ref()))
 }

@@ -1,6 +1,6 @@
 //! Files that are there whole, or not at all, at whatever instant the process dies.
 //!
-//! Written under another name, synced, moved to its place; then the folder is synced.
+//! Written under another name, synced, moved to its place; then the folder is synced, once for all that were moved.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -12,20 +12,38 @@ use std::path::Path;
 ///
 /// What the system says.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = folder(path);
-    draft(folder, bytes)?.persist(path).map_err(|error| error.error)?;
-    sync(folder)
+    place(path, bytes)?;
+    sync(folder(path))
 }
 
-/// Puts a file where there is none. The first one stays if two try.
+/// As [`replace`], but its name is durable only when the folder is [synced](sync). File systems that keep a journal,
+/// and those that copy on write, keep the order in which names came: a later one that survives has the earlier ones.
+///
+/// # Errors
+///
+/// What the system says.
+pub fn place(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    draft(folder(path), bytes)?.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+/// As [`place`], where there is no such file. The first one stays if two try.
 ///
 /// # Errors
 ///
 /// [`io::ErrorKind::AlreadyExists`], and what the system says.
-pub fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = folder(path);
-    draft(folder, bytes)?.persist_noclobber(path).map_err(|error| error.error)?;
-    sync(folder)
+pub fn place_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    draft(folder(path), bytes)?.persist_noclobber(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+/// Makes durable which names are in a folder.
+///
+/// # Errors
+///
+/// What the system says.
+pub fn sync(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
 }
 
 /// Makes a folder, for its owner alone.
@@ -53,8 +71,4 @@ fn draft(folder: &Path, bytes: &[u8]) -> io::Result<tempfile::NamedTempFile> {
 
 fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-fn sync(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
 }

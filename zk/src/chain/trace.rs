@@ -158,8 +158,8 @@ impl Trace {
         self.records.last()
     }
 
-    /// Appends what happened. Durable when it returns. A fork's first record follows `from`, the record of
-    /// the machine that it was made from.
+    /// Appends what happened. Durable when [`sync`](Self::sync) returns; one that is there has its opening even before
+    /// that. A fork's first record follows `from`, the record of the machine that it was made from.
     ///
     /// # Errors
     ///
@@ -184,13 +184,24 @@ impl Trace {
             && sequence == 0
         {
             // A fork: the opening of the other machine's state is its own from now on.
-            self.write(&self.folder.join("fork.opening"), &old.encode())?;
+            let path = self.folder.join("fork.opening");
+            durable::place(&path, &old.encode()).map_err(|source| refused("write", &path, source))?;
         }
-        self.write(&self.path(sequence, "opening"), &transition.new.encode())?;
+        let path = self.path(sequence, "opening");
+        durable::place(&path, &transition.new.encode()).map_err(|source| refused("write", &path, source))?;
         let path = self.path(sequence, "record");
-        durable::create(&path, &record.encode()).map_err(|source| refused("write", &path, source))?;
+        durable::place_new(&path, &record.encode()).map_err(|source| refused("write", &path, source))?;
         self.records.push(record);
         self.record(sequence)
+    }
+
+    /// Makes durable what was appended.
+    ///
+    /// # Errors
+    ///
+    /// [`TraceError::Io`]. The chain is then to be opened again.
+    pub fn sync(&self) -> Result<(), TraceError> {
+        durable::sync(&self.folder).map_err(|source| refused("sync", &self.folder, source))
     }
 
     /// The record of that number.
@@ -249,7 +260,8 @@ impl Trace {
         let id = self.record(sequence)?.id();
         let format = PROOF_FORMAT.to_le_bytes();
         let bytes = [PROOF_MAGIC.as_slice(), &format, &key.0, &id.0, &proof.encode()].concat();
-        self.write(&self.path(sequence, "proof"), &bytes)
+        let path = self.path(sequence, "proof");
+        durable::replace(&path, &bytes).map_err(|source| refused("write", &path, source))
     }
 
     /// The proof of a record, and the key that it was made for; `None` if there is none. Not verified.
@@ -322,10 +334,6 @@ impl Trace {
 
     fn path(&self, sequence: u64, what: &str) -> PathBuf {
         self.folder.join(format!("{sequence:08}.{what}"))
-    }
-
-    fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), TraceError> {
-        durable::replace(path, bytes).map_err(|source| refused("write", path, source))
     }
 
     fn read_opening(&self, path: &Path, state: &[u8; 32]) -> Result<StateOpening, TraceError> {
