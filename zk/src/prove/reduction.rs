@@ -37,7 +37,11 @@ impl R1CSToQAP for CircomReduction {
         values: &[F],
     ) -> Result<Vec<F>, SynthesisError> {
         let [left, right, ..] = matrices else { return Err(SynthesisError::Unsatisfiable) };
-        witness_map::<F, D>(left, right, inputs, constraints, values)
+        let inputs = values.get(..inputs).ok_or(SynthesisError::AssignmentMissing)?;
+        let side = |rows: &Matrix<F>| -> Vec<F> {
+            rows.par_iter().take(constraints).map(|row| evaluate_constraint(row, values)).collect()
+        };
+        witness_map::<F, D>(side(left), side(right), inputs)
     }
 
     fn h_query_scalars<F: PrimeField, D: EvaluationDomain<F>>(
@@ -56,36 +60,31 @@ impl R1CSToQAP for CircomReduction {
     }
 }
 
-/// AB - C at the odd powers of the root of order 2n. `inputs` counts the constant, too.
+/// AB - C at the odd powers of the root of order 2n. `left` and `right` are what the sides of the constraints come to,
+/// `inputs` the public inputs, with the constant before.
 ///
 /// # Errors
 ///
 /// [`SynthesisError::PolynomialDegreeTooLarge`] if there is no such domain.
 pub fn witness_map<F: PrimeField, D: EvaluationDomain<F>>(
-    left: &[Vec<(F, usize)>],
-    right: &[Vec<(F, usize)>],
-    inputs: usize,
-    constraints: usize,
-    values: &[F],
+    mut left: Vec<F>,
+    mut right: Vec<F>,
+    inputs: &[F],
 ) -> Result<Vec<F>, SynthesisError> {
-    let domain = D::new(constraints + inputs).ok_or(SynthesisError::PolynomialDegreeTooLarge)?;
+    let domain = D::new(left.len() + inputs.len()).ok_or(SynthesisError::PolynomialDegreeTooLarge)?;
     let twice = D::new(2 * domain.size()).ok_or(SynthesisError::PolynomialDegreeTooLarge)?;
-    let side = |rows: &[Vec<(F, usize)>]| -> Vec<F> {
-        let mut side: Vec<F> = rows.par_iter().map(|row| evaluate_constraint(row, values)).collect();
-        side.resize(domain.size(), F::zero());
-        side
-    };
-    let (mut a, mut b) = (side(left), side(right));
-    let mut c: Vec<F> = a.iter().zip(&b).map(|(a, b)| *a * b).collect();
+    let mut product: Vec<F> = left.iter().zip(&right).map(|(left, right)| *left * right).collect();
     // One more row for each public input, which binds it: input * 0 = 0.
-    a.iter_mut().skip(constraints).zip(values).take(inputs).for_each(|(to, value)| *to = *value);
+    left.extend_from_slice(inputs);
     let root = twice.element(1);
     let to_odd = |side: &mut Vec<F>| {
+        side.resize(domain.size(), F::zero());
         domain.ifft_in_place(side);
         D::distribute_powers_and_mul_by_const(side, root, F::one());
         domain.fft_in_place(side);
     };
-    rayon::join(|| to_odd(&mut a), || rayon::join(|| to_odd(&mut b), || to_odd(&mut c)));
-    a.par_iter_mut().zip(&b).zip(&c).for_each(|((a, b), c)| *a = *a * b - c);
-    Ok(a)
+    rayon::join(|| to_odd(&mut left), || rayon::join(|| to_odd(&mut right), || to_odd(&mut product)));
+    let both = left.par_iter_mut().zip(&right).zip(&product);
+    both.for_each(|((left, right), product)| *left = *left * right - product);
+    Ok(left)
 }
