@@ -32,10 +32,10 @@ pub fn hash<W: Wires>(wires: &mut W, parameters: &Parameters, inputs: &[W::Sum])
     state.into_iter().next().unwrap_or_else(|| wires.constant(Scalar::ZERO))
 }
 
-/// The long sum `x` stands on the left where it can, and the fourth power never on the right: the right
-/// side is what costs multiplications in G2.
+/// On each side stand the long sum `x` and one wire more: the left side of a constraint costs the prover additions in G1,
+/// the right one in G2, for each wire that is ever there. x^5 = x^4 x would have a wire more on one of them.
 fn fifth_power<W: Wires>(wires: &mut W, x: &W::Sum) -> W::Sum {
     let square = wires.product(Family::Permutation, x, x);
-    let fourth = wires.product(Family::Permutation, &square, &square);
-    wires.product(Family::Permutation, &fourth, x)
+    let cube = wires.product(Family::Permutation, x, &square);
+    wires.product(Family::Permutation, &cube, &square)
 }

@@ -5,13 +5,14 @@ use std::fmt;
 use ark_bn254::{Bn254, Fr, G1Projective, G2Projective, g1, g2};
 use ark_ec::CurveGroup;
 use ark_ff::{Field, UniformRand};
-use ark_poly::GeneralEvaluationDomain;
 use ark_std::rand::rngs::OsRng;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use rustix::process::nice;
 
 use super::multiples::Multiples;
-use super::reduction::witness_map;
+use super::reduction::quotient;
+use super::transform::Transform;
+use crate::circuit::shape::DOMAIN;
 use crate::circuit::{Assignment, Inputs, PUBLIC, Statement};
 use crate::commitment::StateOpening;
 use crate::keys::{KeySet, VerifyingKey};
@@ -27,6 +28,7 @@ pub struct Prover {
     alpha: G1Projective,
     beta: G2Projective,
     delta: G2Projective,
+    transform: Transform<Fr>,
     threads: ThreadPool,
 }
 
@@ -94,14 +96,19 @@ impl Prover {
     ///
     /// # Errors
     ///
-    /// [`ProveError::Threads`].
+    /// [`ProveError::Threads`], and as [`on`](Self::on).
     pub fn new(keys: &KeySet, threads: Threads) -> Result<Self, ProveError> {
-        Ok(Self::on(threads.start()?, keys))
+        Self::on(threads.start()?, keys)
     }
 
     /// The same, on threads that are there.
-    #[must_use]
-    pub fn on(pool: ThreadPool, keys: &KeySet) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// [`ProveError::Polynomials`], which cannot happen for our circuit.
+    pub fn on(pool: ThreadPool, keys: &KeySet) -> Result<Self, ProveError> {
+        let transform = Transform::new(DOMAIN.trailing_zeros())
+            .ok_or_else(|| ProveError::Polynomials("the field has no root of unity".to_owned()))?;
         let key = keys.proving().points();
         let c = [key.l_query.as_slice(), key.h_query.as_slice()].concat();
         let (b, (a, c)) = pool.install(|| {
@@ -110,7 +117,7 @@ impl Prover {
                 || rayon::join(|| Multiples::new(&key.a_query), || Multiples::new(&c)),
             )
         });
-        Self {
+        Ok(Self {
             verifier: Verifier::new(keys.verifying().clone()),
             a,
             b,
@@ -118,8 +125,9 @@ impl Prover {
             alpha: key.vk.alpha_g1.into(),
             beta: key.vk.beta_g2.into(),
             delta: key.vk.delta_g2.into(),
+            transform,
             threads: pool,
-        }
+        })
     }
 
     /// The key that its proofs are checked with.
@@ -160,14 +168,16 @@ impl Prover {
             .split_at_checked(1 + PUBLIC)
             .ok_or_else(|| ProveError::Polynomials("there is no witness".to_owned()))?;
         let Blinding { x, over_x, y } = blinding;
-        let (b, (a, c)) = rayon::join(
+        let (b, (c, (a, blind))) = rayon::join(
             || (self.beta + self.b.sum(&values) + self.delta * y) * x,
             || {
-                let a = self.alpha + self.a.sum(&values);
-                rayon::join(|| (a * over_x, a * y), || self.products(left, right, inputs, witness))
+                let a = || {
+                    let a = self.alpha + self.a.sum(&values);
+                    (a * over_x, a * y)
+                };
+                rayon::join(|| self.products(left, right, inputs, witness), a)
             },
         );
-        let ((a, blind), c) = (a, c?);
         let points =
             ark_groth16::Proof::<Bn254> { a: a.into_affine(), b: b.into_affine(), c: (c + blind).into_affine() };
         Ok(Proof::from_points(points))
@@ -180,10 +190,9 @@ impl Prover {
         right: Vec<Fr>,
         inputs: &[Fr],
         witness: &[Fr],
-    ) -> Result<G1Projective, ProveError> {
-        let h = witness_map::<Fr, GeneralEvaluationDomain<Fr>>(left, right, inputs)
-            .map_err(|error| ProveError::Polynomials(error.to_string()))?;
-        Ok(self.c.sum(&[witness, h.as_slice()].concat()))
+    ) -> G1Projective {
+        let h = quotient(&self.transform, left, right, inputs);
+        self.c.sum(&[witness, h.as_slice()].concat())
     }
 }
 

@@ -8,11 +8,13 @@
 //!
 //! After `ark-circom`'s `CircomReduction` (MIT or Apache-2.0), which cannot be used itself: docs/decisions/0022.
 
-use ark_ff::PrimeField;
+use ark_ff::{FftField, PrimeField};
 use ark_groth16::r1cs_to_qap::{LibsnarkReduction, R1CSToQAP, evaluate_constraint};
 use ark_poly::EvaluationDomain;
 use ark_relations::gr1cs::{ConstraintSystemRef, Matrix, SynthesisError};
 use rayon::prelude::*;
+
+use super::transform::Transform;
 
 /// What [`R1CSToQAP::instance_map_with_evaluation`] gives: the three polynomials at a point for each wire,
 /// Z there, the number of wires, and the size of the domain.
@@ -41,7 +43,10 @@ impl R1CSToQAP for CircomReduction {
         let side = |rows: &Matrix<F>| -> Vec<F> {
             rows.par_iter().take(constraints).map(|row| evaluate_constraint(row, values)).collect()
         };
-        witness_map::<F, D>(side(left), side(right), inputs)
+        let domain = D::new(constraints + inputs.len()).ok_or(SynthesisError::PolynomialDegreeTooLarge)?;
+        let transform = Transform::new(domain.size().trailing_zeros());
+        let transform = transform.ok_or(SynthesisError::PolynomialDegreeTooLarge)?;
+        Ok(quotient(&transform, side(left), side(right), inputs))
     }
 
     fn h_query_scalars<F: PrimeField, D: EvaluationDomain<F>>(
@@ -61,30 +66,21 @@ impl R1CSToQAP for CircomReduction {
 }
 
 /// AB - C at the odd powers of the root of order 2n. `left` and `right` are what the sides of the constraints come to,
-/// `inputs` the public inputs, with the constant before.
-///
-/// # Errors
-///
-/// [`SynthesisError::PolynomialDegreeTooLarge`] if there is no such domain.
-pub fn witness_map<F: PrimeField, D: EvaluationDomain<F>>(
+/// `inputs` the public inputs, with the constant before; together they are at most n.
+pub fn quotient<F: FftField>(
+    transform: &Transform<F>,
     mut left: Vec<F>,
     mut right: Vec<F>,
     inputs: &[F],
-) -> Result<Vec<F>, SynthesisError> {
-    let domain = D::new(left.len() + inputs.len()).ok_or(SynthesisError::PolynomialDegreeTooLarge)?;
-    let twice = D::new(2 * domain.size()).ok_or(SynthesisError::PolynomialDegreeTooLarge)?;
+) -> Vec<F> {
     let mut product: Vec<F> = left.iter().zip(&right).map(|(left, right)| *left * right).collect();
     // One more row for each public input, which binds it: input * 0 = 0.
     left.extend_from_slice(inputs);
-    let root = twice.element(1);
-    let to_odd = |side: &mut Vec<F>| {
-        side.resize(domain.size(), F::zero());
-        domain.ifft_in_place(side);
-        D::distribute_powers_and_mul_by_const(side, root, F::one());
-        domain.fft_in_place(side);
-    };
-    rayon::join(|| to_odd(&mut left), || rayon::join(|| to_odd(&mut right), || to_odd(&mut product)));
+    [&mut left, &mut right, &mut product].into_par_iter().for_each(|side| {
+        side.resize(transform.size(), F::ZERO);
+        transform.to_odd(side);
+    });
     let both = left.par_iter_mut().zip(&right).zip(&product);
     both.for_each(|((left, right), product)| *left = *left * right - product);
-    Ok(left)
+    left
 }
