@@ -13,6 +13,7 @@ use ark_ff::{AdditiveGroup, PrimeField, Zero};
 use rayon::prelude::*;
 
 use super::buckets;
+use super::loose::Loosely;
 
 /// Bits of a scalar.
 const BITS: usize = 254;
@@ -43,7 +44,7 @@ fn best_window(points: usize) -> usize {
     (4..=16).min_by_key(|window| points * digits_of(*window) + (2 << (window - 1))).unwrap_or(4)
 }
 
-impl<P: SWCurveConfig> Multiples<P> {
+impl<P: SWCurveConfig<BaseField: Loosely>> Multiples<P> {
     /// Those of `points`. Costs 254 doublings a point.
     #[must_use]
     pub fn new(points: &[Affine<P>]) -> Self {
@@ -137,7 +138,7 @@ fn bits_from(limbs: &[u64], bit: usize) -> u64 {
 ///
 /// They are laid out in rows, and their weights split up: bucket b is weighed by its row times the length of a row, and
 /// by its column and 1. Sums of rows and of columns are sums of points like all others, and few are left.
-fn weigh<P: SWCurveConfig>(buckets: &[Affine<P>]) -> Projective<P> {
+fn weigh<P: SWCurveConfig<BaseField: Loosely>>(buckets: &[Affine<P>]) -> Projective<P> {
     let bits = buckets.len().max(1).ilog2();
     let row_bits = bits / 2;
     let (row, column) = (1u32 << row_bits, 1u32 << (bits - row_bits));
@@ -174,7 +175,7 @@ mod tests {
     use super::*;
     use crate::scalar::Scalar;
 
-    fn agrees<P: SWCurveConfig<ScalarField = Scalar>>(points: &[Affine<P>], scalars: &[Scalar]) {
+    fn agrees<P: SWCurveConfig<ScalarField = Scalar, BaseField: Loosely>>(points: &[Affine<P>], scalars: &[Scalar]) {
         let expected = Projective::<P>::msm_unchecked(points, scalars);
         assert_eq!(Multiples::new(points).sum(scalars), expected);
     }

@@ -14,6 +14,7 @@ use ark_poly::EvaluationDomain;
 use ark_relations::gr1cs::{ConstraintSystemRef, Matrix, SynthesisError};
 use rayon::prelude::*;
 
+use super::loose::Loosely;
 use super::transform::Transform;
 
 /// What [`R1CSToQAP::instance_map_with_evaluation`] gives: the three polynomials at a point for each wire,
@@ -40,13 +41,18 @@ impl R1CSToQAP for CircomReduction {
     ) -> Result<Vec<F>, SynthesisError> {
         let [left, right, ..] = matrices else { return Err(SynthesisError::Unsatisfiable) };
         let inputs = values.get(..inputs).ok_or(SynthesisError::AssignmentMissing)?;
-        let side = |rows: &Matrix<F>| -> Vec<F> {
-            rows.par_iter().take(constraints).map(|row| evaluate_constraint(row, values)).collect()
-        };
+        // As plainly as it can be said: our own prover, which has `quotient`, is tested against this.
         let domain = D::new(constraints + inputs.len()).ok_or(SynthesisError::PolynomialDegreeTooLarge)?;
-        let transform = Transform::new(domain.size().trailing_zeros());
-        let transform = transform.ok_or(SynthesisError::PolynomialDegreeTooLarge)?;
-        Ok(quotient(&transform, side(left), side(right), inputs))
+        let odd = D::new(2 * domain.size()).ok_or(SynthesisError::PolynomialDegreeTooLarge)?.element(1);
+        let odd = domain.get_coset(odd).ok_or(SynthesisError::PolynomialDegreeTooLarge)?;
+        let side = |rows: &Matrix<F>| -> Vec<F> {
+            rows.iter().take(constraints).map(|row| evaluate_constraint(row, values)).collect()
+        };
+        let (mut left, right) = (side(left), side(right));
+        let product: Vec<F> = left.iter().zip(&right).map(|(left, right)| *left * right).collect();
+        left.extend_from_slice(inputs);
+        let [left, right, product] = [left, right, product].map(|side| odd.fft(&domain.ifft(&side)));
+        Ok(left.iter().zip(right).zip(product).map(|((left, right), product)| *left * right - product).collect())
     }
 
     fn h_query_scalars<F: PrimeField, D: EvaluationDomain<F>>(
@@ -67,7 +73,7 @@ impl R1CSToQAP for CircomReduction {
 
 /// AB - C at the odd powers of the root of order 2n. `left` and `right` are what the sides of the constraints come to,
 /// `inputs` the public inputs, with the constant before; together they are at most n.
-pub fn quotient<F: FftField>(
+pub fn quotient<F: FftField + Loosely>(
     transform: &Transform<F>,
     mut left: Vec<F>,
     mut right: Vec<F>,

@@ -7,26 +7,29 @@
 
 use ark_ff::FftField;
 
+use super::loose::{Loose, Loosely};
+
 /// The roots for one n.
 #[derive(Debug)]
-pub struct Transform<F> {
+pub struct Transform<F: Loosely> {
     /// Powers of the root of order n, of which the first half is different but for the sign.
-    forth: Vec<F>,
+    forth: Vec<F::Loose>,
     /// Those of its inverse.
-    back: Vec<F>,
+    back: Vec<F::Loose>,
     /// What each coefficient is multiplied by, in the order of reversed bits: a power of the root of order 2n, over n.
-    factors: Vec<F>,
+    factors: Vec<F::Loose>,
 }
 
-impl<F: FftField> Transform<F> {
+impl<F: FftField + Loosely> Transform<F> {
     /// That for n = 2^`log`; `None` if the field has no root of order 2n.
     #[must_use]
     pub fn new(log: u32) -> Option<Self> {
         let size = 1u64.checked_shl(log).filter(|_| (1..32).contains(&log))?;
         let odd = F::get_root_of_unity(2 * size)?;
         let root = odd.square();
-        let powers = |start: F, root: F, count: u64| -> Vec<F> {
-            std::iter::successors(Some(start), |power| Some(*power * root)).take(count as usize).collect()
+        let powers = |start: F, root: F, count: u64| -> Vec<F::Loose> {
+            let all = std::iter::successors(Some(start), |power| Some(*power * root));
+            all.take(count as usize).map(|power| Loose::of(&power)).collect()
         };
         let ordered = powers(F::from(size).inverse()?, odd, size);
         let reversed = (0..size as u32).map(|at| at.reverse_bits() >> (32 - log));
@@ -47,29 +50,41 @@ impl<F: FftField> Transform<F> {
     /// Replaces the values of a polynomial at 1, w^2, w^4, ... by those at w, w^3, w^5, ..., where w is the root of order
     /// 2n. There are as many values as [`size`](Self::size) says.
     pub fn to_odd(&self, values: &mut [F]) {
+        let mut loose: Vec<F::Loose> = values.iter().map(Loose::of).collect();
+        self.back(&mut loose);
+        loose.iter_mut().zip(&self.factors).for_each(|(value, factor)| *value = value.times(factor));
+        self.forth(&mut loose);
+        values.iter_mut().zip(&loose).for_each(|(value, loose)| *value = loose.exact());
+    }
+
+    /// Values to coefficients, n times as large, in the order of reversed bits.
+    fn back(&self, values: &mut [F::Loose]) {
         let mut half = self.size() / 2;
         while half > 0 {
             let stride = self.back.len() / half;
             for block in values.chunks_exact_mut(2 * half) {
                 let (low, high) = block.split_at_mut(half);
                 for ((low, high), root) in low.iter_mut().zip(high).zip(self.back.iter().step_by(stride)) {
-                    let difference = *low - *high;
-                    *low += *high;
-                    *high = difference * root;
+                    let difference = low.minus(high);
+                    *low = low.plus(high);
+                    *high = difference.times(root);
                 }
             }
             half /= 2;
         }
-        values.iter_mut().zip(&self.factors).for_each(|(value, factor)| *value *= factor);
+    }
+
+    /// Coefficients in the order of reversed bits to values.
+    fn forth(&self, values: &mut [F::Loose]) {
         let mut half = 1;
         while half < self.size() {
             let stride = self.forth.len() / half;
             for block in values.chunks_exact_mut(2 * half) {
                 let (low, high) = block.split_at_mut(half);
                 for ((low, high), root) in low.iter_mut().zip(high).zip(self.forth.iter().step_by(stride)) {
-                    let turned = *high * root;
-                    *high = *low - turned;
-                    *low += turned;
+                    let turned = high.times(root);
+                    *high = low.minus(&turned);
+                    *low = low.plus(&turned);
                 }
             }
             half *= 2;
