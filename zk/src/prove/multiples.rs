@@ -7,6 +7,8 @@
 //!
 //! Measured against `ark-ec`'s general method: docs/decisions/0023 and 0027.
 
+use std::fmt;
+
 use ark_ec::short_weierstrass::{Affine, Projective, SWCurveConfig};
 use ark_ec::{AffineRepr, CurveGroup};
 use ark_ff::{AdditiveGroup, PrimeField, Zero};
@@ -23,7 +25,7 @@ const BATCH: usize = 1024;
 const NEGATIVE: u32 = 1 << 31;
 
 /// Multiples of points.
-#[derive(Debug)]
+#[derive(Clone)]
 pub struct Multiples<P: SWCurveConfig> {
     /// Bits of a digit; digits are from -2^(window - 1) to 2^(window - 1).
     window: usize,
@@ -31,6 +33,12 @@ pub struct Multiples<P: SWCurveConfig> {
     multiples: Vec<Affine<P>>,
     /// Which scalar each point goes with: points at infinity are left out.
     scalars: Vec<usize>,
+}
+
+impl<P: SWCurveConfig> fmt::Debug for Multiples<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Multiples").field("points", &self.scalars.len()).finish_non_exhaustive()
+    }
 }
 
 /// Digits of a scalar. The last one takes the carry: no width from 4 to 16 divides BITS, so that it has a bit to spare.
