@@ -28,7 +28,11 @@ pub fn sums<P: SWCurveConfig<BaseField: Loosely>>(
         Point { x: Loose::of(&point.x), y: Loose::of(&point.y) }
     };
     let affine = |point: &Point<<P::BaseField as Loosely>::Loose>| {
-        if point.y.is_zero() { Affine::zero() } else { Affine::new_unchecked(point.x.exact(), point.y.exact()) }
+        if point.y.is_zero() {
+            Affine::zero()
+        } else {
+            Affine::new_unchecked(point.x.exact(), point.y.exact())
+        }
     };
     let group = |buckets: Range<usize>| {
         let ends = ends.get(buckets.start..=buckets.end).unwrap_or_default();

@@ -151,9 +151,11 @@ fn weigh<P: SWCurveConfig<BaseField: Loosely>>(buckets: &[Affine<P>]) -> Project
     let row_bits = bits / 2;
     let (row, column) = (1u32 << row_bits, 1u32 << (bits - row_bits));
     let point = |item: u32| buckets.get(item as usize).copied().unwrap_or_default();
-    let ends = |length: u32, count: u32| -> Vec<usize> { (0..=count).map(|at| (at * length) as usize).collect() };
+    let ends =
+        |length: u32, count: u32| -> Vec<usize> { (0..=count).map(|at| (at * length) as usize).collect() };
     let by_row: Vec<u32> = (0..row * column).collect();
-    let by_column: Vec<u32> = (0..row).flat_map(|at| (0..column).map(move |below| below * row + at)).collect();
+    let by_column: Vec<u32> =
+        (0..row).flat_map(|at| (0..column).map(move |below| below * row + at)).collect();
     let rows = buckets::sums(point, &by_row, &ends(row, column));
     let columns = buckets::sums(point, &by_column, &ends(column, row));
     let mut total = running(rows.get(1..).unwrap_or_default());
@@ -177,13 +179,17 @@ fn running<P: SWCurveConfig>(points: &[Affine<P>]) -> Projective<P> {
 mod tests {
     use ark_bn254::{G1Affine, G2Affine};
     use ark_ec::VariableBaseMSM;
+    use ark_ff::Field;
     use ark_std::UniformRand;
     use ark_std::rand::{SeedableRng, rngs::StdRng};
 
     use super::*;
     use crate::scalar::Scalar;
 
-    fn agrees<P: SWCurveConfig<ScalarField = Scalar, BaseField: Loosely>>(points: &[Affine<P>], scalars: &[Scalar]) {
+    fn agrees<P: SWCurveConfig<ScalarField = Scalar, BaseField: Loosely>>(
+        points: &[Affine<P>],
+        scalars: &[Scalar],
+    ) {
         let expected = Projective::<P>::msm_unchecked(points, scalars);
         assert_eq!(Multiples::new(points).sum(scalars), expected);
     }

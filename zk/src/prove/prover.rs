@@ -178,19 +178,16 @@ impl Prover {
                 rayon::join(|| self.products(left, right, inputs, witness), a)
             },
         );
-        let points =
-            ark_groth16::Proof::<Bn254> { a: a.into_affine(), b: b.into_affine(), c: (c + blind).into_affine() };
+        let points = ark_groth16::Proof::<Bn254> {
+            a: a.into_affine(),
+            b: b.into_affine(),
+            c: (c + blind).into_affine(),
+        };
         Ok(Proof::from_points(points))
     }
 
     /// The part of C that the key's L and H give.
-    fn products(
-        &self,
-        left: Vec<Fr>,
-        right: Vec<Fr>,
-        inputs: &[Fr],
-        witness: &[Fr],
-    ) -> G1Projective {
+    fn products(&self, left: Vec<Fr>, right: Vec<Fr>, inputs: &[Fr], witness: &[Fr]) -> G1Projective {
         let h = quotient(&self.transform, left, right, inputs);
         self.c.sum(&[witness, h.as_slice()].concat())
     }

@@ -52,7 +52,12 @@ impl R1CSToQAP for CircomReduction {
         let product: Vec<F> = left.iter().zip(&right).map(|(left, right)| *left * right).collect();
         left.extend_from_slice(inputs);
         let [left, right, product] = [left, right, product].map(|side| odd.fft(&domain.ifft(&side)));
-        Ok(left.iter().zip(right).zip(product).map(|((left, right), product)| *left * right - product).collect())
+        Ok(left
+            .iter()
+            .zip(right)
+            .zip(product)
+            .map(|((left, right), product)| *left * right - product)
+            .collect())
     }
 
     fn h_query_scalars<F: PrimeField, D: EvaluationDomain<F>>(
