@@ -46,7 +46,7 @@ impl R1CSToQAP for CircomReduction {
         let odd = D::new(2 * domain.size()).ok_or(SynthesisError::PolynomialDegreeTooLarge)?.element(1);
         let odd = domain.get_coset(odd).ok_or(SynthesisError::PolynomialDegreeTooLarge)?;
         let side = |rows: &Matrix<F>| -> Vec<F> {
-            rows.iter().take(constraints).map(|row| evaluate_constraint(row, values)).collect()
+            rows.par_iter().take(constraints).map(|row| evaluate_constraint(row, values)).collect()
         };
         let (mut left, right) = (side(left), side(right));
         let product: Vec<F> = left.iter().zip(&right).map(|(left, right)| *left * right).collect();
