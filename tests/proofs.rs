@@ -433,6 +433,31 @@ fn a_machine_that_is_pinned_to_other_keys_proves_everything_again() {
     assert!(home.refused(&["zk", "keys", "import", file.to_str().unwrap()]).contains("cut short"));
 }
 
+/// A ceremony of full size takes snarkjs five minutes, most of it for powers of tau (`zk/tests/interop/ceremony.rs`); a
+/// contribution to keys that are there takes seconds, and what it writes is a ceremony's file all the same.
+#[test]
+fn keys_that_snarkjs_has_made_are_imported_and_used() {
+    let home = Home::counting();
+    let ours = sentient_zk::keys::development::setup().unwrap();
+    fs::write(home.path().join("first.zkey"), sentient_zk::export::prover_files::zkey(&ours)).unwrap();
+    let words = ["zkey", "contribute", "first.zkey", "final.zkey", "--name=one", "-e=some entropy"];
+    let (good, said) = node::snarkjs(&words, home.path());
+    assert!(good && !said.contains("[ERROR]"), "{said}");
+    let file = home.path().join("final.zkey");
+    let imported = home.json(&["zk", "keys", "import", file.to_str().unwrap()]);
+    assert_eq!(imported["origin"], json!("ceremony"), "{imported}");
+    let key = imported["verifying"].as_str().unwrap();
+    assert_ne!(key, ours.verifying().digest().to_string());
+    home.ok(&["zk", "keys", "pin", &key[..12]]);
+    home.ok(&["snapshot"]);
+    assert_eq!(home.all_proved("m")["key"], json!(key));
+    // A byte of a point in it is not what it was.
+    let failed = with_a_byte_changed(&file, 2_000_000, || {
+        home.refused(&["zk", "keys", "import", file.to_str().unwrap()])
+    });
+    assert!(failed.contains("zkey"), "{failed}");
+}
+
 #[test]
 fn a_contract_is_checked_without_a_machine() {
     let home = Home::empty();

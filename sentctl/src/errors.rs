@@ -73,6 +73,9 @@ pub enum CommandError {
         /// Why it failed.
         source: io::Error,
     },
+    /// This host has not what a measurement takes.
+    #[error("{0}")]
+    NotHere(String),
     /// A measurement went wrong.
     #[error("{0}")]
     Bench(String),
@@ -123,6 +126,7 @@ impl CommandError {
             Self::Environment(..) => "environment",
             Self::Usage(_) => "usage",
             Self::Io { .. } => "io",
+            Self::NotHere(_) => "not-here",
             Self::Bench(_) => "bench",
         }
     }

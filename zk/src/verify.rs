@@ -1,6 +1,6 @@
 //! Checking proofs: one, or many at once.
 
-use ark_bn254::{Bn254, Fr, G1Affine, G1Projective, G2Affine};
+use ark_bn254::{Bn254, Fr, G1Affine, G1Projective, g1};
 use ark_ec::pairing::{MillerLoopOutput, Pairing};
 use ark_ec::{AffineRepr, CurveGroup, VariableBaseMSM};
 use ark_ff::Field;
@@ -8,9 +8,13 @@ use ark_groth16::{Groth16, PreparedVerifyingKey};
 use ark_serialize::{CanonicalDeserialize, CanonicalSerialize};
 use ark_std::rand::RngCore;
 use ark_std::rand::rngs::OsRng;
+use rayon::prelude::*;
 
-use crate::circuit::Statement;
+use crate::circuit::{PUBLIC, Statement};
 use crate::keys::VerifyingKey;
+use crate::prove::multiples::Multiples;
+
+type G2Prepared = <Bn254 as Pairing>::G2Prepared;
 
 /// Bytes of a proof: A and C in G1, B in G2 between them; compressed, in arkworks' encoding.
 pub const PROOF_LEN: usize = 32 + 64 + 32;
@@ -90,6 +94,8 @@ impl Proof {
 pub struct Verifier {
     key: VerifyingKey,
     prepared: PreparedVerifyingKey<Bn254>,
+    /// Of the key's points for the public inputs, without the constant's.
+    inputs: Multiples<g1::Config>,
 }
 
 impl Verifier {
@@ -97,7 +103,8 @@ impl Verifier {
     #[must_use]
     pub fn new(key: VerifyingKey) -> Self {
         let prepared = PreparedVerifyingKey::from(key.points().clone());
-        Self { key, prepared }
+        let inputs = Multiples::new(key.points().gamma_abc_g1.get(1..).unwrap_or_default());
+        Self { key, prepared, inputs }
     }
 
     /// Its key.
@@ -106,13 +113,19 @@ impl Verifier {
         &self.key
     }
 
+    /// The key's point for the constant 1.
+    fn constant(&self) -> G1Affine {
+        self.key.points().gamma_abc_g1.first().copied().unwrap_or_default()
+    }
+
     /// `Ok` if the statement is proved. Costs a millisecond.
     ///
     /// # Errors
     ///
     /// [`VerifyError::Refused`].
     pub fn verify(&self, statement: &Statement, proof: &Proof) -> Result<(), VerifyError> {
-        match Groth16::<Bn254>::verify_proof(&self.prepared, proof.points(), &statement.public()) {
+        let inputs = self.constant() + self.inputs.sum(&statement.public());
+        match Groth16::<Bn254>::verify_proof_with_prepared_inputs(&self.prepared, proof.points(), &inputs) {
             Ok(true) => Ok(()),
             Ok(false) | Err(_) => Err(VerifyError::Refused),
         }
@@ -138,22 +151,20 @@ impl Verifier {
         let total: Fr = factors.iter().sum();
         let key = &self.prepared;
         // e(f1 A1, B1) ... e(fn An, Bn) = e(alpha, beta)^sum(f) e(sum(f IC), gamma) e(sum(f C), delta)
-        let scaled: Vec<_> =
-            proofs.iter().zip(&factors).map(|((_, proof), factor)| proof.points.a * factor).collect();
+        let (scaled, points): (Vec<G1Projective>, Vec<G2Prepared>) = (proofs, &factors)
+            .into_par_iter()
+            .map(|((_, proof), factor)| (proof.points.a * factor, proof.points.b.into()))
+            .unzip();
         let mut left = G1Projective::normalize_batch(&scaled);
-        let mut sums = vec![Fr::default(); key.vk.gamma_abc_g1.len()];
+        let mut sums = [Fr::default(); PUBLIC];
         for ((statement, _), factor) in proofs.iter().zip(&factors) {
-            let inputs = [Fr::ONE].into_iter().chain(statement.public());
-            sums.iter_mut().zip(inputs).for_each(|(sum, input)| *sum += input * factor);
+            sums.iter_mut().zip(statement.public()).for_each(|(sum, input)| *sum += input * factor);
         }
-        let inputs = G1Projective::msm_unchecked(&key.vk.gamma_abc_g1, &sums);
+        let inputs = self.constant() * total + self.inputs.sum(&sums);
         let c: Vec<G1Affine> = proofs.iter().map(|(_, proof)| proof.points.c).collect();
         let c = G1Projective::msm_unchecked(&c, &factors);
         left.extend([inputs.into_affine(), c.into_affine()]);
-        let points = proofs
-            .iter()
-            .map(|(_, proof)| <G2Affine as Into<<Bn254 as Pairing>::G2Prepared>>::into(proof.points.b));
-        let right = points.chain([key.gamma_g2_neg_pc.clone(), key.delta_g2_neg_pc.clone()]);
+        let right = points.into_iter().chain([key.gamma_g2_neg_pc.clone(), key.delta_g2_neg_pc.clone()]);
         let product: MillerLoopOutput<Bn254> = Bn254::multi_miller_loop(left, right);
         let expected = key.alpha_g1_beta_g2.pow(ark_ff::PrimeField::into_bigint(total));
         match Bn254::final_exponentiation(product) {

@@ -326,7 +326,7 @@ impl Bench {
             (None, Some(pin)) => {
                 let threads = threads()?;
                 let keys = threads.install(|| keyring.load(&pin))?;
-                (pin, Prover::on(threads, &keys))
+                (pin, Prover::on(threads, &keys)?)
             }
             (None, None) => {
                 let threads = threads()?;
@@ -335,7 +335,7 @@ impl Bench {
                     keyring.load(&pin).map(|keys| (pin, keys))
                 })?;
                 keyring::pin(machine, &pin)?;
-                (pin, Prover::on(threads, &keys))
+                (pin, Prover::on(threads, &keys)?)
             }
         };
         let (_, prover) = self.prover.insert(ready);

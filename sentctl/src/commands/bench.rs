@@ -8,6 +8,7 @@ mod machines;
 mod proofs;
 mod runs;
 mod snapshots;
+mod snarkjs;
 mod statistics;
 
 use crate::cli::BenchArgs;
@@ -39,7 +40,7 @@ struct Figure {
 type Measurement = fn(u32) -> Result<(Series, Map<String, Value>), CommandError>;
 
 /// Every figure with its bar and how it is measured.
-const FIGURES: [(&str, Bar, Measurement); 25] = [
+const FIGURES: [(&str, Bar, Measurement); 26] = [
     ("cold_first_byte_ms", Bar::AtMost(5.0), runs::cold_first_byte),
     ("wasm_ratio", Bar::AtLeast(0.95), kernels::ratio),
     ("vmm_overhead_mib", Bar::AtMost(6.0), runs::vmm_overhead),
@@ -60,6 +61,7 @@ const FIGURES: [(&str, Bar, Measurement); 25] = [
     ("proof_lag_ms", Bar::AtMost(400.0), proofs::lag),
     ("snapshot_pause_zk_ratio", Bar::AtMost(1.05), proofs::pause_ratio),
     ("prover_memory_mib", Bar::AtMost(250.0), proofs::memory),
+    ("snarkjs_ratio", Bar::None, snarkjs::ratio),
     ("snapshot_durable_256_ms", Bar::None, snapshots::durable_on_disk),
     ("snapshot_durable_256_tmpfs_ms", Bar::None, snapshots::durable_on_tmpfs),
     ("clone_private_kib", Bar::None, snapshots::clone_private),
@@ -77,18 +79,24 @@ pub fn run(args: &BenchArgs, json: bool) -> Result<ExitCode, CommandError> {
         )));
     }
     let wanted = |name: &str| args.only.is_empty() || args.only.iter().any(|only| only == name);
-    let mut figures = Vec::new();
+    let (mut figures, mut absent) = (Vec::new(), Vec::new());
     for (name, bar, measure) in FIGURES.into_iter().filter(|(name, ..)| wanted(name)) {
         if !json {
             eprintln!("measuring {name} ...");
         }
-        let (series, details) = measure(args.repeat.max(1))?;
-        figures.push(Figure { name, series, bar, details });
+        match measure(args.repeat.max(1)) {
+            Ok((series, details)) => figures.push(Figure { name, series, bar, details }),
+            Err(CommandError::NotHere(why)) => absent.push((name, why)),
+            Err(error) => return Err(error),
+        }
     }
     if json {
-        println!("{:#}", as_json(&figures));
+        println!("{:#}", as_json(&figures, &absent));
     } else {
         print_table(&figures);
+        for (name, why) in &absent {
+            println!("{name:<30} absent: {why}");
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -140,7 +148,8 @@ fn machine() -> Value {
     })
 }
 
-fn as_json(figures: &[Figure]) -> Value {
+/// `absent` has the figures that this host has not what it takes for, and why.
+fn as_json(figures: &[Figure], absent: &[(&str, String)]) -> Value {
     let mut all = Map::new();
     for figure in figures {
         all.insert(
@@ -156,7 +165,8 @@ fn as_json(figures: &[Figure]) -> Value {
             }),
         );
     }
-    json!({ "machine": machine(), "figures": all })
+    let absent: Map<String, Value> = absent.iter().map(|(name, why)| ((*name).into(), json!(why))).collect();
+    json!({ "machine": machine(), "figures": all, "absent": absent })
 }
 
 fn print_table(figures: &[Figure]) {

@@ -13,10 +13,9 @@ use crate::scalar::Scalar;
 pub fn hash<W: Wires>(wires: &mut W, parameters: &Parameters, inputs: &[W::Sum]) -> W::Sum {
     let mut state = vec![wires.constant(Scalar::ZERO)];
     state.extend_from_slice(inputs);
-    let one = wires.constant(Scalar::ONE);
     for (round, constants) in parameters.constants.iter().enumerate() {
         for (element, constant) in state.iter_mut().zip(constants) {
-            wires.add(element, &one, *constant);
+            wires.add_constant(element, *constant);
         }
         let boxes = if parameters.is_full(round) { state.len() } else { 1 };
         for (at, element) in state.iter_mut().enumerate().take(boxes) {
@@ -28,23 +27,15 @@ pub fn hash<W: Wires>(wires: &mut W, parameters: &Parameters, inputs: &[W::Sum])
         // What is not the first element of the last round's result is never used.
         let last = round + 1 == parameters.constants.len();
         let rows = parameters.matrix.iter().take(if last { 1 } else { usize::MAX });
-        state = rows
-            .map(|row| {
-                let mut sum = wires.constant(Scalar::ZERO);
-                for (element, factor) in state.iter().zip(row) {
-                    wires.add(&mut sum, element, *factor);
-                }
-                sum
-            })
-            .collect();
+        state = rows.map(|row| wires.combination(&state, row)).collect();
     }
     state.into_iter().next().unwrap_or_else(|| wires.constant(Scalar::ZERO))
 }
 
-/// The long sum `x` stands on the left where it can, and the fourth power never on the right: the right
-/// side is what costs multiplications in G2.
+/// On each side stand the long sum `x` and one wire more: the left side of a constraint costs the prover additions in G1,
+/// the right one in G2, for each wire that is ever there. x^5 = x^4 x would have a wire more on one of them.
 fn fifth_power<W: Wires>(wires: &mut W, x: &W::Sum) -> W::Sum {
     let square = wires.product(Family::Permutation, x, x);
-    let fourth = wires.product(Family::Permutation, &square, &square);
-    wires.product(Family::Permutation, &fourth, x)
+    let cube = wires.product(Family::Permutation, x, &square);
+    wires.product(Family::Permutation, &cube, &square)
 }

@@ -51,6 +51,20 @@ pub trait Wires {
     /// Adds `term` times `factor` to `sum`.
     fn add(&self, sum: &mut Self::Sum, term: &Self::Sum, factor: Scalar);
 
+    /// Adds a constant to `sum`.
+    fn add_constant(&self, sum: &mut Self::Sum, constant: Scalar) {
+        self.add(sum, &self.constant(Scalar::from(1u8)), constant);
+    }
+
+    /// The sum of the terms, each times its factor.
+    fn combination(&self, terms: &[Self::Sum], factors: &[Scalar]) -> Self::Sum {
+        let mut sum = self.constant(Scalar::from(0u8));
+        for (term, factor) in terms.iter().zip(factors) {
+            self.add(&mut sum, term, *factor);
+        }
+        sum
+    }
+
     /// The next wire of the witness, which has to carry `left * right`.
     fn product(&mut self, family: Family, left: &Self::Sum, right: &Self::Sum) -> Self::Sum;
 

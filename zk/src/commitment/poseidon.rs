@@ -100,6 +100,21 @@ fn permuted<const WIDTH: usize>(parameters: &Parameters, mut state: [Scalar; WID
     state.first().copied().unwrap_or_default()
 }
 
+/// The sum of the products of two rows, of which those as wide as our permutations cost one reduction, and not one for
+/// each product.
+#[must_use]
+pub fn sum_of_products(left: &[Scalar], right: &[Scalar]) -> Scalar {
+    const NODE_WIDTH: usize = ARITY + 1;
+    const STATE_WIDTH: usize = STATE_INPUTS + 1;
+    if let (Ok(left), Ok(right)) = (<&[Scalar; NODE_WIDTH]>::try_from(left), right.try_into()) {
+        return Scalar::sum_of_products(left, right);
+    }
+    if let (Ok(left), Ok(right)) = (<&[Scalar; STATE_WIDTH]>::try_from(left), right.try_into()) {
+        return Scalar::sum_of_products(left, right);
+    }
+    left.iter().zip(right).map(|(left, right)| *left * right).sum()
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails by panicking")]

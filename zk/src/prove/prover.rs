@@ -4,32 +4,31 @@ use std::fmt;
 
 use ark_bn254::{Bn254, Fr, G1Projective, G2Projective, g1, g2};
 use ark_ec::CurveGroup;
-use ark_poly::GeneralEvaluationDomain;
-use ark_std::UniformRand;
+use ark_ff::{Field, UniformRand};
 use ark_std::rand::rngs::OsRng;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use rustix::process::nice;
 
 use super::multiples::Multiples;
-use super::reduction::witness_map;
-use crate::circuit::{Assignment, Inputs, PUBLIC, Shape, Statement};
+use super::reduction::quotient;
+use super::transform::Transform;
+use crate::circuit::shape::DOMAIN;
+use crate::circuit::{Assignment, Inputs, PUBLIC, Statement};
 use crate::commitment::StateOpening;
 use crate::keys::{KeySet, VerifyingKey};
 use crate::verify::{Proof, Verifier};
 
-/// Makes proofs with one key. Holds some 60 MB of multiples of the key's points.
+/// Makes proofs with one key. Holds some 40 MB of multiples of the key's points.
 pub struct Prover {
     verifier: Verifier,
     a: Multiples<g1::Config>,
-    b_g1: Multiples<g1::Config>,
-    b_g2: Multiples<g2::Config>,
+    b: Multiples<g2::Config>,
     /// L, then H.
     c: Multiples<g1::Config>,
     alpha: G1Projective,
-    beta_g1: G1Projective,
-    beta_g2: G2Projective,
-    delta_g1: G1Projective,
-    delta_g2: G2Projective,
+    beta: G2Projective,
+    delta: G2Projective,
+    transform: Transform<Fr>,
     threads: ThreadPool,
 }
 
@@ -97,35 +96,38 @@ impl Prover {
     ///
     /// # Errors
     ///
-    /// [`ProveError::Threads`].
+    /// [`ProveError::Threads`], and as [`on`](Self::on).
     pub fn new(keys: &KeySet, threads: Threads) -> Result<Self, ProveError> {
-        Ok(Self::on(threads.start()?, keys))
+        Self::on(threads.start()?, keys)
     }
 
     /// The same, on threads that are there.
-    #[must_use]
-    pub fn on(pool: ThreadPool, keys: &KeySet) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// [`ProveError::Polynomials`], which cannot happen for our circuit.
+    pub fn on(pool: ThreadPool, keys: &KeySet) -> Result<Self, ProveError> {
+        let transform = Transform::new(DOMAIN.trailing_zeros())
+            .ok_or_else(|| ProveError::Polynomials("the field has no root of unity".to_owned()))?;
         let key = keys.proving().points();
         let c = [key.l_query.as_slice(), key.h_query.as_slice()].concat();
-        let ((a, b_g1), (b_g2, c)) = pool.install(|| {
+        let (b, (a, c)) = pool.install(|| {
             rayon::join(
-                || rayon::join(|| Multiples::new(&key.a_query), || Multiples::new(&key.b_g1_query)),
-                || rayon::join(|| Multiples::new(&key.b_g2_query), || Multiples::new(&c)),
+                || Multiples::new(&key.b_g2_query),
+                || rayon::join(|| Multiples::new(&key.a_query), || Multiples::new(&c)),
             )
         });
-        Self {
+        Ok(Self {
             verifier: Verifier::new(keys.verifying().clone()),
             a,
-            b_g1,
-            b_g2,
+            b,
             c,
             alpha: key.vk.alpha_g1.into(),
-            beta_g1: key.beta_g1.into(),
-            beta_g2: key.vk.beta_g2.into(),
-            delta_g1: key.delta_g1.into(),
-            delta_g2: key.vk.delta_g2.into(),
+            beta: key.vk.beta_g2.into(),
+            delta: key.vk.delta_g2.into(),
+            transform,
             threads: pool,
-        }
+        })
     }
 
     /// The key that its proofs are checked with.
@@ -148,8 +150,7 @@ impl Prover {
     ) -> Result<Proof, ProveError> {
         check(statement, old, new)?;
         let inputs = Inputs::honest(statement, old, new);
-        let blinding = (Fr::rand(&mut OsRng), Fr::rand(&mut OsRng));
-        let proof = self.threads.install(|| self.blinded(&Assignment::of(&inputs), blinding))?;
+        let proof = self.threads.install(|| self.blinded(Assignment::of(&inputs), Blinding::random()))?;
         if self.verifier.verify(statement, &proof).is_err() {
             return Err(ProveError::Key);
         }
@@ -157,41 +158,58 @@ impl Prover {
     }
 
     /// The proof with this randomness, unchecked (Groth, EUROCRYPT 2016, section 3.2).
-    fn blinded(&self, assignment: &Assignment, (r, s): (Fr, Fr)) -> Result<Proof, ProveError> {
-        let shape = Shape::transition();
-        let values = assignment.values.as_slice();
-        let (mut a, mut b_g1, mut b_g2, mut c) = Default::default();
-        rayon::scope(|scope| {
-            // The most expensive first.
-            scope.spawn(|_| b_g2 = self.b_g2.sum(values));
-            scope.spawn(|_| c = self.products(shape, values));
-            scope.spawn(|_| a = self.a.sum(values));
-            scope.spawn(|_| b_g1 = self.b_g1.sum(values));
-        });
-        let a: G1Projective = self.alpha + a + self.delta_g1 * r;
-        let b_g1: G1Projective = self.beta_g1 + b_g1 + self.delta_g1 * s;
-        let b_g2: G2Projective = self.beta_g2 + b_g2 + self.delta_g2 * s;
-        let c = Option::unwrap_or(c, Err(ProveError::Polynomials("a thread is gone".to_owned())))?;
-        let c: G1Projective = c + a * s + b_g1 * r - self.delta_g1 * (r * s);
-        let points =
-            ark_groth16::Proof::<Bn254> { a: a.into_affine(), b: b_g2.into_affine(), c: c.into_affine() };
+    ///
+    /// The paper's prover needs B in G1 to blind C with it: a sum of thousands of points. We make the proof that has no
+    /// randomness, and then another one from it, as anybody could: A/x, x(B + y delta), C + yA. Why that hides as much:
+    /// docs/decisions/0027.
+    fn blinded(&self, assignment: Assignment, blinding: Blinding) -> Result<Proof, ProveError> {
+        let Assignment { values, left, right } = assignment;
+        let (inputs, witness) = values
+            .split_at_checked(1 + PUBLIC)
+            .ok_or_else(|| ProveError::Polynomials("there is no witness".to_owned()))?;
+        let Blinding { x, over_x, y } = blinding;
+        let (b, (c, (a, blind))) = rayon::join(
+            || (self.beta + self.b.sum(&values) + self.delta * y) * x,
+            || {
+                let a = || {
+                    let a = self.alpha + self.a.sum(&values);
+                    (a * over_x, a * y)
+                };
+                rayon::join(|| self.products(left, right, inputs, witness), a)
+            },
+        );
+        let points = ark_groth16::Proof::<Bn254> {
+            a: a.into_affine(),
+            b: b.into_affine(),
+            c: (c + blind).into_affine(),
+        };
         Ok(Proof::from_points(points))
     }
 
     /// The part of C that the key's L and H give.
-    fn products(&self, shape: &Shape, values: &[Fr]) -> Option<Result<G1Projective, ProveError>> {
-        let h = witness_map::<Fr, GeneralEvaluationDomain<Fr>>(
-            &shape.left,
-            &shape.right,
-            1 + PUBLIC,
-            shape.constraints(),
-            values,
-        );
-        Some(match (h, values.get(1 + PUBLIC..)) {
-            (Ok(h), Some(witness)) => Ok(self.c.sum(&[witness, h.as_slice()].concat())),
-            (Err(error), _) => Err(ProveError::Polynomials(error.to_string())),
-            (_, None) => Err(ProveError::Polynomials("there is no witness".to_owned())),
-        })
+    fn products(&self, left: Vec<Fr>, right: Vec<Fr>, inputs: &[Fr], witness: &[Fr]) -> G1Projective {
+        let h = quotient(&self.transform, left, right, inputs);
+        self.c.sum(&[witness, h.as_slice()].concat())
+    }
+}
+
+/// A proof's randomness.
+#[derive(Clone, Copy)]
+struct Blinding {
+    x: Fr,
+    over_x: Fr,
+    y: Fr,
+}
+
+impl Blinding {
+    /// Fresh randomness of the operating system's.
+    fn random() -> Self {
+        loop {
+            let x = Fr::rand(&mut OsRng);
+            if let Some(over_x) = x.inverse() {
+                return Self { x, over_x, y: Fr::rand(&mut OsRng) };
+            }
+        }
     }
 }
 
@@ -219,9 +237,11 @@ fn check(statement: &Statement, old: &StateOpening, new: &StateOpening) -> Resul
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails by panicking")]
 
+    use ark_ff::AdditiveGroup;
     use ark_groth16::Groth16;
 
     use super::*;
+    use crate::circuit::Shape;
     use crate::commitment::{Memory, SLOTS, SlotSet};
     use crate::keys::development;
     use crate::prove::reduction::CircomReduction;
@@ -247,17 +267,28 @@ mod tests {
             contract: [0; 32],
         };
         let assignment = Assignment::of(&Inputs::honest(&statement, &old, &new));
-        let (r, s) = (Fr::from(1_234_567u64), -Fr::from(7_654_321u64));
+        let (x, y) = (Fr::from(1_234_567u64), -Fr::from(7_654_321u64));
+        // Theirs has A blinded by r, and B by s: without r, and with y for s, what is left is our x.
         let shape = Shape::transition();
         let expected = Groth16::<Bn254, CircomReduction>::create_proof_with_reduction_and_matrices(
             keys.proving().points(),
-            r,
-            s,
+            Fr::ZERO,
+            y,
             &[shape.left.clone(), shape.right.clone(), shape.product.clone()],
             1 + PUBLIC,
             shape.constraints(),
             &assignment.values,
         );
-        assert_eq!(prover.blinded(&assignment, (r, s)).unwrap(), Proof::from_points(expected.unwrap()));
+        let expected = expected.unwrap();
+        let over_x = x.inverse().unwrap();
+        let ours = prover.blinded(assignment.clone(), Blinding { x: Fr::ONE, over_x: Fr::ONE, y }).unwrap();
+        assert_eq!(ours, Proof::from_points(expected.clone()));
+        let ours = prover.blinded(assignment, Blinding { x, over_x, y }).unwrap();
+        let expected = ark_groth16::Proof {
+            a: (expected.a * over_x).into_affine(),
+            b: (expected.b * x).into_affine(),
+            c: expected.c,
+        };
+        assert_eq!(ours, Proof::from_points(expected));
     }
 }

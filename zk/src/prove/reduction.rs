@@ -8,11 +8,14 @@
 //!
 //! After `ark-circom`'s `CircomReduction` (MIT or Apache-2.0), which cannot be used itself: docs/decisions/0022.
 
-use ark_ff::PrimeField;
+use ark_ff::{FftField, PrimeField};
 use ark_groth16::r1cs_to_qap::{LibsnarkReduction, R1CSToQAP, evaluate_constraint};
 use ark_poly::EvaluationDomain;
 use ark_relations::gr1cs::{ConstraintSystemRef, Matrix, SynthesisError};
 use rayon::prelude::*;
+
+use super::loose::Loosely;
+use super::transform::Transform;
 
 /// What [`R1CSToQAP::instance_map_with_evaluation`] gives: the three polynomials at a point for each wire,
 /// Z there, the number of wires, and the size of the domain.
@@ -37,7 +40,24 @@ impl R1CSToQAP for CircomReduction {
         values: &[F],
     ) -> Result<Vec<F>, SynthesisError> {
         let [left, right, ..] = matrices else { return Err(SynthesisError::Unsatisfiable) };
-        witness_map::<F, D>(left, right, inputs, constraints, values)
+        let inputs = values.get(..inputs).ok_or(SynthesisError::AssignmentMissing)?;
+        // As plainly as it can be said: our own prover, which has `quotient`, is tested against this.
+        let domain = D::new(constraints + inputs.len()).ok_or(SynthesisError::PolynomialDegreeTooLarge)?;
+        let odd = D::new(2 * domain.size()).ok_or(SynthesisError::PolynomialDegreeTooLarge)?.element(1);
+        let odd = domain.get_coset(odd).ok_or(SynthesisError::PolynomialDegreeTooLarge)?;
+        let side = |rows: &Matrix<F>| -> Vec<F> {
+            rows.par_iter().take(constraints).map(|row| evaluate_constraint(row, values)).collect()
+        };
+        let (mut left, right) = (side(left), side(right));
+        let product: Vec<F> = left.iter().zip(&right).map(|(left, right)| *left * right).collect();
+        left.extend_from_slice(inputs);
+        let [left, right, product] = [left, right, product].map(|side| odd.fft(&domain.ifft(&side)));
+        Ok(left
+            .iter()
+            .zip(right)
+            .zip(product)
+            .map(|((left, right), product)| *left * right - product)
+            .collect())
     }
 
     fn h_query_scalars<F: PrimeField, D: EvaluationDomain<F>>(
@@ -56,36 +76,22 @@ impl R1CSToQAP for CircomReduction {
     }
 }
 
-/// AB - C at the odd powers of the root of order 2n. `inputs` counts the constant, too.
-///
-/// # Errors
-///
-/// [`SynthesisError::PolynomialDegreeTooLarge`] if there is no such domain.
-pub fn witness_map<F: PrimeField, D: EvaluationDomain<F>>(
-    left: &[Vec<(F, usize)>],
-    right: &[Vec<(F, usize)>],
-    inputs: usize,
-    constraints: usize,
-    values: &[F],
-) -> Result<Vec<F>, SynthesisError> {
-    let domain = D::new(constraints + inputs).ok_or(SynthesisError::PolynomialDegreeTooLarge)?;
-    let twice = D::new(2 * domain.size()).ok_or(SynthesisError::PolynomialDegreeTooLarge)?;
-    let side = |rows: &[Vec<(F, usize)>]| -> Vec<F> {
-        let mut side: Vec<F> = rows.par_iter().map(|row| evaluate_constraint(row, values)).collect();
-        side.resize(domain.size(), F::zero());
-        side
-    };
-    let (mut a, mut b) = (side(left), side(right));
-    let mut c: Vec<F> = a.iter().zip(&b).map(|(a, b)| *a * b).collect();
+/// AB - C at the odd powers of the root of order 2n. `left` and `right` are what the sides of the constraints come to,
+/// `inputs` the public inputs, with the constant before; together they are at most n.
+pub fn quotient<F: FftField + Loosely>(
+    transform: &Transform<F>,
+    mut left: Vec<F>,
+    mut right: Vec<F>,
+    inputs: &[F],
+) -> Vec<F> {
+    let mut product: Vec<F> = left.iter().zip(&right).map(|(left, right)| *left * right).collect();
     // One more row for each public input, which binds it: input * 0 = 0.
-    a.iter_mut().skip(constraints).zip(values).take(inputs).for_each(|(to, value)| *to = *value);
-    let root = twice.element(1);
-    let to_odd = |side: &mut Vec<F>| {
-        domain.ifft_in_place(side);
-        D::distribute_powers_and_mul_by_const(side, root, F::one());
-        domain.fft_in_place(side);
-    };
-    rayon::join(|| to_odd(&mut a), || rayon::join(|| to_odd(&mut b), || to_odd(&mut c)));
-    a.par_iter_mut().zip(&b).zip(&c).for_each(|((a, b), c)| *a = *a * b - c);
-    Ok(a)
+    left.extend_from_slice(inputs);
+    [&mut left, &mut right, &mut product].into_par_iter().for_each(|side| {
+        side.resize(transform.size(), F::ZERO);
+        transform.to_odd(side);
+    });
+    let both = left.par_iter_mut().zip(&right).zip(&product);
+    both.for_each(|((left, right), product)| *left = *left * right - product);
+    left
 }

@@ -8,4 +8,5 @@ mod ceremony;
 mod node;
 #[path = "../one_key/mod.rs"]
 mod one_key;
+mod prover_files;
 mod snarkjs;

@@ -9,9 +9,9 @@ use sentient_control::api::{MachineStatus, SnapshotTaken};
 use sentient_control::client::Client;
 use sentient_control::error::ControlError;
 use sentient_control::proofs::api::ProofsMade;
-use sentient_zk::circuit::Statement;
+use sentient_zk::circuit::{Assignment, Inputs, Statement};
 use sentient_zk::commitment::{Memory, SLOTS, SlotSet, StateOpening};
-use sentient_zk::keys::development;
+use sentient_zk::keys::{KeySet, development};
 use sentient_zk::prove::Prover;
 use sentient_zk::prove::prover::Threads;
 use sentient_zk::scalar::{Scalar, truncated};
@@ -20,7 +20,8 @@ use serde_json::{Map, json};
 use std::time::{Duration, Instant};
 
 /// A prover with keys of its own, on all processors, and something to prove: half of the slots differ.
-struct Workshop {
+pub struct Workshop {
+    keys: KeySet,
     prover: Prover,
     /// How long its multiples took.
     prepared: Duration,
@@ -30,7 +31,7 @@ struct Workshop {
 }
 
 impl Workshop {
-    fn new() -> Result<Self, CommandError> {
+    pub fn new() -> Result<Self, CommandError> {
         let keys = development::setup().map_err(ControlError::from)?;
         let started = Instant::now();
         let prover = Prover::new(&keys, Threads { count: 0, niceness: 0 }).map_err(ControlError::from)?;
@@ -57,12 +58,27 @@ impl Workshop {
             frozen: SlotSet(0xaaaa),
             contract: [1; 32],
         };
-        Ok(Self { prover, prepared, statement, old, new })
+        Ok(Self { keys, prover, prepared, statement, old, new })
     }
 
     fn prove(&self) -> Result<Proof, CommandError> {
         let proof = self.prover.prove(&self.statement, &self.old, &self.new);
         Ok(proof.map_err(ControlError::from)?)
+    }
+
+    /// Milliseconds of proofs, with witness and check.
+    pub fn times(&self, repeats: u32) -> Result<Series, CommandError> {
+        times(repeats, || self.prove().map(drop))
+    }
+
+    /// The prover's keys.
+    pub fn keys(&self) -> &KeySet {
+        &self.keys
+    }
+
+    /// The witness of what is proved.
+    pub fn assignment(&self) -> Assignment {
+        Assignment::of(&Inputs::honest(&self.statement, &self.old, &self.new))
     }
 
     fn verifier(&self) -> Verifier {
@@ -97,7 +113,7 @@ fn times(repeats: u32, mut work: impl FnMut() -> Result<(), CommandError>) -> Re
 /// Milliseconds of a proof that was verified, on all processors: witness, proof, check.
 pub fn proof(repeats: u32) -> Measured {
     let workshop = Workshop::new()?;
-    let series = times(repeats, || workshop.prove().map(drop))?;
+    let series = workshop.times(repeats)?;
     let mut details = Map::new();
     details.insert("prepare_ms".into(), json!(workshop.prepared.as_secs_f64() * 1e3));
     Ok((series, details))
