@@ -5,6 +5,9 @@ use crate::errors::CommandError;
 use rustix::time::{ClockId, clock_gettime};
 use sentient_abi::boot_module::ContainerSpec;
 use sentient_images::{CompiledImage, ImageCache, KernelImage};
+use sentient_vmm::error::MachineError;
+use sentient_vmm::kvm::vm::{DirtyLog, EmptyVm};
+use sentient_vmm::kvm::{self, KvmError};
 use sentient_vmm::streams::{Input, Output, Streams};
 use sentient_vmm::{BootProtocol, ContainerRun, Machine, MachineConfig};
 use serde_json::{Map, Value, json};
@@ -115,7 +118,41 @@ pub fn cold_first_byte(repeats: u32) -> Result<(Series, Map<String, Value>), Com
     for stage in ["machine_started", "vm_created", "guest_entry", "ready", "first_byte", "ended"] {
         details.insert(format!("{stage}_ms"), json!(series(stage).median()));
     }
+    let repeated = |work: fn() -> Result<f64, CommandError>| -> Result<f64, CommandError> {
+        let times: Result<Vec<f64>, _> = (0..repeats.max(1)).map(|_| work()).collect();
+        Ok(Series::new(times?).median())
+    };
+    details.insert("limit_process_ms".into(), json!(repeated(bare_process)?));
+    details.insert("limit_kvm_ms".into(), json!(repeated(bare_machine)?));
     Ok((series("first_byte"), details))
+}
+
+/// Milliseconds from the start to the end of a process of this program that has nothing to do.
+fn bare_process() -> Result<f64, CommandError> {
+    let program = std::env::current_exe().map_err(CommandError::io("finding this program"))?;
+    let started = Instant::now();
+    let status = Command::new(program).arg("version").stdout(Stdio::null()).status();
+    let took = started.elapsed().as_secs_f64() * 1e3;
+    if !status.map_err(CommandError::io("starting this program"))?.success() {
+        return Err(CommandError::Bench("a process without anything to do failed".into()));
+    }
+    Ok(took)
+}
+
+/// Milliseconds until KVM has made a machine with a vCPU, whose guest is not entered: nothing that boots is faster.
+fn bare_machine() -> Result<f64, CommandError> {
+    let memory = sentient_vmm::memory::allocate(64 << 20)?;
+    let started = Instant::now();
+    let made = || -> Result<_, KvmError> {
+        let machine = EmptyVm::new(&kvm::open()?)?.with(memory, DirtyLog::Off)?;
+        let mut vcpu = machine.create_vcpu()?;
+        kvm::vcpu::run_nothing(&mut vcpu)?;
+        Ok((vcpu, machine))
+    };
+    let made = made().map_err(MachineError::from)?;
+    let took = started.elapsed().as_secs_f64() * 1e3;
+    drop(made);
+    Ok(took)
 }
 
 /// MiB of the VMM's process beyond the guest's RAM.

@@ -212,22 +212,26 @@ pub fn rollback_10000(repeats: u32) -> Measured {
     rollback(10_000, repeats)
 }
 
-/// Copying so many pages that lie apart, in this process: the limit of any rollback.
+/// Copying so many pages that lie apart, in this process: the limit of any rollback. They lie at whole pages, as a
+/// guest's do: otherwise luck decides (docs/decisions/0026).
 fn memcpy_ms(pages: u32) -> f64 {
     const PAGE: usize = 4096;
     let count = pages as usize;
-    let from = vec![1u8; count * PAGE];
-    let mut to = vec![2u8; count * PAGE * 3];
+    let [mut from, mut to] = [(1, count), (2, count * 3)].map(|(byte, pages)| vec![byte; (pages + 1) * PAGE]);
+    let [from, to] = [&mut from, &mut to].map(|bytes: &mut Vec<u8>| {
+        let first = bytes.as_ptr().align_offset(PAGE);
+        bytes.get_mut(first..).unwrap_or_default()
+    });
     let mut times = Vec::new();
     for _ in 0..9 {
         let started = Instant::now();
-        for (target, source) in to.chunks_exact_mut(PAGE * 3).zip(from.chunks_exact(PAGE)) {
+        for (target, source) in to.chunks_exact_mut(PAGE * 3).zip(from.chunks_exact(PAGE)).take(count) {
             if let Some(target) = target.get_mut(..PAGE) {
                 target.copy_from_slice(source);
             }
         }
         times.push(started.elapsed().as_secs_f64() * 1e3);
-        std::hint::black_box(&mut to);
+        std::hint::black_box(&mut *to);
     }
     Series::new(times).median()
 }
