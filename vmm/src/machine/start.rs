@@ -15,7 +15,11 @@ use crate::memory::{self, GuestMemory};
 use rustix::thread::{sched_getaffinity, sched_getcpu, sched_setaffinity};
 use sentient_images::KernelImage;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvError, Sender, TryRecvError, channel};
+use std::time::{Duration, Instant};
+
+/// For so long a thread of a start stays awake for what another one makes: longer than that takes.
+const MOMENT: Duration = Duration::from_millis(2);
 
 /// A machine of which nothing is known yet. Whoever drops it gives it up.
 #[derive(Debug)]
@@ -52,6 +56,21 @@ pub(super) fn move_away() {
     }
 }
 
+/// What comes within a moment from another thread of a start. Who sleeps for it is woken where the other one runs, and
+/// goes on when that one sleeps: half a millisecond later, of which there are few. So this stays awake for a while, and
+/// lets others run.
+pub(super) fn receive_soon<T>(from: &Receiver<T>) -> Result<T, RecvError> {
+    let deadline = Instant::now() + MOMENT;
+    loop {
+        match from.try_recv() {
+            Ok(received) => return Ok(received),
+            Err(TryRecvError::Disconnected) => return Err(RecvError),
+            Err(TryRecvError::Empty) if Instant::now() < deadline => std::thread::yield_now(),
+            Err(TryRecvError::Empty) => return from.recv(),
+        }
+    }
+}
+
 /// A thread that loads a kernel. Nobody waits for its end: it has nothing to do any more when it has loaded, or when
 /// there is nothing to load.
 #[derive(Debug)]
@@ -66,7 +85,7 @@ impl Loader {
         let (tell, loaded) = channel();
         let load = move || {
             move_away();
-            if let Ok((kernel, memory)) = working.recv() {
+            if let Ok((kernel, memory)) = receive_soon(&working) {
                 let result = handover::load_kernel(&kernel, &memory);
                 drop(memory);
                 // Nobody asks if the machine was given up.
@@ -154,7 +173,7 @@ impl Start {
     pub(super) fn loaded(&self, kernel: &KernelImage) -> Result<(), MachineError> {
         match &self.loader {
             Some(loader) if self.loading => {
-                loader.loaded.recv().map_err(|_| MachineError::Thread("kernel"))?
+                receive_soon(&loader.loaded).map_err(|_| MachineError::Thread("kernel"))?
             }
             _ => handover::load_kernel(kernel, &self.memory),
         }

@@ -2,7 +2,7 @@
 
 use super::event_loop::end_by;
 use super::shared::{Console, Events, RngDevice, lock};
-use super::start::move_away;
+use super::start::{move_away, receive_soon};
 use super::state::Places;
 use crate::bus::Bus;
 use crate::ended::{Ended, PanicReport};
@@ -202,7 +202,7 @@ impl Maker {
             if tell.send(make(&sized)).is_err() {
                 return Ok(None);
             }
-            match working.recv() {
+            match receive_soon(&working) {
                 Ok(Work { parts, door, jobs }) => parts.run(&door, &jobs),
                 Err(_) => Ok(None),
             }
@@ -223,7 +223,7 @@ impl Maker {
     /// # Errors
     /// [`MachineError::Kvm`].
     pub fn made(&self) -> Result<Made, MachineError> {
-        let made = self.thread.as_ref().and_then(|thread| thread.made.recv().ok());
+        let made = self.thread.as_ref().and_then(|thread| receive_soon(&thread.made).ok());
         Ok(made.ok_or(MachineError::Thread("vcpu0"))??)
     }
 
@@ -261,7 +261,7 @@ fn make(size: &Receiver<(GuestMemory, DirtyLog)>) -> Result<Made, KvmError> {
     let vm = EmptyVm::new(&kvm)?;
     let cpuid = cpuid::for_guests(&kvm)?;
     let given_up = |_| KvmError::Unusable(io::Error::other("the machine was given up"));
-    let (memory, log) = size.recv().map_err(given_up)?;
+    let (memory, log) = receive_soon(size).map_err(given_up)?;
     let vm = vm.with(memory, log)?;
     let mut vcpu = vm.create_vcpu()?;
     cpuid::set(&vcpu, &cpuid)?;
