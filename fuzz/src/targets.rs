@@ -77,6 +77,7 @@ targets! {
     api_request: "what is asked of a machine's socket", control::api_request from requests, 1024, 20_000;
     fork_packet: "what the processes of a machine and its fork say", control::fork_packet from fork_packets, 512, 20_000;
     fork_letter: "what a fork needs to run", control::fork_letter from fork_letters, 2048, 20_000;
+    fork_origin: "what a fork has of the machine it was made from", control::fork_origin from fork_origins, 4096, 20_000;
     zk_contract: "a permissions.zky", zk::contract from contracts, 2048, 3_000;
     zk_record: "a record of a chain, signed", zk::chain_record from chain_records, 512, 3_000;
     zk_proof: "a proof", zk::proof from proofs, 128, 300;

@@ -12,7 +12,7 @@ use sentient_snapshot::hash::Hash;
 use sentient_zk::chain::{SignedChainRecord, durable};
 use sentient_zk::commitment::{Delta, StateOpening};
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 
 const FORMAT: u32 = 1;
@@ -49,21 +49,12 @@ impl Original {
     /// # Errors
     /// [`ControlError::Conflict`] if too much differs; the error of writing.
     pub fn write(&self, fork: &MachineFolder) -> Result<(), ControlError> {
-        let text = Text {
-            format: FORMAT,
-            record: self.record.as_ref().map(SignedChainRecord::encode).unwrap_or_default(),
-            opening: self.opening.as_ref().map(StateOpening::encode).unwrap_or_default(),
-            snapshot: self.snapshot.clone(),
-            old_state: self.delta.old_state,
-            new_state: self.delta.new_state,
-            pages: self.delta.pages.iter().map(|(gpn, old, new)| (*gpn, old.0, new.0)).collect(),
-        };
         let path = fork.origin();
-        let bytes = borsh::to_vec(&text).map_err(ControlError::io(&path))?;
+        let bytes = self.encode().map_err(ControlError::io(&path))?;
         if bytes.len() > MAX_LEN {
             return Err(ControlError::Conflict(format!(
                 "{} pages differ between where the machine is and where the fork is to start; roll it back first",
-                text.pages.len()
+                self.delta.pages.len()
             )));
         }
         durable::replace(&path, &bytes).map_err(ControlError::io(&path))
@@ -80,30 +71,52 @@ impl Original {
         match read.map_err(ControlError::io(&path)) {
             Err(error) if error.is_absence() => Ok(None),
             Err(error) => Err(error),
-            Ok(_) => decode(&bytes).map(Some).map_err(|problem| damaged(&path, &problem)),
+            Ok(_) => Self::decode(&bytes).map(Some).map_err(|problem| damaged(&path, &problem)),
         }
+    }
+
+    /// What is in the file.
+    ///
+    /// # Errors
+    /// None in practice: there is no more than 2^32 of anything.
+    pub fn encode(&self) -> io::Result<Vec<u8>> {
+        let text = Text {
+            format: FORMAT,
+            record: self.record.as_ref().map(SignedChainRecord::encode).unwrap_or_default(),
+            opening: self.opening.as_ref().map(StateOpening::encode).unwrap_or_default(),
+            snapshot: self.snapshot.clone(),
+            old_state: self.delta.old_state,
+            new_state: self.delta.new_state,
+            pages: self.delta.pages.iter().map(|(gpn, old, new)| (*gpn, old.0, new.0)).collect(),
+        };
+        borsh::to_vec(&text)
+    }
+
+    /// Reads that.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn decode(bytes: &[u8]) -> Result<Self, String> {
+        let text = Text::try_from_slice(bytes).map_err(|error| format!("it does not decode: {error}"))?;
+        if text.format != FORMAT {
+            return Err(format!("it has format {}, and this build reads {FORMAT}", text.format));
+        }
+        text.snapshot.check().map_err(|error| error.to_string())?;
+        let some = |bytes: Vec<u8>| Some(bytes).filter(|bytes| !bytes.is_empty());
+        let record = some(text.record).map(|bytes| SignedChainRecord::decode(&bytes)).transpose();
+        let opening = some(text.opening).map(|bytes| StateOpening::decode(&bytes)).transpose();
+        let pages = text.pages.into_iter().map(|(gpn, old, new)| (gpn, Hash(old), Hash(new))).collect();
+        Ok(Self {
+            record: record.map_err(|error| error.to_string())?,
+            opening: opening.map_err(|error| error.to_string())?,
+            snapshot: text.snapshot,
+            delta: Delta { old_state: text.old_state, new_state: text.new_state, pages },
+        })
     }
 }
 
 fn damaged(path: &Path, problem: &str) -> ControlError {
     ControlError::Damaged(format!("{}: {problem}; restore it from a copy", path.display()))
-}
-
-fn decode(bytes: &[u8]) -> Result<Original, String> {
-    let text = Text::try_from_slice(bytes).map_err(|error| format!("it does not decode: {error}"))?;
-    if text.format != FORMAT {
-        return Err(format!("it has format {}, and this build reads {FORMAT}", text.format));
-    }
-    let some = |bytes: Vec<u8>| Some(bytes).filter(|bytes| !bytes.is_empty());
-    let record = some(text.record).map(|bytes| SignedChainRecord::decode(&bytes)).transpose();
-    let opening = some(text.opening).map(|bytes| StateOpening::decode(&bytes)).transpose();
-    let pages = text.pages.into_iter().map(|(gpn, old, new)| (gpn, Hash(old), Hash(new))).collect();
-    Ok(Original {
-        record: record.map_err(|error| error.to_string())?,
-        opening: opening.map_err(|error| error.to_string())?,
-        snapshot: text.snapshot,
-        delta: Delta { old_state: text.old_state, new_state: text.new_state, pages },
-    })
 }
 
 #[cfg(test)]

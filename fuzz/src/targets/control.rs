@@ -2,6 +2,9 @@
 
 use sentient_control::api::{Fork, Prune, Rollback, StartContainer, TakeSnapshot};
 use sentient_control::fork::{Letter, Packet};
+use sentient_control::proofs::origin::Original;
+use sentient_snapshot::hash::Hash;
+use sentient_zk::commitment::{Delta, Memory};
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt::Debug;
 
@@ -76,4 +79,26 @@ pub fn fork_letters() -> Vec<Vec<u8>> {
         Letter { record: &[], state: &[0; 300], runs: Vec::new(), changed: Vec::new() },
     ];
     letters.iter().filter_map(|letter| letter.encode().ok()).collect()
+}
+
+/// Where a fork is from is taken whole, or refused; what is taken can be proved from.
+pub fn fork_origin(data: &[u8]) {
+    let Ok(original) = Original::decode(data) else { return };
+    let _ = Memory::of(&original.snapshot);
+    let written = original.encode().unwrap_or_default();
+    assert_eq!(written, data, "an origin with two encodings");
+}
+
+pub fn fork_origins() -> Vec<Vec<u8>> {
+    let Some(snapshot) = super::snapshot::known().map(|known| known.record().clone()) else {
+        return Vec::new();
+    };
+    let delta =
+        Delta { old_state: [1; 32], new_state: [2; 32], pages: vec![(5, Hash([3; 32]), Hash([4; 32]))] };
+    let record = super::zk::signed();
+    let origins = [
+        Original { record: None, opening: None, snapshot: snapshot.clone(), delta: delta.clone() },
+        Original { record, opening: None, snapshot, delta },
+    ];
+    origins.iter().filter_map(|origin| origin.encode().ok()).collect()
 }

@@ -31,7 +31,7 @@ pub fn contracts() -> Vec<Vec<u8>> {
     vec![sentient_zk::contract::file::DEFAULT.into(), rules.into()]
 }
 
-fn signed() -> Option<SignedChainRecord> {
+pub fn signed() -> Option<SignedChainRecord> {
     let machine = [3; 16];
     let record = ChainRecord {
         format: FORMAT,
