@@ -2,7 +2,7 @@
 //!
 //! The one that proves begins when the machine is up, works after everybody else on its processors, and reads the keys when there
 //! is something to prove. What is to be proved is what has no proof on disk, so it goes on where a process that
-//! was killed has left off. The key's multiples, some 60 MB, are kept for a while, for the next transition.
+//! was killed has left off. The key's multiples, some 40 MB, are kept for a while, for the next transition.
 
 use super::api::{KeyInfo, ProofsMade};
 use super::keyring;

@@ -184,13 +184,10 @@ impl Trace {
             && sequence == 0
         {
             // A fork: the opening of the other machine's state is its own from now on.
-            let path = self.folder.join("fork.opening");
-            durable::place(&path, &old.encode()).map_err(|source| refused("write", &path, source))?;
+            write(durable::place, &self.folder.join("fork.opening"), &old.encode())?;
         }
-        let path = self.path(sequence, "opening");
-        durable::place(&path, &transition.new.encode()).map_err(|source| refused("write", &path, source))?;
-        let path = self.path(sequence, "record");
-        durable::place_new(&path, &record.encode()).map_err(|source| refused("write", &path, source))?;
+        write(durable::place, &self.path(sequence, "opening"), &transition.new.encode())?;
+        write(durable::place_new, &self.path(sequence, "record"), &record.encode())?;
         self.records.push(record);
         self.record(sequence)
     }
@@ -260,8 +257,7 @@ impl Trace {
         let id = self.record(sequence)?.id();
         let format = PROOF_FORMAT.to_le_bytes();
         let bytes = [PROOF_MAGIC.as_slice(), &format, &key.0, &id.0, &proof.encode()].concat();
-        let path = self.path(sequence, "proof");
-        durable::replace(&path, &bytes).map_err(|source| refused("write", &path, source))
+        write(durable::replace, &self.path(sequence, "proof"), &bytes)
     }
 
     /// The proof of a record, and the key that it was made for; `None` if there is none. Not verified.
@@ -373,6 +369,11 @@ fn decode_proof(bytes: &[u8], id: RecordId) -> Result<(KeyDigest, Proof), String
     }
     let proof = Proof::decode(rest).map_err(|error: VerifyError| error.to_string())?;
     Ok((KeyDigest(*key), proof))
+}
+
+/// Writes a file, by one of the ways of [`durable`].
+fn write(way: fn(&Path, &[u8]) -> io::Result<()>, path: &Path, bytes: &[u8]) -> Result<(), TraceError> {
+    way(path, bytes).map_err(|source| refused("write", path, source))
 }
 
 fn refused(what: &'static str, path: &Path, source: io::Error) -> TraceError {

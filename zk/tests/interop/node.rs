@@ -59,6 +59,14 @@ pub fn snarkjs(args: &[&str], folder: &Path) -> (bool, String) {
     (output.status.success(), String::from_utf8_lossy(&said).into_owned())
 }
 
+/// Has snarkjs do something, which it must; gives what it said.
+pub fn snarkjs_does(args: &[&str], folder: &Path) -> String {
+    let (good, said) = snarkjs(args, folder);
+    // Of some failures it tells, and ends with 0.
+    assert!(good && !said.contains("[ERROR]"), "snarkjs {}: {said}", args.join(" "));
+    said
+}
+
 /// Compiles a contract; gives its code for deployment, in hexadecimal digits.
 pub fn solc(source: &str) -> String {
     let output = run("compile.js", &[], Path::new("."), source.as_bytes());

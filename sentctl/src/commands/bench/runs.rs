@@ -65,10 +65,14 @@ impl Drop for Programs {
     }
 }
 
+/// This program.
+pub fn this_program() -> Result<Command, CommandError> {
+    std::env::current_exe().map(Command::new).map_err(CommandError::io("finding this program"))
+}
+
 /// This program, to run `wasm`.
 pub fn run_command(wasm: &Path) -> Result<Command, CommandError> {
-    let own = std::env::current_exe().map_err(CommandError::io("finding this program"))?;
-    let mut command = Command::new(own);
+    let mut command = this_program()?;
     command.args(["--json", "run"]).arg(wasm).env_remove("SENTCTL_LOG_LEVEL").stdin(Stdio::null());
     Ok(command)
 }
@@ -129,9 +133,9 @@ pub fn cold_first_byte(repeats: u32) -> Result<(Series, Map<String, Value>), Com
 
 /// Milliseconds from the start to the end of a process of this program that has nothing to do.
 fn bare_process() -> Result<f64, CommandError> {
-    let program = std::env::current_exe().map_err(CommandError::io("finding this program"))?;
+    let mut command = this_program()?;
     let started = Instant::now();
-    let status = Command::new(program).arg("version").stdout(Stdio::null()).status();
+    let status = command.arg("version").stdout(Stdio::null()).status();
     let took = started.elapsed().as_secs_f64() * 1e3;
     if !status.map_err(CommandError::io("starting this program"))?.success() {
         return Err(CommandError::Bench("a process without anything to do failed".into()));

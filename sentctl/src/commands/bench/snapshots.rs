@@ -1,6 +1,6 @@
 //! Figures of snapshots: machines that stay, driven over their sockets as `sentctl` does it.
 
-use super::runs::Programs;
+use super::runs::{Programs, this_program};
 use super::statistics::Series;
 use crate::errors::CommandError;
 use sentient_control::api::{ContainerStatus, MachineStatus, RolledBack, SnapshotTaken, StartContainer};
@@ -73,8 +73,7 @@ impl Stage {
 
     /// This program with these words, as a user gives them.
     fn command(&self, words: &[&str]) -> Result<Command, CommandError> {
-        let own = std::env::current_exe().map_err(CommandError::io("finding this program"))?;
-        let mut command = Command::new(own);
+        let mut command = this_program()?;
         command.arg("--home").arg(self.home.path()).args(words).env_remove("SENTCTL_MACHINE");
         command.stdin(Stdio::null());
         Ok(command)
@@ -215,23 +214,19 @@ pub fn rollback_10000(repeats: u32) -> Measured {
 /// Copying so many pages that lie apart, in this process: the limit of any rollback. They lie at whole pages, as a
 /// guest's do: otherwise luck decides (docs/decisions/0026).
 fn memcpy_ms(pages: u32) -> f64 {
-    const PAGE: usize = 4096;
+    #[derive(Clone)]
+    #[repr(align(4096))]
+    struct Page([u8; 4096]);
     let count = pages as usize;
-    let [mut from, mut to] = [(1, count), (2, count * 3)].map(|(byte, pages)| vec![byte; (pages + 1) * PAGE]);
-    let [from, to] = [&mut from, &mut to].map(|bytes: &mut Vec<u8>| {
-        let first = bytes.as_ptr().align_offset(PAGE);
-        bytes.get_mut(first..).unwrap_or_default()
-    });
+    let (from, mut to) = (vec![Page([1; 4096]); count], vec![Page([2; 4096]); count * 3]);
     let mut times = Vec::new();
     for _ in 0..9 {
         let started = Instant::now();
-        for (target, source) in to.chunks_exact_mut(PAGE * 3).zip(from.chunks_exact(PAGE)).take(count) {
-            if let Some(target) = target.get_mut(..PAGE) {
-                target.copy_from_slice(source);
-            }
+        for (Page(target), Page(source)) in to.iter_mut().step_by(3).zip(&from) {
+            target.copy_from_slice(source);
         }
         times.push(started.elapsed().as_secs_f64() * 1e3);
-        std::hint::black_box(&mut *to);
+        std::hint::black_box(&mut to);
     }
     Series::new(times).median()
 }
