@@ -1,8 +1,10 @@
-//! The guest's images.
+//! The guest's images, and packages of programs.
 //!
 //! * [`kernel`]: the guest kernel, built by this crate's build script and embedded here;
 //! * [`compile`]: WebAssembly modules into images the guest can map and run;
-//! * [`cache`]: compiled images on disk, so that a program is compiled once.
+//! * [`cache`]: compiled images on disk, so that a program is compiled once;
+//! * [`tso`]: packages of a program with its permissions and files;
+//! * [`quantity`]: sizes and times as people write them.
 //!
 //! `sentctl` and the VMM's tests call it. Invariants: an image given out has been checked against its
 //! digest in this process; a module that the guest could not start is refused here, with the reason.
@@ -10,6 +12,8 @@
 pub mod cache;
 pub mod compile;
 pub mod kernel;
+pub mod quantity;
+pub mod tso;
 
 pub use cache::ImageCache;
 pub use compile::{CompileError, CompiledImage};

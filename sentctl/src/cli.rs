@@ -3,9 +3,9 @@
 pub mod machine;
 pub mod zk;
 
-use crate::units::{parse_duration, parse_size};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sentient_control::machine_process::Verify;
+use sentient_images::quantity::{parse_duration, parse_size};
 use std::path::PathBuf;
 use std::time::Duration;
 

@@ -9,7 +9,6 @@ mod commands;
 mod errors;
 mod paths;
 mod progress;
-mod units;
 
 use clap::Parser;
 use cli::{Cli, Command};

@@ -1,5 +1,7 @@
 //! What the crate needs from whoever runs it: clocks, entropy and the three standard streams.
 
+use crate::permissions::Denied;
+
 /// A clock a module may ask for (`typenames.witx`, `$clockid`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clock {
@@ -41,6 +43,8 @@ pub enum StreamError {
     /// Nothing can move now; the call is answered with [`Outcome::Block`](crate::Outcome::Block),
     /// or with `EAGAIN` on a descriptor in non-blocking mode.
     WouldBlock,
+    /// The same, until this time of the monotonic clock: the stream may only move so much in a time.
+    TooFast(u64),
     /// The other end is gone for good: `EPIPE` for a writer, end of file for a reader.
     Closed,
 }
@@ -50,6 +54,8 @@ pub enum StreamError {
 pub enum Readiness {
     /// A read or write would block.
     NotReady,
+    /// A read or write would block until this time of the monotonic clock.
+    NotBefore(u64),
     /// A read or write moves something now: about this many bytes.
     Ready(u64),
     /// The other end is gone: a read or write is answered at once, with end of file or `EPIPE`.
@@ -92,6 +98,16 @@ pub trait Host {
 
     /// Whether [`Host::write`] would take something now, and how many bytes.
     fn output_ready(&mut self, stream: Stream) -> Readiness;
+
+    /// Whether [`denied`](Self::denied) is of use to somebody: what it is told of a path takes a search.
+    fn explains(&self) -> bool {
+        false
+    }
+
+    /// Something was refused, for want of a permission.
+    fn denied(&mut self, denied: Denied) {
+        let _ = denied;
+    }
 
     /// Whether standard input is a terminal, for `isatty`.
     fn stdin_is_terminal(&mut self) -> bool;

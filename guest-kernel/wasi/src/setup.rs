@@ -10,6 +10,7 @@ use crate::descriptor::{Descriptor, Descriptors, Object};
 use crate::errno::Errno;
 use crate::fs::{Entry, FileSystem, InodeId, Last, Target};
 use crate::host::Stream;
+use crate::permissions::{Confinement, Permissions};
 use crate::rights;
 use crate::wasi::Wasi;
 
@@ -108,6 +109,7 @@ impl core::error::Error for SetupError {}
 enum Initial<'a> {
     Directory,
     File(&'a [u8]),
+    FileOfImage(&'static [u8]),
     Symlink(Cow<'a, [u8]>),
 }
 
@@ -123,6 +125,7 @@ pub struct Builder<'a> {
     preopens: Vec<(Vec<u8>, Access)>,
     tree: Vec<(Vec<u8>, Initial<'a>)>,
     time_ns: u64,
+    permissions: Option<Permissions>,
 }
 
 impl<'a> Builder<'a> {
@@ -182,6 +185,21 @@ impl<'a> Builder<'a> {
         self
     }
 
+    /// Adds a file that stays where it is: its contents are read from there, and copied only as far as they are
+    /// written to.
+    #[must_use]
+    pub fn file_of_image(mut self, path: impl Into<Vec<u8>>, contents: &'static [u8]) -> Self {
+        self.tree.push((path.into(), Initial::FileOfImage(contents)));
+        self
+    }
+
+    /// Sets what the container may do; without this call, everything.
+    #[must_use]
+    pub fn permissions(mut self, permissions: Permissions) -> Self {
+        self.permissions = Some(permissions);
+        self
+    }
+
     /// Adds a symbolic link; the target must be relative.
     #[must_use]
     pub fn symlink(mut self, path: impl Into<Vec<u8>>, target: impl Into<Vec<u8>>) -> Self {
@@ -221,12 +239,15 @@ impl<'a> Builder<'a> {
             preopen(&mut fs, &mut descriptors, path, *access, self.time_ns)
                 .map_err(|errno| at(path, errno))?;
         }
+        let confine = |permissions| confinement(&mut fs, permissions, self.time_ns);
+        let confinement = self.permissions.map(confine).transpose()?;
         Ok(Wasi {
             args: arguments(&self.args)?,
             env: environment(&self.env)?,
             descriptors,
             fs,
             pending: None,
+            confinement,
         })
     }
 }
@@ -292,6 +313,35 @@ fn preopen(
     )
 }
 
+/// Finds what rules are about, and holds it open.
+fn confinement(fs: &mut FileSystem, permissions: Permissions, now: u64) -> Result<Confinement, SetupError> {
+    let mut rules = Vec::with_capacity(permissions.files.len());
+    for (path, access) in permissions.files {
+        let inode = ruled(fs, relative(&path), now).map_err(|errno| at(&path, errno))?;
+        rules.push((inode, access));
+    }
+    Ok(Confinement {
+        rules,
+        wall_clock_ns: permissions.wall_clock_ns,
+        monotonic_clock_ns: permissions.monotonic_clock_ns,
+        random: permissions.random,
+        made_ns: now,
+    })
+}
+
+fn ruled(fs: &mut FileSystem, path: &[u8], now: u64) -> Result<InodeId, Errno> {
+    let found = match path {
+        [] => Ok(InodeId::ROOT),
+        path => fs.resolve(InodeId::ROOT, path, Last::NoFollow).and_then(|target| fs.existing(&target)),
+    };
+    let inode = match found {
+        Err(Errno::Noent) => directory(fs, path, now)?,
+        found => found?,
+    };
+    fs.open(inode)?;
+    Ok(inode)
+}
+
 /// A container path as the file system walks it, from its root.
 fn relative(path: &[u8]) -> &[u8] {
     let slashes = path.iter().take_while(|byte| **byte == b'/').count();
@@ -310,6 +360,10 @@ fn plant(fs: &mut FileSystem, path: &[u8], initial: &Initial<'_>, now: u64) -> R
             // A short count is a full file system: half a file is no use to the program.
             let written = fs.write(inode, 0, contents, now)?;
             if written < contents.len() { Err(Errno::Nospc) } else { Ok(()) }
+        }
+        Initial::FileOfImage(contents) => {
+            directory(fs, path.get(..parent_len).unwrap_or_default(), now)?;
+            fs.create_file_of_image(&free_name(fs, path)?, contents, now).map(|_| ())
         }
         Initial::Symlink(target) => {
             directory(fs, path.get(..parent_len).unwrap_or_default(), now)?;

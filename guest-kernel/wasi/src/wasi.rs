@@ -5,6 +5,7 @@ use crate::calls::strings::Strings;
 use crate::descriptor::Descriptors;
 use crate::fs::FileSystem;
 use crate::outcome::{Outcome, Stop};
+use crate::permissions::Confinement;
 
 /// The WASI layer of one container. Made by a [`Builder`](crate::Builder).
 ///
@@ -17,6 +18,8 @@ pub struct Wasi {
     pub(crate) descriptors: Descriptors,
     pub(crate) fs: FileSystem,
     pub(crate) pending: Option<Pending>,
+    /// `None` if everything is allowed.
+    pub(crate) confinement: Option<Confinement>,
 }
 
 /// What a call that blocks needs to know when it is made again.

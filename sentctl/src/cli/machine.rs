@@ -1,8 +1,8 @@
 //! Verbs about machines that stay.
 
 use super::VerifyArg;
-use crate::units::parse_size;
 use clap::{Args, Subcommand};
+use sentient_images::quantity::parse_size;
 use std::path::PathBuf;
 
 /// A new machine.

@@ -4,11 +4,12 @@ use crate::errno::Errno;
 use crate::host::{Clock, Host};
 use crate::memory;
 use crate::outcome::Outcome;
+use crate::permissions::rounded_down;
 use crate::wasi::Wasi;
 
 impl Wasi {
     /// `clock_res_get`: a clock's resolution in nanoseconds, never zero. `EINVAL` for an unknown
-    /// clock.
+    /// clock, `ENOTCAPABLE` for one that the container may not read.
     pub fn clock_res_get(
         &mut self,
         host: &mut (impl Host + ?Sized),
@@ -16,14 +17,16 @@ impl Wasi {
         id: u32,
         resolution: u32,
     ) -> Outcome {
-        self.answer(|_| {
+        self.answer(|wasi| {
             let clock = Clock::from_id(id).ok_or(Errno::Inval)?;
-            Ok(memory::put_u64(mem, resolution, host.clock_resolution_ns(clock).max(1))?)
+            let finest = wasi.clock(host, clock)?;
+            Ok(memory::put_u64(mem, resolution, host.clock_resolution_ns(clock).max(finest))?)
         })
     }
 
     /// `clock_time_get`: a clock's time in nanoseconds, as precise as it gets whatever `precision`
-    /// allows. `EINVAL` for an unknown clock.
+    /// and the container's permissions allow. `EINVAL` for an unknown clock, `ENOTCAPABLE` for one that
+    /// the container may not read.
     pub fn clock_time_get(
         &mut self,
         host: &mut (impl Host + ?Sized),
@@ -32,13 +35,14 @@ impl Wasi {
         _precision: u64,
         time: u32,
     ) -> Outcome {
-        self.answer(|_| {
+        self.answer(|wasi| {
             let clock = Clock::from_id(id).ok_or(Errno::Inval)?;
-            Ok(memory::put_u64(mem, time, host.clock_ns(clock))?)
+            let resolution = wasi.clock(host, clock)?;
+            Ok(memory::put_u64(mem, time, rounded_down(host.clock_ns(clock), resolution))?)
         })
     }
 
-    /// `random_get`: random bytes fit for keys.
+    /// `random_get`: random bytes fit for keys. `ENOTCAPABLE` if the container may not have them.
     pub fn random_get(
         &mut self,
         host: &mut (impl Host + ?Sized),
@@ -46,7 +50,8 @@ impl Wasi {
         buf: u32,
         buf_len: u32,
     ) -> Outcome {
-        self.answer(|_| {
+        self.answer(|wasi| {
+            wasi.may_have_random(host)?;
             host.random(memory::bytes_mut(mem, buf, buf_len)?);
             Ok(())
         })

@@ -6,9 +6,10 @@
 use crate::descriptor::Object;
 use crate::errno::Errno;
 use crate::flags;
-use crate::host::{Clock, Host};
+use crate::host::Host;
 use crate::memory;
 use crate::outcome::Outcome;
+use crate::permissions::Need;
 use crate::record::FileStat;
 use crate::rights;
 use crate::wasi::Wasi;
@@ -112,7 +113,7 @@ impl Wasi {
             if len == 0 {
                 return Err(Errno::Inval.into());
             }
-            Ok(wasi.fs.allocate(inode, offset, len, host.clock_ns(Clock::Realtime))?)
+            Ok(wasi.fs.allocate(inode, offset, len, wasi.now(host))?)
         })
     }
 
@@ -167,7 +168,7 @@ impl Wasi {
             let descriptor = wasi.descriptors.get(fd)?;
             let (inode, _) = descriptor.file(rights::FD_FILESTAT_SET_SIZE, Errno::Inval)?;
             descriptor.writable()?;
-            Ok(wasi.fs.resize(inode, size, host.clock_ns(Clock::Realtime))?)
+            Ok(wasi.fs.resize(inode, size, wasi.now(host))?)
         })
     }
 
@@ -187,7 +188,10 @@ impl Wasi {
             let inode = descriptor.inode().ok_or(Errno::Inval)?;
             descriptor.require(rights::FD_FILESTAT_SET_TIMES)?;
             descriptor.writable()?;
-            let now = host.clock_ns(Clock::Realtime);
+            if let Object::Directory { inode, .. } = descriptor.object {
+                wasi.may_at(host, inode, Need::Write)?;
+            }
+            let now = wasi.now(host);
             let times = flags::new_times(fst_flags, atim, mtim, now)?;
             Ok(wasi.fs.set_times(inode, times, now)?)
         })

@@ -3,14 +3,32 @@
 
 use crate::errno::Errno;
 use crate::flags;
-use crate::fs::Last;
-use crate::host::{Clock, Host};
+use crate::fs::{Entry, InodeId, Last};
+use crate::host::Host;
 use crate::memory;
 use crate::outcome::Outcome;
+use crate::permissions::Need;
 use crate::rights;
 use crate::wasi::Wasi;
 
+use super::paths::Path;
+
 impl Wasi {
+    /// The name at the end of a path, to be made, moved or removed; `dots` if the path ends in `.` or `..`,
+    /// `ENOTCAPABLE` if the container may not do that there.
+    fn name(
+        &self,
+        host: &mut (impl Host + ?Sized),
+        mem: &[u8],
+        start: InodeId,
+        path: Path,
+        dots: Errno,
+    ) -> Result<Entry, Errno> {
+        let target = self.walk(mem, start, path, Last::Name)?;
+        self.may(host, &target, Need::Name)?;
+        target.entry(dots)
+    }
+
     /// `path_create_directory` (`mkdirat`). `EEXIST` whatever is there, be it a link that leads
     /// nowhere.
     pub fn path_create_directory(
@@ -23,8 +41,8 @@ impl Wasi {
     ) -> Outcome {
         self.answer(|wasi| {
             let start = wasi.changeable(fd, rights::PATH_CREATE_DIRECTORY)?;
-            let entry = wasi.walk(mem, start, (path, path_len), Last::Name)?.entry(Errno::Exist)?;
-            wasi.fs.create_directory(&entry, host.clock_ns(Clock::Realtime))?;
+            let entry = wasi.name(host, mem, start, (path, path_len), Errno::Exist)?;
+            wasi.fs.create_directory(&entry, wasi.now(host))?;
             Ok(())
         })
     }
@@ -41,8 +59,8 @@ impl Wasi {
     ) -> Outcome {
         self.answer(|wasi| {
             let start = wasi.changeable(fd, rights::PATH_REMOVE_DIRECTORY)?;
-            let entry = wasi.walk(mem, start, (path, path_len), Last::Name)?.entry(Errno::Inval)?;
-            Ok(wasi.fs.remove_directory(&entry, host.clock_ns(Clock::Realtime))?)
+            let entry = wasi.name(host, mem, start, (path, path_len), Errno::Inval)?;
+            Ok(wasi.fs.remove_directory(&entry, wasi.now(host))?)
         })
     }
 
@@ -58,8 +76,8 @@ impl Wasi {
     ) -> Outcome {
         self.answer(|wasi| {
             let start = wasi.changeable(fd, rights::PATH_UNLINK_FILE)?;
-            let entry = wasi.walk(mem, start, (path, path_len), Last::Name)?.entry(Errno::Isdir)?;
-            Ok(wasi.fs.unlink(&entry, host.clock_ns(Clock::Realtime))?)
+            let entry = wasi.name(host, mem, start, (path, path_len), Errno::Isdir)?;
+            Ok(wasi.fs.unlink(&entry, wasi.now(host))?)
         })
     }
 
@@ -80,9 +98,9 @@ impl Wasi {
         self.answer(|wasi| {
             let from = wasi.changeable(fd, rights::PATH_RENAME_SOURCE)?;
             let to = wasi.changeable(new_fd, rights::PATH_RENAME_TARGET)?;
-            let old = wasi.walk(mem, from, (old_path, old_path_len), Last::Name)?.entry(Errno::Inval)?;
-            let new = wasi.walk(mem, to, (new_path, new_path_len), Last::Name)?.entry(Errno::Inval)?;
-            Ok(wasi.fs.rename(&old, &new, host.clock_ns(Clock::Realtime))?)
+            let old = wasi.name(host, mem, from, (old_path, old_path_len), Errno::Inval)?;
+            let new = wasi.name(host, mem, to, (new_path, new_path_len), Errno::Inval)?;
+            Ok(wasi.fs.rename(&old, &new, wasi.now(host))?)
         })
     }
 
@@ -106,9 +124,11 @@ impl Wasi {
             source.writable().map_err(|_| Errno::Xdev)?;
             let last = Last::from_follow(flags::lookup_follow(old_flags)?);
             let target = wasi.walk(mem, from, (old_path, old_path_len), last)?;
+            // With its new name it can be changed by whoever may change that.
+            wasi.may(host, &target, Need::Write)?;
             let inode = wasi.fs.existing(&target)?;
-            let entry = wasi.walk(mem, to, (new_path, new_path_len), Last::Name)?.entry(Errno::Exist)?;
-            Ok(wasi.fs.link(&entry, inode, host.clock_ns(Clock::Realtime))?)
+            let entry = wasi.name(host, mem, to, (new_path, new_path_len), Errno::Exist)?;
+            Ok(wasi.fs.link(&entry, inode, wasi.now(host))?)
         })
     }
 
@@ -127,8 +147,8 @@ impl Wasi {
         self.answer(|wasi| {
             let start = wasi.changeable(fd, rights::PATH_SYMLINK)?;
             let target = memory::bytes(mem, old_path, old_path_len)?;
-            let entry = wasi.walk(mem, start, (new_path, new_path_len), Last::Name)?.entry(Errno::Exist)?;
-            Ok(wasi.fs.create_symlink(&entry, target, host.clock_ns(Clock::Realtime))?)
+            let entry = wasi.name(host, mem, start, (new_path, new_path_len), Errno::Exist)?;
+            Ok(wasi.fs.create_symlink(&entry, target, wasi.now(host))?)
         })
     }
 }

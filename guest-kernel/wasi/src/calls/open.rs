@@ -5,9 +5,10 @@ use crate::descriptor::{Descriptor, Object};
 use crate::errno::Errno;
 use crate::flags::{self, OPEN_CREAT, OPEN_DIRECTORY, OPEN_EXCL, OPEN_TRUNC};
 use crate::fs::{Entry, InodeId, Last, Target};
-use crate::host::{Clock, Host};
+use crate::host::Host;
 use crate::memory;
 use crate::outcome::Outcome;
+use crate::permissions::{FileAccess, Need};
 use crate::record::FileType;
 use crate::rights;
 use crate::wasi::Wasi;
@@ -41,6 +42,17 @@ struct Request {
 impl Request {
     fn asks(&self, oflag: u16) -> bool {
         self.oflags & oflag != 0
+    }
+
+    /// What it does with what is there, if it is of a type.
+    fn need(&self, there: Option<FileType>) -> Need {
+        let writes = self.rights_base & rights::FD_WRITE != 0 || self.asks(OPEN_TRUNC);
+        match there {
+            Some(FileType::Directory) => Need::Read,
+            Some(_) if writes => Need::Write,
+            None if self.asks(OPEN_CREAT) => Need::Write,
+            _ => Need::Read,
+        }
     }
 
     /// A descriptor with the rights asked for, as far as they mean something for a `filetype`; the
@@ -96,6 +108,8 @@ impl Wasi {
     /// - Rights that mean nothing for the file's type are dropped; any other that the starting
     ///   directory does not let be inherited is `ENOTCAPABLE`.
     /// - In a read-only preopen, creating, truncating and `FD_WRITE` are `EROFS`.
+    /// - Where the container's permissions do not allow it, `ENOTCAPABLE`. What a file's descriptor may do is settled
+    ///   here; each path from a directory's is looked at anew.
     pub fn path_open(
         &mut self,
         host: &mut (impl Host + ?Sized),
@@ -130,14 +144,19 @@ impl Wasi {
             let exclusive = request.asks(OPEN_CREAT) && request.asks(OPEN_EXCL);
             let last = if exclusive { Last::Name } else { Last::from_follow(follow) };
             let target = wasi.walk(mem, start, (path, path_len), last)?;
+            let there = wasi.fs.existing(&target).and_then(|inode| wasi.fs.filetype(inode));
+            wasi.may(host, &target, request.need(there.ok()))?;
+            let changeable = wasi.access(&target)? == FileAccess::Write;
             let number = wasi.descriptors.vacancy()?;
-            let now = host.clock_ns(Clock::Realtime);
+            let now = wasi.now(host);
             let descriptor = match target {
                 Target::Entry(entry) if entry.inode.is_none() && request.asks(OPEN_CREAT) => {
                     wasi.create_and_grant(&entry, &request, now)?
                 }
                 target => wasi.grant_existing(&target, &request, exclusive, now)?,
             };
+            let changeable = changeable || matches!(descriptor.object, Object::Directory { .. });
+            let descriptor = Descriptor { read_only: descriptor.read_only || !changeable, ..descriptor };
             wasi.descriptors.fill(number, descriptor)?;
             Ok(memory::put_u32(mem, opened_fd, number)?)
         })

@@ -5,9 +5,10 @@ use crate::descriptor::Descriptor;
 use crate::errno::Errno;
 use crate::flags;
 use crate::fs::{InodeId, Last, Target};
-use crate::host::{Clock, Host};
+use crate::host::Host;
 use crate::memory;
 use crate::outcome::Outcome;
+use crate::permissions::Need;
 use crate::record::FileStat;
 use crate::rights;
 use crate::wasi::Wasi;
@@ -43,7 +44,7 @@ impl Wasi {
     /// `path_filestat_get` (`fstatat`): the attributes of what a path names.
     pub fn path_filestat_get(
         &mut self,
-        _host: &mut (impl Host + ?Sized),
+        host: &mut (impl Host + ?Sized),
         mem: &mut [u8],
         fd: u32,
         flags: u32,
@@ -56,6 +57,7 @@ impl Wasi {
             let last = Last::from_follow(flags::lookup_follow(flags)?);
             memory::check(mem, stat, FileStat::BYTES)?;
             let target = wasi.walk(mem, start, (path, path_len), last)?;
+            wasi.may(host, &target, Need::Read)?;
             let record = wasi.fs.stat(wasi.fs.existing(&target)?)?;
             Ok(memory::put(mem, stat, &record.encode())?)
         })
@@ -78,9 +80,10 @@ impl Wasi {
         self.answer(|wasi| {
             let start = wasi.changeable(fd, rights::PATH_FILESTAT_SET_TIMES)?;
             let last = Last::from_follow(flags::lookup_follow(flags)?);
-            let now = host.clock_ns(Clock::Realtime);
+            let now = wasi.now(host);
             let times = flags::new_times(fst_flags, atim, mtim, now)?;
             let target = wasi.walk(mem, start, (path, path_len), last)?;
+            wasi.may(host, &target, Need::Write)?;
             let inode = wasi.fs.existing(&target)?;
             Ok(wasi.fs.set_times(inode, times, now)?)
         })
@@ -90,7 +93,7 @@ impl Wasi {
     /// buffer. `EINVAL` if it is no link.
     pub fn path_readlink(
         &mut self,
-        _host: &mut (impl Host + ?Sized),
+        host: &mut (impl Host + ?Sized),
         mem: &mut [u8],
         fd: u32,
         path: u32,
@@ -103,6 +106,7 @@ impl Wasi {
             let (_, start) = wasi.base(fd, rights::PATH_READLINK)?;
             memory::check(mem, bufused, 4)?;
             let target = wasi.walk(mem, start, (path, path_len), Last::NoFollow)?;
+            wasi.may(host, &target, Need::Read)?;
             let link = wasi.fs.link_target(wasi.fs.existing(&target)?)?;
             let room = memory::bytes_mut(mem, buf, buf_len)?;
             let mut used = 0;

@@ -11,6 +11,7 @@ use crate::errno::Errno;
 use crate::host::{Clock, Host, Readiness};
 use crate::memory;
 use crate::outcome::{Outcome, Stop, Wait};
+use crate::permissions::rounded_up;
 use crate::record::Event;
 use crate::rights;
 use crate::wasi::{Pending, Wasi};
@@ -50,14 +51,19 @@ struct Subscription {
 impl Subscription {
     /// Reads `$subscription`: userdata at 0, the tag at 8; for a clock its id at 16, timeout at 24,
     /// precision at 32 (not needed), flags at 40; for others the descriptor at 16.
-    fn read(mem: &[u8], at: u32, clocks: &mut Clocks<'_, impl Host + ?Sized>) -> Result<Self, Errno> {
+    fn read(
+        wasi: &Wasi,
+        mem: &[u8],
+        at: u32,
+        clocks: &mut Clocks<'_, impl Host + ?Sized>,
+    ) -> Result<Self, Errno> {
         let raw: [u8; SUBSCRIPTION_BYTES as usize] = memory::array(mem, at)?;
         let word = memory::array(&raw, 16).map(u32::from_le_bytes)?;
         let interest = match memory::array(&raw, 8)? {
             [0] => {
                 let timeout = memory::array(&raw, 24).map(u64::from_le_bytes)?;
                 let flags = memory::array(&raw, 40).map(u16::from_le_bytes)?;
-                Interest::Clock(deadline(word, timeout, flags, clocks))
+                Interest::Clock(deadline(wasi, word, timeout, flags, clocks))
             }
             [1] => Interest::Read(word),
             [2] => Interest::Write(word),
@@ -77,8 +83,10 @@ impl Subscription {
 }
 
 /// The deadline of a clock subscription. Processor time does not pass while the program waits, so
-/// its clocks are `ENOTSUP`.
+/// its clocks are `ENOTSUP`. A time of a clock takes the permission to read it, and comes when the clock shows it; a
+/// time from now takes none.
 fn deadline(
+    wasi: &Wasi,
     id: u32,
     timeout: u64,
     flags: u16,
@@ -89,8 +97,14 @@ fn deadline(
     }
     match (Clock::from_id(id).ok_or(Errno::Inval)?, flags & ABSTIME != 0) {
         (Clock::ProcessCpu | Clock::ThreadCpu, _) => Err(Errno::Notsup),
-        (Clock::Realtime, true) => Ok(Deadline::Realtime(timeout)),
-        (Clock::Monotonic, true) => Ok(Deadline::Monotonic(timeout)),
+        (Clock::Realtime, true) => {
+            let resolution = wasi.clock(clocks.host, Clock::Realtime)?;
+            Ok(Deadline::Realtime(rounded_up(timeout, resolution)))
+        }
+        (Clock::Monotonic, true) => {
+            let resolution = wasi.clock(clocks.host, Clock::Monotonic)?;
+            Ok(Deadline::Monotonic(rounded_up(timeout, resolution)))
+        }
         (Clock::Realtime | Clock::Monotonic, false) => {
             Ok(Deadline::Monotonic(clocks.monotonic().saturating_add(timeout)))
         }
@@ -138,7 +152,12 @@ pub(crate) struct PendingPoll {
 
 impl PendingPoll {
     /// Takes the parameters in, and fixes the deadlines.
-    fn read(host: &mut (impl Host + ?Sized), mem: &[u8], parameters: [u32; 4]) -> Result<Self, Errno> {
+    fn read(
+        wasi: &Wasi,
+        host: &mut (impl Host + ?Sized),
+        mem: &[u8],
+        parameters: [u32; 4],
+    ) -> Result<Self, Errno> {
         let [input, output, count, nevents] = parameters;
         if count == 0 || count > SUBSCRIPTIONS_MAX {
             return Err(Errno::Inval);
@@ -152,7 +171,7 @@ impl PendingPoll {
         let mut clocks = Clocks::new(host);
         let mut at = input;
         for _ in 0..count {
-            subscriptions.push(Subscription::read(mem, at, &mut clocks)?);
+            subscriptions.push(Subscription::read(wasi, mem, at, &mut clocks)?);
             at = at.saturating_add(SUBSCRIPTION_BYTES);
         }
         Ok(Self { parameters, subscriptions })
@@ -178,7 +197,7 @@ impl Wasi {
         let parameters = [subscriptions, events, nsubscriptions, nevents];
         let poll = match self.pending.take() {
             Some(Pending::Poll(poll)) if poll.parameters == parameters => poll,
-            _ => match PendingPoll::read(host, mem, parameters) {
+            _ => match PendingPoll::read(self, host, mem, parameters) {
                 Ok(poll) => poll,
                 Err(errno) => return Outcome::Done(errno),
             },
@@ -265,6 +284,7 @@ impl Wasi {
 fn ready(readiness: Readiness, event: Event, wait: Wait) -> Result<Event, Stop> {
     match readiness {
         Readiness::NotReady => Err(Stop::Block(wait)),
+        Readiness::NotBefore(until) => Err(Stop::Block(Wait { until_ns: Some(until), ..Wait::YIELD })),
         Readiness::Ready(nbytes) => Ok(Event { nbytes, ..event }),
         Readiness::Closed => Ok(Event { hangup: true, ..event }),
     }

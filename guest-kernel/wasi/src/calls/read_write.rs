@@ -8,9 +8,10 @@ use crate::descriptor::Object;
 use crate::errno::Errno;
 use crate::flags::{FD_APPEND, FD_NONBLOCK};
 use crate::fs::{FileSystem, InodeId};
-use crate::host::{Clock, Host, Stream, StreamError};
+use crate::host::{Host, Stream, StreamError};
 use crate::memory::{self, gather, scatter};
 use crate::outcome::{Outcome, Stop, Wait};
+use crate::permissions::FileTimes;
 use crate::rights;
 use crate::wasi::Wasi;
 
@@ -18,8 +19,9 @@ use crate::wasi::Wasi;
 fn refused(error: StreamError, closed: Result<usize, Stop>, flags: u16, wait: Wait) -> Result<usize, Stop> {
     match error {
         StreamError::Closed => closed,
-        StreamError::WouldBlock if flags & FD_NONBLOCK != 0 => Err(Errno::Again.into()),
+        _ if flags & FD_NONBLOCK != 0 => Err(Errno::Again.into()),
         StreamError::WouldBlock => Err(Stop::Block(wait)),
+        StreamError::TooFast(until) => Err(Stop::Block(Wait { until_ns: Some(until), ..Wait::YIELD })),
     }
 }
 
@@ -52,7 +54,7 @@ fn read_stdin(
 }
 
 fn read_file(
-    fs: &mut FileSystem,
+    (fs, times): (&mut FileSystem, FileTimes),
     host: &mut (impl Host + ?Sized),
     mem: &mut [u8],
     (iovs, iovs_len): (u32, u32),
@@ -66,20 +68,20 @@ fn read_file(
         Ok(count)
     })?;
     if read > 0 {
-        fs.accessed(inode, || host.clock_ns(Clock::Realtime))?;
+        fs.accessed(inode, || times.now(host))?;
     }
     Ok(read)
 }
 
 fn write_file(
-    fs: &mut FileSystem,
+    (fs, times): (&mut FileSystem, FileTimes),
     host: &mut (impl Host + ?Sized),
     mem: &[u8],
     (iovs, iovs_len): (u32, u32),
     inode: InodeId,
     from: u64,
 ) -> Result<u32, Stop> {
-    let now = host.clock_ns(Clock::Realtime);
+    let now = times.now(host);
     let mut at = from;
     gather(mem, iovs, iovs_len, |bytes| {
         let count = fs.write(inode, at, bytes, now)?;
@@ -104,6 +106,7 @@ impl Wasi {
         nread: u32,
     ) -> Outcome {
         self.answer(|wasi| {
+            let times = wasi.file_times();
             let descriptor = wasi.descriptors.get_mut(fd)?;
             let flags = descriptor.flags;
             memory::check(mem, nread, 4)?;
@@ -115,7 +118,7 @@ impl Wasi {
                 Object::Output(_) => return Err(Errno::Badf.into()),
                 Object::File { .. } | Object::Directory { .. } => {
                     let (inode, at) = descriptor.file(rights::FD_READ, Errno::Badf)?;
-                    let count = read_file(&mut wasi.fs, host, mem, (iovs, iovs_len), inode, at)?;
+                    let count = read_file((&mut wasi.fs, times), host, mem, (iovs, iovs_len), inode, at)?;
                     descriptor.advance(at, count);
                     count
                 }
@@ -140,7 +143,8 @@ impl Wasi {
             let descriptor = wasi.descriptors.get(fd)?;
             let (inode, _) = descriptor.file(rights::FD_READ | rights::FD_SEEK, Errno::Spipe)?;
             memory::check(mem, nread, 4)?;
-            let count = read_file(&mut wasi.fs, host, mem, (iovs, iovs_len), inode, offset)?;
+            let times = wasi.file_times();
+            let count = read_file((&mut wasi.fs, times), host, mem, (iovs, iovs_len), inode, offset)?;
             Ok(memory::put_u32(mem, nread, count)?)
         })
     }
@@ -161,6 +165,7 @@ impl Wasi {
         nwritten: u32,
     ) -> Outcome {
         self.answer(|wasi| {
+            let times = wasi.file_times();
             let descriptor = wasi.descriptors.get_mut(fd)?;
             memory::check(mem, nwritten, 4)?;
             let count = match descriptor.object {
@@ -174,7 +179,7 @@ impl Wasi {
                     descriptor.writable()?;
                     let append = descriptor.flags & FD_APPEND != 0;
                     let at = if append { wasi.fs.size(inode)? } else { position };
-                    let count = write_file(&mut wasi.fs, host, mem, (iovs, iovs_len), inode, at)?;
+                    let count = write_file((&mut wasi.fs, times), host, mem, (iovs, iovs_len), inode, at)?;
                     descriptor.advance(at, count);
                     count
                 }
@@ -200,7 +205,8 @@ impl Wasi {
             let (inode, _) = descriptor.file(rights::FD_WRITE | rights::FD_SEEK, Errno::Spipe)?;
             descriptor.writable()?;
             memory::check(mem, nwritten, 4)?;
-            let count = write_file(&mut wasi.fs, host, mem, (iovs, iovs_len), inode, offset)?;
+            let times = wasi.file_times();
+            let count = write_file((&mut wasi.fs, times), host, mem, (iovs, iovs_len), inode, offset)?;
             Ok(memory::put_u32(mem, nwritten, count)?)
         })
     }

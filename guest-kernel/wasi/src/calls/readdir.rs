@@ -1,9 +1,10 @@
 //! `fd_readdir`: the entries of a directory, from a cookie on.
 
 use crate::errno::Errno;
-use crate::host::{Clock, Host};
+use crate::host::Host;
 use crate::memory;
 use crate::outcome::Outcome;
+use crate::permissions::Need;
 use crate::record::DirEnt;
 use crate::rights;
 use crate::wasi::Wasi;
@@ -46,6 +47,7 @@ impl Wasi {
     ) -> Outcome {
         self.answer(|wasi| {
             let (_, directory) = wasi.base(fd, rights::FD_READDIR)?;
+            wasi.may_at(host, directory, Need::Read)?;
             memory::check(mem, bufused, 4)?;
             let mut room = Room { buf: memory::bytes_mut(mem, buf, buf_len)?, used: 0 };
             for entry in wasi.fs.list(directory, cookie)? {
@@ -60,7 +62,8 @@ impl Wasi {
                 }
             }
             let used = u32::try_from(room.used).map_err(|_| Errno::Overflow)?;
-            wasi.fs.accessed(directory, || host.clock_ns(Clock::Realtime))?;
+            let times = wasi.file_times();
+            wasi.fs.accessed(directory, || times.now(host))?;
             Ok(memory::put_u32(mem, bufused, used)?)
         })
     }

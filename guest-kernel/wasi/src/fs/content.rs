@@ -1,7 +1,10 @@
 //! The bytes of one file: chunks of up to 64 KiB, with holes.
 //!
+//! A file that comes with the container's image has its bytes there, and reads them from there until a chunk is written
+//! to: that takes over what lies below it first.
+//!
 //! Growing a file adds chunks and copies none (the last one may move while it is smaller than 64
-//! KiB). Bytes that no chunk holds read as zero and cost nothing. All memory is asked for with
+//! KiB). Bytes that neither a chunk nor the image holds read as zero and cost nothing. All memory is asked for with
 //! `try_reserve` after the quota has agreed, so running out is an error number.
 
 use alloc::vec::Vec;
@@ -68,12 +71,17 @@ impl Chunk {
 
     /// Fills `out` with the chunk's bytes from `start` on.
     fn get(&self, start: usize, out: &mut [u8]) {
-        let held = self.bytes.get(start..).unwrap_or_default();
-        let (copied, zeroed) = out.split_at_mut(held.len().min(out.len()));
-        let (held, _) = held.split_at(copied.len());
-        copied.copy_from_slice(held);
-        zeroed.fill(0);
+        copy(&self.bytes, start, out);
     }
+}
+
+/// Fills `out` with bytes from `start` on, and zeros after their end.
+fn copy(bytes: &[u8], start: usize, out: &mut [u8]) {
+    let held = bytes.get(start..).unwrap_or_default();
+    let (copied, zeroed) = out.split_at_mut(held.len().min(out.len()));
+    let (held, _) = held.split_at(copied.len());
+    copied.copy_from_slice(held);
+    zeroed.fill(0);
 }
 
 /// A file's size and chunks.
@@ -83,6 +91,8 @@ pub(crate) struct Content {
     /// By ascending number. A sorted vector and not a map: it grows with `try_reserve`, and
     /// appending is a push.
     chunks: Vec<Chunk>,
+    /// The file's beginning in the image, for what no chunk holds.
+    below: &'static [u8],
 }
 
 /// One chunk's part of a range of the file.
@@ -107,7 +117,19 @@ fn narrow(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
+/// A chunk's part of what lies below a file.
+fn below(bytes: &'static [u8], number: u64) -> &'static [u8] {
+    let start = narrow(number.saturating_mul(wide(CHUNK_BYTES)));
+    let from = bytes.get(start..).unwrap_or_default();
+    from.get(..CHUNK_BYTES).unwrap_or(from)
+}
+
 impl Content {
+    /// A file of the image.
+    pub(crate) fn of_image(bytes: &'static [u8]) -> Self {
+        Self { size: wide(bytes.len()), chunks: Vec::new(), below: bytes }
+    }
+
     pub(crate) fn size(&self) -> u64 {
         self.size
     }
@@ -126,7 +148,7 @@ impl Content {
                     chunk.get(start, now);
                     next += 1;
                 }
-                None => now.fill(0),
+                None => copy(below(self.below, number), start, now),
             }
             at = at.saturating_add(wide(len));
             out = later;
@@ -171,7 +193,10 @@ impl Content {
                 self.chunks.try_reserve(1).map_err(|_| Errno::Nomem)?;
                 let mut chunk = Chunk::new(number);
                 quota.take(CHUNK_HEAD_BYTES)?;
+                let below = below(self.below, number);
+                let end = end.max(below.len());
                 chunk.reserve(end, quota).inspect_err(|_| quota.give_back(CHUNK_HEAD_BYTES))?;
+                chunk.put(0, below);
                 self.chunks.insert(index, chunk);
                 index
             }
@@ -188,6 +213,8 @@ impl Content {
             return Err(Errno::Fbig);
         }
         if size <= self.size {
+            // What is cut off is not there again when the file grows.
+            self.below = self.below.get(..narrow(size)).unwrap_or(self.below);
             let Piece { number, start, .. } = piece(size, 0);
             let keep = self
                 .chunks

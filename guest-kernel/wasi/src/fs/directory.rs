@@ -46,6 +46,11 @@ impl Directory {
         self.by_name.get(name).map(|(inode, _)| *inode)
     }
 
+    /// A name of what is in it.
+    pub(crate) fn name_of(&self, inode: InodeId) -> Option<&[u8]> {
+        self.by_serial.values().find(|(_, listed)| *listed == inode).map(|(name, _)| &**name)
+    }
+
     /// Adds a name, which must be free.
     pub(crate) fn insert(&mut self, name: &[u8], inode: InodeId) {
         let serial = self.next_serial;

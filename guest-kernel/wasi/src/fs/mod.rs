@@ -12,6 +12,8 @@ mod names;
 mod quota;
 mod resolve;
 
+use alloc::vec::Vec;
+
 use content::Content;
 use directory::{Directory, Listed};
 use inode::{Inode, Inodes, Kind};
@@ -161,6 +163,37 @@ impl FileSystem {
             inode.atim = now();
         }
         Ok(())
+    }
+
+    /// The directory that a directory is in; the root and what was removed are in themselves.
+    pub(crate) fn parent(&self, id: InodeId) -> Result<InodeId, Errno> {
+        self.directory(id).map(|directory| directory.parent)
+    }
+
+    /// The path from `/` to where another path has ended. Takes a search in every directory on the way.
+    pub(crate) fn path_to(&self, target: &Target) -> Result<Vec<u8>, Errno> {
+        let (mut here, last) = match target {
+            Target::Directory(inode) => (*inode, None),
+            Target::Entry(entry) => (entry.parent, Some(&*entry.name)),
+        };
+        let mut names: Vec<&[u8]> = last.into_iter().collect();
+        loop {
+            let parent = self.parent(here)?;
+            if parent == here {
+                break;
+            }
+            names.extend(self.directory(parent)?.name_of(here));
+            here = parent;
+        }
+        let mut path = Vec::new();
+        for name in names.iter().rev() {
+            path.push(b'/');
+            path.extend_from_slice(name);
+        }
+        if path.is_empty() {
+            path.push(b'/');
+        }
+        Ok(path)
     }
 
     /// Counts a descriptor for the inode: it lives until [`FileSystem::close`], named or not.

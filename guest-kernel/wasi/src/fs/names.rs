@@ -56,6 +56,16 @@ impl FileSystem {
         self.create(entry, Kind::File(Content::default()), now)
     }
 
+    /// Makes a file whose bytes lie in the container's image, and cost nothing until they are written to.
+    pub(crate) fn create_file_of_image(
+        &mut self,
+        entry: &Entry,
+        bytes: &'static [u8],
+        now: u64,
+    ) -> Result<InodeId, Errno> {
+        self.create(entry, Kind::File(Content::of_image(bytes)), now)
+    }
+
     /// Makes an empty directory (`mkdir`).
     pub(crate) fn create_directory(&mut self, entry: &Entry, now: u64) -> Result<InodeId, Errno> {
         self.create(entry, Kind::Directory(Directory::new(entry.parent)), now)

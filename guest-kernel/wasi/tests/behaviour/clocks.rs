@@ -4,8 +4,13 @@ use sentient_wasi::Errno;
 
 use crate::guest::{DATA, Guest, RESULT, done};
 
-fn time(g: &mut Guest, id: u32) -> Result<u64, Errno> {
+pub fn time(g: &mut Guest, id: u32) -> Result<u64, Errno> {
     done(g.wasi.clock_time_get(&mut g.host, &mut g.mem, id, 1_000, RESULT))?;
+    Ok(g.u64_at(RESULT))
+}
+
+pub fn resolution(g: &mut Guest, id: u32) -> Result<u64, Errno> {
+    done(g.wasi.clock_res_get(&mut g.host, &mut g.mem, id, RESULT))?;
     Ok(g.u64_at(RESULT))
 }
 
@@ -23,19 +28,16 @@ fn an_unknown_clock_is_einval() {
     let mut g = Guest::new();
     assert_eq!(time(&mut g, 4), Err(Errno::Inval));
     assert_eq!(time(&mut g, u32::MAX), Err(Errno::Inval));
-    let resolution = g.wasi.clock_res_get(&mut g.host, &mut g.mem, 4, RESULT);
-    assert_eq!(done(resolution), Err(Errno::Inval));
+    assert_eq!(resolution(&mut g, 4), Err(Errno::Inval));
 }
 
 #[test]
 fn the_resolution_is_never_zero() {
     // witx, clock_res_get: "required to provide a non-zero value for supported clocks".
     let mut g = Guest::new();
-    done(g.wasi.clock_res_get(&mut g.host, &mut g.mem, 1, RESULT)).unwrap();
-    assert_eq!(g.u64_at(RESULT), 100);
+    assert_eq!(resolution(&mut g, 1), Ok(100));
     g.host.resolution = 0;
-    done(g.wasi.clock_res_get(&mut g.host, &mut g.mem, 1, RESULT)).unwrap();
-    assert_eq!(g.u64_at(RESULT), 1);
+    assert_eq!(resolution(&mut g, 1), Ok(1));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use sentient_wasi::{Clock, Host, Readiness, Stream, StreamError};
+use sentient_wasi::{Clock, Denied, Host, Readiness, Stream, StreamError};
 
 pub struct FakeHost {
     pub realtime: u64,
@@ -19,6 +19,9 @@ pub struct FakeHost {
     /// Where the slices handed to `write` began, and their lengths.
     pub slices: Vec<(usize, usize)>,
     pub clock_calls: u32,
+    pub denied: Vec<Denied>,
+    /// Until when output may not go on.
+    pub throttled: Option<u64>,
 }
 
 impl Default for FakeHost {
@@ -36,6 +39,8 @@ impl Default for FakeHost {
             terminal: false,
             slices: Vec::new(),
             clock_calls: 0,
+            denied: Vec::new(),
+            throttled: None,
         }
     }
 }
@@ -64,6 +69,9 @@ impl Host for FakeHost {
         self.slices.push((bytes.as_ptr() as usize, bytes.len()));
         if self.closed {
             return Err(StreamError::Closed);
+        }
+        if let Some(until) = self.throttled {
+            return Err(StreamError::TooFast(until));
         }
         if self.room == 0 {
             return Err(StreamError::WouldBlock);
@@ -98,11 +106,22 @@ impl Host for FakeHost {
     }
 
     fn output_ready(&mut self, _: Stream) -> Readiness {
+        if let Some(until) = self.throttled {
+            return Readiness::NotBefore(until);
+        }
         match (self.closed, self.room) {
             (true, _) => Readiness::Closed,
             (false, 0) => Readiness::NotReady,
             (false, room) => Readiness::Ready(room as u64),
         }
+    }
+
+    fn explains(&self) -> bool {
+        true
+    }
+
+    fn denied(&mut self, denied: Denied) {
+        self.denied.push(denied);
     }
 
     fn stdin_is_terminal(&mut self) -> bool {

@@ -23,6 +23,7 @@ mod guest;
 mod links;
 mod memory_faults;
 mod opening;
+mod permissions;
 mod polling;
 mod process_and_sockets;
 mod random_calls;

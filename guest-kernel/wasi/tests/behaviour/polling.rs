@@ -11,15 +11,15 @@ const MONOTONIC: u32 = 1;
 
 /// `$event`.
 #[derive(Debug, PartialEq, Eq)]
-struct Event {
+pub struct Event {
     userdata: u64,
-    error: u16,
+    pub error: u16,
     kind: u8,
     nbytes: u64,
     flags: u16,
 }
 
-fn clock(id: u32, timeout: u64, absolute: bool) -> [u8; 48] {
+pub fn clock(id: u32, timeout: u64, absolute: bool) -> [u8; 48] {
     let mut raw = [0; 48];
     raw[16..20].copy_from_slice(&id.to_le_bytes());
     raw[24..32].copy_from_slice(&timeout.to_le_bytes());
@@ -38,7 +38,7 @@ fn reading(fd: u32) -> [u8; 48] {
     stream(1, fd)
 }
 
-fn writing(fd: u32) -> [u8; 48] {
+pub fn writing(fd: u32) -> [u8; 48] {
     stream(2, fd)
 }
 
@@ -55,7 +55,7 @@ fn call(g: &mut Guest, count: u32) -> Outcome {
     g.wasi.poll_oneoff(&mut g.host, &mut g.mem, IN, OUT, count, RESULT)
 }
 
-fn poll_call(g: &mut Guest, subscriptions: &[[u8; 48]]) -> Outcome {
+pub fn poll_call(g: &mut Guest, subscriptions: &[[u8; 48]]) -> Outcome {
     subscribe(g, subscriptions);
     call(g, subscriptions.len() as u32)
 }
@@ -75,12 +75,12 @@ fn events(g: &Guest) -> Vec<Event> {
         .collect()
 }
 
-fn poll(g: &mut Guest, subscriptions: &[[u8; 48]]) -> Vec<Event> {
+pub fn poll(g: &mut Guest, subscriptions: &[[u8; 48]]) -> Vec<Event> {
     done(poll_call(g, subscriptions)).unwrap();
     events(g)
 }
 
-fn until(until_ns: u64) -> Wait {
+pub fn until(until_ns: u64) -> Wait {
     Wait { until_ns: Some(until_ns), ..Wait::YIELD }
 }
 

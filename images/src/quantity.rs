@@ -1,11 +1,11 @@
-//! Sizes and times as people write them.
+//! Sizes and times as people write them: on the command line, and in the texts of packages.
 
 use std::time::Duration;
 
 /// Reads a size in bytes: a number with an optional K, M, G (powers of 1024; `KiB` and `KB` too).
 ///
 /// # Errors
-/// What is wrong with it, for clap to show.
+/// What is wrong with it, for people.
 pub fn parse_size(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = text.get(digits.len()..).unwrap_or("");
@@ -21,25 +21,27 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     number.checked_mul(1 << shift).ok_or_else(|| format!("`{text}` is more than 64 bits of bytes"))
 }
 
-/// Reads a time: a number with ms, s, m or h; seconds if there is no unit. Not zero.
+/// Reads a time: a number with ns, us, ms, s, m or h; seconds if there is no unit. Not zero.
 ///
 /// # Errors
-/// What is wrong with it, for clap to show.
+/// What is wrong with it, for people.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = text.get(digits.len()..).unwrap_or("");
     let seconds = match unit {
+        "ns" => 1e-9,
+        "us" => 1e-6,
         "ms" => 0.001,
         "" | "s" => 1.0,
         "m" | "min" => 60.0,
         "h" => 3600.0,
-        _ => return Err(format!("`{unit}` is no unit of time: use ms, s, m or h, as in 500ms")),
+        _ => return Err(format!("`{unit}` is no unit of time: use ns, us, ms, s, m or h, as in 500ms")),
     };
     let number: f64 = digits.parse().map_err(|_| format!("`{digits}` is no number: use for example 1.5s"))?;
     let time =
         Duration::try_from_secs_f64(number * seconds).map_err(|_| format!("`{text}` is no possible time"))?;
     if time.is_zero() {
-        return Err("a time limit of zero would allow nothing; leave it out for no limit".into());
+        return Err("a time of zero would allow nothing; leave it out for no limit".into());
     }
     Ok(time)
 }
@@ -62,6 +64,8 @@ mod tests {
     #[test]
     fn times_are_read_as_people_write_them() {
         assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_duration("1us"), Ok(Duration::from_micros(1)));
+        assert_eq!(parse_duration("20ns"), Ok(Duration::from_nanos(20)));
         assert_eq!(parse_duration("1.5s"), Ok(Duration::from_millis(1500)));
         assert_eq!(parse_duration("2"), Ok(Duration::from_secs(2)));
         assert_eq!(parse_duration("3m"), Ok(Duration::from_secs(180)));
