@@ -6,6 +6,8 @@
 //! can map the code executable and all else not.
 
 use crate::bytes::{read_u32, read_u64};
+use crate::image_files::ImageFiles;
+use crate::permissions::Permissions;
 use crate::{ABI_VERSION, PAGE_SIZE};
 
 /// First field of a module: `"SENTBOOT"`.
@@ -36,6 +38,10 @@ pub enum EntryKind {
     Container = 2,
     /// A compiled image (`.cwasm`); the entry's `exec` range is its code.
     Image = 3,
+    /// Encoded [`Permissions`] of the container of this number.
+    Permissions = 4,
+    /// [`ImageFiles`] of the container of this number.
+    Files = 5,
 }
 
 /// One entry. Offsets are from the start of the module.
@@ -140,6 +146,26 @@ impl<'a> BootModule<'a> {
         self.entries().find(|entry| entry.kind == kind && entry.index == index)
     }
 
+    /// What there is of a container.
+    ///
+    /// # Errors
+    /// What is missing, or cannot be read.
+    pub fn container(&self, index: u32) -> Result<Container<'a>, &'static str> {
+        let find = |kind| {
+            let entry = self.find(kind, index)?;
+            Some((entry, self.data(&entry)?))
+        };
+        let config = find(EntryKind::Container).and_then(|(_, bytes)| ContainerConfig::parse(bytes));
+        let config = config.ok_or("it has no configuration")?;
+        let (image_entry, image) = find(EntryKind::Image).ok_or("it has no image")?;
+        // Permissions that cannot be read are not those of a container that may do everything.
+        let permissions = find(EntryKind::Permissions).map(|(_, bytes)| Permissions::parse(bytes));
+        let permissions = permissions.map(|read| read.ok_or("its permissions cannot be read")).transpose()?;
+        let files = find(EntryKind::Files).map(|(_, bytes)| ImageFiles::parse(bytes));
+        let files = files.map(|read| read.ok_or("its files cannot be read")).transpose()?;
+        Ok(Container { config, permissions, files, image_entry, image })
+    }
+
     /// Where the images' code lies: whole pages, as offsets from the start of the module.
     pub fn code_ranges(&self) -> impl Iterator<Item = core::ops::Range<u64>> + use<'a> {
         let code = self.entries().filter(|entry| entry.kind == EntryKind::Image && entry.exec_len > 0);
@@ -161,6 +187,8 @@ impl<'a> BootModule<'a> {
             1 => EntryKind::Machine,
             2 => EntryKind::Container,
             3 => EntryKind::Image,
+            4 => EntryKind::Permissions,
+            5 => EntryKind::Files,
             _ => return None,
         };
         Some(Entry {
@@ -174,17 +202,32 @@ impl<'a> BootModule<'a> {
     }
 }
 
+/// A container of a module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Container<'a> {
+    /// How it is to be run.
+    pub config: ContainerConfig<'a>,
+    /// What it may do; `None` for everything.
+    pub permissions: Option<Permissions<'a>>,
+    /// The files it starts with.
+    pub files: Option<ImageFiles<'a>>,
+    /// The entry of its image.
+    pub image_entry: Entry,
+    /// Its image.
+    pub image: &'a [u8],
+}
+
 /// How one container is to be run. Strings are bytes: WASI has no encoding for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ContainerConfig<'a> {
-    /// Number of its image.
-    pub image: u32,
     /// Bits such as [`STDIN_TERMINAL`](container_flags::STDIN_TERMINAL).
     pub flags: u32,
     /// Most linear memory, in bytes.
     pub memory_limit: u64,
     /// Most CPU time, in nanoseconds; 0 for no limit.
     pub cpu_limit_ns: u64,
+    /// The exported function that runs; empty for `_start`.
+    pub entry: &'a str,
     arg_count: u32,
     env_count: u32,
     strings: &'a [u8],
@@ -207,14 +250,15 @@ impl<'a> ContainerConfig<'a> {
     /// Reads a configuration and checks every string's bounds.
     #[must_use]
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let (entry, strings) = bytes.get(32..)?.split_at_checked(read_u32(bytes, 4)? as usize)?;
         let config = Self {
-            image: read_u32(bytes, 0)?,
-            flags: read_u32(bytes, 4)?,
+            flags: read_u32(bytes, 0)?,
             memory_limit: read_u64(bytes, 8)?,
             cpu_limit_ns: read_u64(bytes, 16)?,
             arg_count: read_u32(bytes, 24)?,
             env_count: read_u32(bytes, 28)?,
-            strings: bytes.get(32..)?,
+            entry: core::str::from_utf8(entry).ok()?,
+            strings,
         };
         let wanted = (config.arg_count as usize).checked_add(config.env_count as usize)?;
         // Each string takes four bytes at least: no walk over counts that cannot be true.
@@ -250,61 +294,79 @@ impl<'a> ContainerConfig<'a> {
 mod build;
 
 #[cfg(feature = "alloc")]
-pub use build::{ContainerSpec, ModuleBuilder, Piece};
+pub use build::{ContainerSpec, EncodedContainer, ModuleBuilder, Piece};
 
 #[cfg(all(test, feature = "alloc"))]
 #[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
     use super::*;
+    use crate::permissions::PermissionsSpec;
     use alloc::vec;
     use alloc::vec::Vec;
 
     fn assemble(builder: ModuleBuilder<'_>) -> Vec<u8> {
-        let len = builder.len();
-        let (header, pieces) = builder.finish();
-        let mut module = vec![0; usize::try_from(len).unwrap()];
-        module[..header.len()].copy_from_slice(&header);
-        for piece in pieces {
-            let at = usize::try_from(piece.offset).unwrap();
-            module[at..at + piece.bytes.len()].copy_from_slice(piece.bytes);
-        }
-        module
+        builder.into_bytes().unwrap()
     }
 
     fn spec() -> ContainerSpec {
         ContainerSpec {
-            image: 0,
             flags: container_flags::STDIN_TERMINAL,
+            entry: "main".into(),
             memory_limit: 1 << 20,
             cpu_limit_ns: 5,
             args: vec![b"prog".to_vec(), b"".to_vec(), b"--x=\xff".to_vec()],
             env: vec![b"A=b".to_vec()],
+            permissions: Some(PermissionsSpec { open_files: 9, ..PermissionsSpec::default() }),
+            files: b"\x01\0\0\0\x02\0\0\0\0\0\0\0fhi".to_vec(),
         }
+    }
+
+    fn encoded() -> Vec<u8> {
+        spec().encode().unwrap().config
     }
 
     #[test]
     fn a_module_is_read_as_it_was_built() {
-        let config = spec().encode().unwrap();
-        let image = vec![9; 10_000];
+        let (spec, image) = (spec(), vec![9; 10_000]);
+        let container = spec.encode().unwrap();
         let mut builder = ModuleBuilder::new(TABLES_PREPARED);
-        builder.push(EntryKind::Container, 0, &config).unwrap();
-        builder.push_image(0, &image, 4096..8192).unwrap();
+        builder.push_container(&container, &image, 4096..8192).unwrap();
         let bytes = assemble(builder);
         let module = BootModule::parse(&bytes).unwrap();
         assert_eq!(module.flags(), TABLES_PREPARED);
-        let entry = module.find(EntryKind::Image, 0).unwrap();
-        assert_eq!(module.data(&entry), Some(&image[..]));
-        assert_eq!((entry.exec_offset - entry.offset, entry.exec_len), (4096, 4096));
-        let entry = module.find(EntryKind::Container, 0).unwrap();
-        let read = ContainerConfig::parse(module.data(&entry).unwrap()).unwrap();
-        assert_eq!(read.args().collect::<Vec<_>>(), [&b"prog"[..], b"", b"--x=\xff"]);
-        assert_eq!(read.env().collect::<Vec<_>>(), [&b"A=b"[..]]);
-        assert_eq!(read.memory_limit, 1 << 20);
+        let read = module.container(0).unwrap();
+        assert_eq!((read.image, read.image_entry.exec_len), (&image[..], 4096));
+        assert_eq!(read.image_entry.exec_offset - read.image_entry.offset, 4096);
+        let config = read.config;
+        assert_eq!(config.args().collect::<Vec<_>>(), [&b"prog"[..], b"", b"--x=\xff"]);
+        assert_eq!(config.env().collect::<Vec<_>>(), [&b"A=b"[..]]);
+        assert_eq!((config.memory_limit, config.entry), (1 << 20, "main"));
+        assert_eq!(read.permissions.unwrap().open_files, 9);
+        assert_eq!(read.files.unwrap().iter().collect::<Vec<_>>(), [(&b"f"[..], &b"hi"[..])]);
+        assert!(module.container(1).is_err());
+    }
+
+    #[test]
+    fn a_container_without_permissions_has_none_and_one_with_unreadable_ones_is_refused() {
+        let image = vec![9; 4096];
+        let with = |spec: ContainerSpec, spoil: bool| {
+            let mut container = spec.encode().unwrap();
+            if let Some(permissions) = container.permissions.as_mut().filter(|_| spoil) {
+                permissions.truncate(10);
+            }
+            let mut builder = ModuleBuilder::new(0);
+            builder.push_container(&container, &image, 0..4096).unwrap();
+            let bytes = assemble(builder);
+            BootModule::parse(&bytes).unwrap().container(0).map(|container| container.permissions.is_some())
+        };
+        assert_eq!(with(spec(), false), Ok(true));
+        assert_eq!(with(ContainerSpec { permissions: None, ..spec() }, false), Ok(false));
+        assert_eq!(with(spec(), true), Err("its permissions cannot be read"));
     }
 
     #[test]
     fn a_module_cut_anywhere_is_refused_and_never_panics() {
-        let config = spec().encode().unwrap();
+        let config = encoded();
         let mut builder = ModuleBuilder::new(0);
         builder.push(EntryKind::Container, 0, &config).unwrap();
         let bytes = assemble(builder);
@@ -327,21 +389,21 @@ mod tests {
 
     #[test]
     fn no_flipped_bit_makes_the_parser_panic_or_leave_the_module() {
-        let config = spec().encode().unwrap();
-        let image = vec![1; 5000];
+        let (spec, image) = (spec(), vec![1; 5000]);
+        let container = spec.encode().unwrap();
         let mut builder = ModuleBuilder::new(0);
-        builder.push(EntryKind::Container, 0, &config).unwrap();
-        builder.push_image(0, &image, 4096..5000).unwrap();
+        builder.push_container(&container, &image, 4096..5000).unwrap();
         let bytes = assemble(builder);
-        let used = HEADER_LEN + 2 * ENTRY_LEN;
+        let used = HEADER_LEN + 4 * ENTRY_LEN;
         for bit in 0..used * 8 {
             let mut bad = bytes.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
             if let Ok(module) = BootModule::parse(&bad) {
                 for entry in module.entries() {
                     let data = module.data(&entry).unwrap();
-                    let _ = ContainerConfig::parse(data);
+                    let _ = (ContainerConfig::parse(data), Permissions::parse(data), ImageFiles::parse(data));
                 }
+                let _ = module.container(0);
             }
         }
     }

@@ -324,14 +324,7 @@ mod tests {
         let image = alloc::vec![0; 20_000];
         let mut builder = ModuleBuilder::new(0);
         builder.push_image(0, &image, 4096..12_288).unwrap();
-        let len = builder.len();
-        let (mut bytes, pieces) = builder.finish();
-        bytes.resize(usize::try_from(len).unwrap(), 0);
-        for piece in pieces {
-            let at = usize::try_from(piece.offset).unwrap();
-            bytes[at..at + piece.bytes.len()].copy_from_slice(piece.bytes);
-        }
-        bytes
+        builder.into_bytes().unwrap()
     }
 
     #[test]

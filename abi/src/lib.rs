@@ -32,18 +32,20 @@ pub mod boot_module;
 pub mod bytes;
 pub mod exit;
 pub mod gate;
+pub mod image_files;
 pub mod kernel_header;
 pub mod layout;
 pub mod machine_info;
 pub mod paging;
 pub mod panic_record;
+pub mod permissions;
 pub mod region;
 pub mod sentinel;
 pub mod stdio;
 pub mod time_page;
 
 /// Version of everything in this crate. A VMM and a guest of different versions refuse each other.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Size of a page, in bytes: the unit of regions, dirty tracking and hashing.
 pub const PAGE_SIZE: u64 = 4096;

@@ -171,12 +171,12 @@ impl Containers {
         let name = program.file_name().unwrap_or(program.as_os_str());
         let words = std::iter::once(name.as_encoded_bytes().to_vec());
         let spec = ContainerSpec {
-            image: 0,
             flags: 0,
             memory_limit,
             cpu_limit_ns: wanted.cpu_time_ms.unwrap_or(0).saturating_mul(1_000_000),
             args: words.chain(wanted.args.iter().map(|arg| arg.clone().into_bytes())).collect(),
             env: wanted.env.iter().map(|variable| variable.clone().into_bytes()).collect(),
+            ..ContainerSpec::default()
         };
         Ok(ContainerRun { spec, image })
     }

@@ -53,6 +53,8 @@ macro_rules! targets {
 targets! {
     boot_module: "what the guest is booted with", abi::boot_module from boot_modules, 8192, 100_000;
     container_config: "a container's configuration in it", abi::container_config from container_configs, 1024, 100_000;
+    permissions: "what a container may do, in it", abi::permissions from permission_entries, 512, 100_000;
+    image_files: "the files of a container's image, in it", abi::image_files from file_entries, 512, 100_000;
     machine_info: "the machine's facts in it", abi::machine_info from machine_infos, 512, 100_000;
     layout: "a kernel's header, and the memory map made for it", abi::layout from layouts, 512, 20_000;
     frame_header: "the header of a stream's frame", abi::frame_header from frame_headers, 16, 100_000;
@@ -84,6 +86,8 @@ targets! {
     zk_rollup: "a rollup whose digest fits", zk::rollup from rollups, 4096, 1_000;
     zk_verifying_key: "a verifying key", zk::verifying_key from verifying_keys, 1024, 300;
     zk_zkey: "a ceremony's key, its sections", zk::zkey from zkeys, 2048, 3_000;
+    package: "a package of a program", images::package from packages, 32_768, 3_000;
+    package_texts: "the texts in a package", images::package_texts from texts, 2048, 5_000;
     module: "a WebAssembly module", images::module from modules, 65_536, 500;
 }
 

@@ -9,6 +9,7 @@ mod commands;
 mod errors;
 mod paths;
 mod progress;
+mod saving;
 
 use clap::Parser;
 use cli::{Cli, Command};

@@ -7,7 +7,7 @@ use crate::kvm::{cpuid, registers::Entry};
 use crate::machine::state::Places;
 use crate::memory::{self, GuestMemory};
 use linux_loader::loader::{Elf, KernelLoader};
-use sentient_abi::boot_module::{ContainerSpec, EntryKind, ModuleBuilder, RESIDENT, TABLES_PREPARED};
+use sentient_abi::boot_module::{EncodedContainer, EntryKind, ModuleBuilder, RESIDENT, TABLES_PREPARED};
 use sentient_abi::layout::{self, LayoutError, queues, ram_ranges};
 use sentient_abi::machine_info::{Device, DeviceKind, MAX_DEVICES, MachineInfo};
 use sentient_abi::paging::TableMemory;
@@ -82,7 +82,7 @@ pub fn prepare(config: &MachineConfig, memory: &GuestMemory) -> Result<Prepared,
 
     let info = machine_info(config).encode();
     let memory_limit = config.container.as_ref().map_or(0, |container| container.spec.memory_limit);
-    let container = config.container.as_ref().map(encode_container).transpose()?;
+    let container = config.container.as_ref().map(encoded).transpose()?;
     // PVH starts without paging: the nucleus then builds its tables itself, as under any other loader.
     let tables_prepared = config.protocol == BootProtocol::Linux64;
     let resident = if config.resident { RESIDENT } else { 0 };
@@ -90,8 +90,7 @@ pub fn prepare(config: &MachineConfig, memory: &GuestMemory) -> Result<Prepared,
     builder.push(EntryKind::Machine, 0, &info).ok_or(MachineError::ArgumentsTooLong)?;
     if let (Some(encoded), Some(ContainerRun { image, .. })) = (&container, &config.container) {
         builder
-            .push(EntryKind::Container, 0, encoded)
-            .and_then(|()| builder.push_image(0, &image.bytes, image.exec.clone()))
+            .push_container(encoded, &image.bytes, image.exec.clone())
             .ok_or(MachineError::ArgumentsTooLong)?;
     }
     let module_len = builder.len();
@@ -169,31 +168,20 @@ pub fn load_kernel(kernel: &KernelImage, memory: &GuestMemory) -> Result<(), Mac
     Ok(())
 }
 
-/// A container's configuration; its image is the only one of its module.
-fn encode_container(container: &ContainerRun) -> Result<Vec<u8>, MachineError> {
-    let spec = ContainerSpec { image: 0, ..container.spec.clone() };
-    spec.encode().ok_or(MachineError::ArgumentsTooLong)
+fn encoded(container: &ContainerRun) -> Result<EncodedContainer<'_>, MachineError> {
+    container.spec.encode().ok_or(MachineError::ArgumentsTooLong)
 }
 
-/// A boot module of one container, to be loaded by a machine that runs.
+/// A boot module of one container: for a machine that runs, and for other loaders than ours.
 ///
 /// # Errors
 /// [`MachineError::ArgumentsTooLong`].
 pub fn container_module(container: &ContainerRun) -> Result<Vec<u8>, MachineError> {
-    let encoded = encode_container(container)?;
+    let encoded = encoded(container)?;
     let image = &container.image;
     let mut builder = ModuleBuilder::new(0);
-    builder
-        .push(EntryKind::Container, 0, &encoded)
-        .and_then(|()| builder.push_image(0, &image.bytes, image.exec.clone()))
-        .ok_or(MachineError::ArgumentsTooLong)?;
-    let (mut module, pieces) = builder.finish();
-    for piece in pieces {
-        // Pieces follow each other, with gaps for their alignment.
-        module.resize(usize::try_from(piece.offset).unwrap_or(module.len()), 0);
-        module.extend_from_slice(piece.bytes);
-    }
-    Ok(module)
+    let pushed = builder.push_container(&encoded, &image.bytes, image.exec.clone());
+    pushed.and_then(|()| builder.into_bytes()).ok_or(MachineError::ArgumentsTooLong)
 }
 
 fn machine_info(config: &MachineConfig) -> MachineInfo {

@@ -2,42 +2,63 @@
 
 use super::{ABI_VERSION, ENTRY_LEN, EntryKind, HEADER_LEN, MAGIC, MAX_ENTRIES, PAGE_SIZE};
 use crate::bytes::{write_u32, write_u64};
+use crate::permissions::PermissionsSpec;
+use alloc::string::String;
 use alloc::vec::Vec;
 
-/// A container's configuration, to be encoded.
+/// A container, to be encoded.
 #[derive(Clone, Debug, Default)]
 pub struct ContainerSpec {
-    /// Number of its image.
-    pub image: u32,
     /// Bits of [`container_flags`](super::container_flags).
     pub flags: u32,
     /// Most linear memory, in bytes.
     pub memory_limit: u64,
     /// Most CPU time, in nanoseconds; 0 for no limit.
     pub cpu_limit_ns: u64,
+    /// The exported function that runs; empty for `_start`.
+    pub entry: String,
     /// The arguments, the program's name first.
     pub args: Vec<Vec<u8>>,
     /// The environment: `NAME=value`.
     pub env: Vec<Vec<u8>>,
+    /// What it may do; `None` for everything.
+    pub permissions: Option<PermissionsSpec>,
+    /// Files it starts with, [appended](crate::image_files::append) one after the other.
+    pub files: Vec<u8>,
+}
+
+/// A container's entries of a module but its image, as bytes.
+#[derive(Clone, Debug)]
+pub struct EncodedContainer<'a> {
+    /// Readable by [`ContainerConfig::parse`](super::ContainerConfig::parse).
+    pub config: Vec<u8>,
+    /// Readable by [`Permissions::parse`](crate::permissions::Permissions::parse).
+    pub permissions: Option<Vec<u8>>,
+    /// Readable by [`ImageFiles::parse`](crate::image_files::ImageFiles::parse).
+    pub files: &'a [u8],
 }
 
 impl ContainerSpec {
-    /// The configuration as bytes, readable by [`ContainerConfig::parse`](super::ContainerConfig::parse).
-    /// `None` for more strings, or longer ones, than 32 bits can count.
+    /// The container as bytes. `None` for more strings, or longer ones, than 32 bits can count.
     #[must_use]
-    pub fn encode(&self) -> Option<Vec<u8>> {
+    pub fn encode(&self) -> Option<EncodedContainer<'_>> {
         let mut bytes = Vec::new();
-        bytes.extend_from_slice(&self.image.to_le_bytes());
         bytes.extend_from_slice(&self.flags.to_le_bytes());
+        bytes.extend_from_slice(&u32::try_from(self.entry.len()).ok()?.to_le_bytes());
         bytes.extend_from_slice(&self.memory_limit.to_le_bytes());
         bytes.extend_from_slice(&self.cpu_limit_ns.to_le_bytes());
         bytes.extend_from_slice(&u32::try_from(self.args.len()).ok()?.to_le_bytes());
         bytes.extend_from_slice(&u32::try_from(self.env.len()).ok()?.to_le_bytes());
+        bytes.extend_from_slice(self.entry.as_bytes());
         for string in self.args.iter().chain(&self.env) {
             bytes.extend_from_slice(&u32::try_from(string.len()).ok()?.to_le_bytes());
             bytes.extend_from_slice(string);
         }
-        Some(bytes)
+        let permissions = match &self.permissions {
+            Some(permissions) => Some(permissions.encode()?),
+            None => None,
+        };
+        Some(EncodedContainer { config: bytes, permissions, files: &self.files })
     }
 }
 
@@ -79,6 +100,39 @@ impl<'a> ModuleBuilder<'a> {
     pub fn push(&mut self, kind: EntryKind, index: u32, bytes: &'a [u8]) -> Option<()> {
         let offset = self.end.checked_next_multiple_of(8)?;
         self.push_at(kind, index, bytes, offset, 0..0)
+    }
+
+    /// Adds a container with its compiled image, as number 0 of their kinds; `None` if the module is full.
+    #[must_use]
+    pub fn push_container(
+        &mut self,
+        container: &'a EncodedContainer<'a>,
+        image: &'a [u8],
+        exec: core::ops::Range<u64>,
+    ) -> Option<()> {
+        self.push(EntryKind::Container, 0, &container.config)?;
+        if let Some(permissions) = &container.permissions {
+            self.push(EntryKind::Permissions, 0, permissions)?;
+        }
+        if !container.files.is_empty() {
+            self.push(EntryKind::Files, 0, container.files)?;
+        }
+        self.push_image(0, image, exec)
+    }
+
+    /// The module as one buffer; `None` if it is longer than memory can be.
+    #[must_use]
+    pub fn into_bytes(self) -> Option<Vec<u8>> {
+        let len = usize::try_from(self.len()).ok()?;
+        let (mut module, pieces) = self.finish();
+        module.reserve_exact(len.saturating_sub(module.len()));
+        for piece in pieces {
+            // Pieces follow each other, with gaps for their alignment.
+            module.resize(usize::try_from(piece.offset).ok()?, 0);
+            module.extend_from_slice(piece.bytes);
+        }
+        module.resize(len, 0);
+        Some(module)
     }
 
     /// Adds a compiled image on pages of its own, with its code at `exec` (relative to the image,

@@ -3,9 +3,11 @@
 use sentient_abi::boot_module::{
     BootModule, ContainerConfig, ContainerSpec, EntryKind, ModuleBuilder, TABLES_PREPARED, container_flags,
 };
+use sentient_abi::image_files::{ImageFiles, append};
 use sentient_abi::kernel_header::{KernelHeader, MAGIC, MAX_SEGMENTS, Segment};
 use sentient_abi::layout::{self, RamRange, ram_ranges};
 use sentient_abi::machine_info::{Device, DeviceKind, MAX_DEVICES, MachineInfo, cpu};
+use sentient_abi::permissions::{FileAccess, Permissions, PermissionsSpec};
 use sentient_abi::region::{RegionKind, RegionTable, access};
 use sentient_abi::stdio::{FrameHeader, FrameKind, HEADER_LEN, MAX_PAYLOAD};
 use sentient_abi::{ABI_VERSION, PAGE_SIZE};
@@ -19,9 +21,12 @@ pub fn boot_module(data: &[u8]) {
         match entry.kind {
             EntryKind::Machine => machine_info(bytes.unwrap_or(&[])),
             EntryKind::Container => container_config(bytes.unwrap_or(&[])),
+            EntryKind::Permissions => permissions(bytes.unwrap_or(&[])),
+            EntryKind::Files => image_files(bytes.unwrap_or(&[])),
             EntryKind::Image => assert_eq!(entry.offset % PAGE_SIZE, 0),
         }
     }
+    let _ = module.container(0);
     for code in module.code_ranges() {
         assert!(code.start < code.end, "{code:x?}");
         assert!(
@@ -37,6 +42,20 @@ pub fn container_config(data: &[u8]) {
     let Some(config) = ContainerConfig::parse(data) else { return };
     let total: usize = config.args().chain(config.env()).map(|string| string.len() + 4).sum();
     assert!(total + 32 <= data.len(), "{total} bytes of strings in {}", data.len());
+}
+
+/// Accepted permissions have as many rules as they say, all of them in it.
+pub fn permissions(data: &[u8]) {
+    let Some(permissions) = Permissions::parse(data) else { return };
+    let total: usize = permissions.rules().map(|(_, path)| path.len() + 8).sum();
+    assert!(total + 44 <= data.len(), "{total} bytes of rules in {}", data.len());
+}
+
+/// Accepted files fill their entry.
+pub fn image_files(data: &[u8]) {
+    let Some(files) = ImageFiles::parse(data) else { return };
+    let total: usize = files.iter().map(|(path, contents)| path.len() + contents.len() + 12).sum();
+    assert_eq!(total, data.len());
 }
 
 /// Accepted facts survive being written and read again.
@@ -76,14 +95,32 @@ pub fn layout(data: &[u8]) {
 pub fn container_configs() -> Vec<Vec<u8>> {
     let words = |words: &[&str]| words.iter().map(|word| word.as_bytes().to_vec()).collect();
     let full = ContainerSpec {
-        image: 0,
         flags: container_flags::STDIN_TERMINAL | container_flags::INVOKE,
+        entry: "main".into(),
         memory_limit: 64 << 20,
         cpu_limit_ns: 2_000_000_000,
         args: words(&["hello.wasm", "", "two words"]),
         env: words(&["HOME=/", "EMPTY="]),
+        ..ContainerSpec::default()
     };
-    [ContainerSpec::default(), full].iter().filter_map(ContainerSpec::encode).collect()
+    let encoded = |spec: &ContainerSpec| spec.encode().map(|container| container.config);
+    [ContainerSpec::default(), full].iter().filter_map(encoded).collect()
+}
+
+pub fn permission_entries() -> Vec<Vec<u8>> {
+    let rules = vec![(FileAccess::Read, b"/".to_vec()), (FileAccess::Write, b"/tmp".to_vec())];
+    let some =
+        PermissionsSpec { wall_clock_ns: 1_000_000, open_files: 64, rules, ..PermissionsSpec::default() };
+    [PermissionsSpec::default(), some].iter().filter_map(PermissionsSpec::encode).collect()
+}
+
+pub fn file_entries() -> Vec<Vec<u8>> {
+    let mut files = Vec::new();
+    let appended = [("etc/motd", "welcome"), ("empty", "")]
+        .iter()
+        .map(|(path, contents)| append(&mut files, path.as_bytes(), contents.as_bytes()))
+        .all(|done| done.is_some());
+    if appended { vec![files, Vec::new()] } else { Vec::new() }
 }
 
 pub fn machine_infos() -> Vec<Vec<u8>> {
@@ -107,6 +144,7 @@ pub fn machine_infos() -> Vec<Vec<u8>> {
 
 pub fn boot_modules() -> Vec<Vec<u8>> {
     let (configs, infos) = (container_configs(), machine_infos());
+    let (permissions, files) = (permission_entries(), file_entries());
     let image = [0xc3; 2 * PAGE_SIZE as usize];
     let build = |flags| {
         let mut builder = ModuleBuilder::new(flags);
@@ -114,15 +152,10 @@ pub fn boot_modules() -> Vec<Vec<u8>> {
         for (index, config) in configs.iter().enumerate() {
             builder.push(EntryKind::Container, index as u32, config)?;
         }
+        builder.push(EntryKind::Permissions, 0, permissions.last()?)?;
+        builder.push(EntryKind::Files, 0, files.first()?)?;
         builder.push_image(0, &image[..PAGE_SIZE as usize], 0..PAGE_SIZE)?;
-        let len = usize::try_from(builder.len()).ok()?;
-        let (mut module, pieces) = builder.finish();
-        module.resize(len, 0);
-        for piece in pieces {
-            let at = usize::try_from(piece.offset).ok()?;
-            module.get_mut(at..at + piece.bytes.len())?.copy_from_slice(piece.bytes);
-        }
-        Some(module)
+        builder.into_bytes()
     };
     [0, TABLES_PREPARED].into_iter().filter_map(build).collect()
 }

@@ -1,6 +1,11 @@
 //! Files of the user's, and of the cache's.
 
 use sentient_images::compile::compile;
+use sentient_images::tso::Package;
+use sentient_images::tso::meta::Meta;
+use sentient_images::tso::pack::Folder;
+use sentient_images::tso::permissions::Permissions;
+use sentient_images::tso::signature::{Algorithm, Key, Signatures};
 use sentient_images::{CompiledImage, ImageCache, KernelImage};
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -40,6 +45,53 @@ pub fn module(data: &[u8]) {
         Err(error) => assert!(!error.to_string().is_empty()),
     }
 }
+
+/// A package is the one that was signed, or refused with a message: no other bytes are it.
+pub fn package(data: &[u8]) {
+    match Package::open(data) {
+        Ok(_) => assert!(packages().iter().any(|package| package == data), "another package was accepted"),
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
+/// The texts in a package are read, or refused with a message.
+pub fn package_texts(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    if let Ok(meta) = Meta::parse(&text) {
+        let written = meta.to_text().unwrap_or_default();
+        assert_eq!(Meta::parse(&written).ok(), Some(meta), "{written}");
+    }
+    let _ = Permissions::parse(&text);
+    let _ = Signatures::parse(&text);
+}
+
+pub fn packages() -> Vec<Vec<u8>> {
+    PACKAGES.clone()
+}
+
+static PACKAGES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+    let packed = |keys: &[Key]| {
+        let folder = tempfile::tempdir().ok()?;
+        std::fs::write(folder.path().join("meta.yaml"), META).ok()?;
+        std::fs::write(folder.path().join("main.wasm"), SMALL).ok()?;
+        std::fs::create_dir(folder.path().join("assets")).ok()?;
+        std::fs::write(folder.path().join("assets/motd"), "welcome").ok()?;
+        Some(Folder::read(folder.path()).ok()?.pack(keys).ok()?.bytes)
+    };
+    let ed25519 = || Key::new(Algorithm::Ed25519, &[7; 32]);
+    let both = [ed25519(), Key::new(Algorithm::MlDsa65, &[7; 32])];
+    [packed(&[ed25519()]), packed(&both)].into_iter().flatten().collect()
+});
+
+pub fn texts() -> Vec<Vec<u8>> {
+    [META, PERMISSIONS].map(|text| text.as_bytes().to_vec()).to_vec()
+}
+
+const META: &str = "tso: 1\nname: a\nversion: 1.0.0-rc.1+b\ndescription: x\nentry: main\nargs: [--a]\nenv: [A=b]\n\
+    resources: { memory: 1M, cpu_time: 1s }\n";
+const PERMISSIONS: &str = "version: 1\nfiles:\n- { path: /, access: read }\n- { path: /tmp, access: write }\n\
+    env: [LANG]\nclocks: { wall: 1ms, monotonic: 1us }\nrandom: true\n\
+    limits: { memory: 1M, cpu_time: 1s, open_files: 9, file_bytes: 1M, output: 1K }\n";
 
 pub fn kernel_files() -> Vec<Vec<u8>> {
     let Ok(kernel) = KernelImage::embedded() else { return Vec::new() };

@@ -10,9 +10,11 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
 use core::ptr::NonNull;
-use sentient_abi::boot_module::{ContainerConfig, Entry, container_flags};
+use sentient_abi::boot_module::{self, ContainerConfig, Entry, container_flags};
 use sentient_abi::exit::ContainerEnd;
+use sentient_abi::image_files::ImageFiles;
 use sentient_abi::machine_info::cpu;
+use sentient_abi::permissions::{FileAccess, Permissions, permission_flags};
 use sentient_abi::region::RegionKind;
 use sentient_wasi::{Builder, Limits, Wasi};
 use wasmtime::{
@@ -26,6 +28,9 @@ const MAX_TABLES: usize = 8;
 
 /// Arguments and environment may take one part in this many of the heap; they are copied more than once.
 const ARGUMENTS_SHARE: u64 = 8;
+
+/// The function that a program begins with, by WASI's convention.
+const START: &str = "_start";
 
 /// A container's state: what its host functions see.
 pub struct State {
@@ -65,16 +70,15 @@ impl Container {
     pub fn prepare(
         machine: &mut Machine,
         index: u32,
-        config: ContainerConfig<'static>,
-        entry: Entry,
-        image: &'static [u8],
+        given: &boot_module::Container<'static>,
     ) -> wasmtime::Result<Self> {
+        let boot_module::Container { config, image, .. } = *given;
         let region_len = arena::region_len(config.memory_limit);
         let Some((region, zeroed)) = region_len.and_then(|len| machine.assign(index, len)) else {
             wasmtime::bail!("{}", machine.no_room(config.memory_limit, "it"));
         };
         let arena = Arc::new(Arena::new(&region, config.memory_limit, zeroed));
-        let engine = engine(machine, &arena, image, &entry)?;
+        let engine = engine(machine, &arena, image, &given.image_entry)?;
         let code = NonNull::from(image);
         // SAFETY: the image comes from our compiler: the VMM checks its digest, and on other loaders it is
         // as trusted as the kernel it came with. It is not written while the container is there.
@@ -91,8 +95,8 @@ impl Container {
         }
         let limit = usize::try_from(config.memory_limit).unwrap_or(usize::MAX);
         let state = State {
-            wasi: wasi(machine, &config)?,
-            streams: Streams { container: index, flags: config.flags },
+            wasi: wasi(machine, given)?,
+            streams: Streams::new(index, config.flags, given.permissions.as_ref()),
             memory: None,
             limits: StoreLimitsBuilder::new()
                 .memory_size(limit)
@@ -140,10 +144,14 @@ impl Container {
 
     fn start(&mut self, instance: &Instance) -> wasmtime::Result<()> {
         let store = &mut self.store;
-        let Some(function) = instance.get_func(&mut *store, "_start") else {
-            wasmtime::bail!(
-                "it exports no function `_start`: it is a library; name a function with --invoke"
-            );
+        let name = if self.config.entry.is_empty() { START } else { self.config.entry };
+        let Some(function) = instance.get_func(&mut *store, name) else {
+            if name == START {
+                wasmtime::bail!(
+                    "it exports no function `_start`: it is a library; name a function with --invoke"
+                );
+            }
+            wasmtime::bail!("it exports no function `{name}`, which its package names as its entry");
         };
         let typed = function.typed(&*store)?;
         self.entry.insert(typed).call(store, ())
@@ -169,10 +177,15 @@ fn end_of(index: u32, error: &wasmtime::Error) -> ContainerEnd {
     ContainerEnd::Unstartable
 }
 
-fn wasi(machine: &Machine, config: &ContainerConfig<'_>) -> wasmtime::Result<Wasi> {
+fn wasi(machine: &Machine, given: &boot_module::Container<'static>) -> wasmtime::Result<Wasi> {
+    let boot_module::Container { config, permissions, files, .. } = given;
     // Files live on the runtime's heap, which must not run out because of them.
     let heap = machine.region(RegionKind::Heap).map_or(0, |region| region.len);
-    let limits = Limits { file_bytes: heap / 2, ..Limits::default() };
+    let mut limits = Limits { file_bytes: heap / 2, ..Limits::default() };
+    if let Some(permissions) = permissions {
+        limits.file_bytes = limited(limits.file_bytes, permissions.file_bytes);
+        limits.descriptors = limited(limits.descriptors.into(), permissions.open_files.into()) as u32;
+    }
     let words: u64 = config.args().chain(config.env()).map(|word| word.len() as u64).sum();
     if words > heap / ARGUMENTS_SHARE {
         wasmtime::bail!(
@@ -186,7 +199,36 @@ fn wasi(machine: &Machine, config: &ContainerConfig<'_>) -> wasmtime::Result<Was
         let (name, value) = variable.split_at(split);
         builder = builder.env(name, value.get(1..).unwrap_or(&[]));
     }
+    for (path, contents) in files.iter().flat_map(ImageFiles::iter) {
+        builder = builder.file_of_image(path, contents);
+    }
+    if let Some(permissions) = permissions {
+        builder = builder.permissions(wasi_permissions(permissions));
+    }
     builder.build().map_err(|error| wasmtime::format_err!("{error}"))
+}
+
+/// The smaller one of what there is and what is allowed; 0 allows all.
+fn limited(there_is: u64, allowed: u64) -> u64 {
+    if allowed == 0 { there_is } else { there_is.min(allowed) }
+}
+
+fn wasi_permissions(given: &Permissions<'_>) -> sentient_wasi::Permissions {
+    let clock = |resolution: u64| (resolution > 0).then_some(resolution);
+    let rule = |(access, path): (FileAccess, &[u8])| {
+        let access = match access {
+            FileAccess::None => sentient_wasi::FileAccess::None,
+            FileAccess::Read => sentient_wasi::FileAccess::Read,
+            FileAccess::Write => sentient_wasi::FileAccess::Write,
+        };
+        (path.to_vec(), access)
+    };
+    sentient_wasi::Permissions {
+        files: given.rules().map(rule).collect(),
+        wall_clock_ns: clock(given.wall_clock_ns),
+        monotonic_clock_ns: clock(given.monotonic_clock_ns),
+        random: given.flags & permission_flags::RANDOM != 0,
+    }
 }
 
 fn engine(machine: &Machine, arena: &Arc<Arena>, image: &[u8], entry: &Entry) -> wasmtime::Result<Engine> {

@@ -13,7 +13,7 @@ use crate::{console, gate};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use sentient_abi::boot_module::{BootModule, ContainerConfig, EntryKind};
+use sentient_abi::boot_module::BootModule;
 use sentient_abi::exit::ContainerEnd;
 use sentient_abi::gate::Rights;
 use sentient_abi::region::RegionKind;
@@ -136,13 +136,7 @@ fn start(scheduler: &mut Scheduler, index: u32, slot: &Slot) -> Result<Container
     // made here was dropped: at once if that fails, else by `Control::ended`.
     let bytes: &'static [u8] = unsafe { core::slice::from_raw_parts(base as *const u8, total as usize) };
     let module = BootModule::parse(bytes).map_err(|error| format!("it is no boot module: {error:?}"))?;
-    let entry_of = |kind, index| {
-        let entry = module.find(kind, index)?;
-        Some((entry, module.data(&entry)?))
-    };
-    let config = entry_of(EntryKind::Container, 0).and_then(|(_, bytes)| ContainerConfig::parse(bytes));
-    let config = config.ok_or("it has no configuration")?;
-    let (entry, image) = entry_of(EntryKind::Image, config.image).ok_or("it has no image")?;
+    let container = module.container(0)?;
     let code = module.code_ranges().next().ok_or("its image has no code")?;
     let end = page_align_up(total).ok_or("it is too long")?;
     let parts =
@@ -151,8 +145,7 @@ fn start(scheduler: &mut Scheduler, index: u32, slot: &Slot) -> Result<Container
     if !parts.all(|(part, rights)| gate::protect(base + part.start, part.end - part.start, rights)) {
         return Err("the machine has no page tables left for it".into());
     }
-    Container::prepare(&mut scheduler.machine, index, config, entry, image)
-        .map_err(|error| format!("{error:#}"))
+    Container::prepare(&mut scheduler.machine, index, &container).map_err(|error| format!("{error:#}"))
 }
 
 /// Gives a container's regions back, writable again.

@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::string::String;
 use core::ops::Range;
 use core::ptr::NonNull;
-use sentient_abi::boot_module::{BootModule, Entry, EntryKind, ModuleError, RESIDENT};
+use sentient_abi::boot_module::{BootModule, Container, Entry, EntryKind, ModuleError, RESIDENT};
 use sentient_abi::machine_info::MachineInfo;
 use sentient_abi::region::{MAX_REGIONS, Region, RegionKind, RegionTable, access, padded_name};
 
@@ -59,11 +59,17 @@ impl Machine {
         self.info.is_some() && self.module.is_ok_and(|module| module.flags() & RESIDENT != 0)
     }
 
-    /// An entry of the boot module with its bytes.
-    pub fn entry(&self, kind: EntryKind, index: u32) -> Option<(Entry, &'static [u8])> {
-        let module = self.module.ok()?;
-        let entry = module.find(kind, index)?;
-        Some((entry, module.data(&entry)?))
+    /// An entry of the boot module.
+    pub fn entry(&self, kind: EntryKind, index: u32) -> Option<Entry> {
+        self.module.ok()?.find(kind, index)
+    }
+
+    /// A container of the boot module.
+    ///
+    /// # Errors
+    /// What is missing, or cannot be read.
+    pub fn container(&self, index: u32) -> Result<Container<'static>, &'static str> {
+        self.module.map_err(|_| "it is damaged")?.container(index)
     }
 
     fn table(&self) -> &RegionTable {

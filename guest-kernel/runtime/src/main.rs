@@ -33,6 +33,7 @@ mod heartbeat;
 mod invoke;
 mod machine;
 mod memory_functions;
+mod output_rate;
 mod platform;
 mod preview1;
 mod random;
@@ -48,7 +49,7 @@ use core::arch::naked_asm;
 use core::panic::PanicInfo;
 use machine::Machine;
 use scheduler::Scheduler;
-use sentient_abi::boot_module::{ContainerConfig, EntryKind};
+use sentient_abi::boot_module::EntryKind;
 use sentient_abi::exit::ContainerEnd;
 use sentient_abi::region::RegionTable;
 use sentient_abi::sentinel::Event;
@@ -98,20 +99,17 @@ extern "C" fn main(module: *const u8, len: u64, regions: *mut RegionTable, senti
 
 /// The boot module's first container, or how a machine ends that has nothing else to run.
 fn first_container(machine: &mut Machine) -> Result<Container, ContainerEnd> {
-    let entry = machine.entry(EntryKind::Container, 0);
-    if entry.is_none() && machine.is_resident() {
+    if machine.entry(EntryKind::Container, 0).is_none() && machine.is_resident() {
         return Err(ContainerEnd::BadBootModule);
     }
     // The nucleus has checked the module; what is in it is another matter.
-    let Some(config) = entry.and_then(|(_, bytes)| ContainerConfig::parse(bytes)) else {
-        gate::serial(b"sentient: the boot module has no container to run\r\n");
-        return Err(ContainerEnd::BadBootModule);
-    };
-    let Some((entry, image)) = machine.entry(EntryKind::Image, config.image) else {
-        report::tell(0, format_args!("the boot module has no image {}", config.image));
-        return Err(ContainerEnd::BadBootModule);
-    };
-    Container::prepare(machine, 0, config, entry, image).map_err(|error| {
+    let container = machine.container(0).map_err(|problem| {
+        gate::serial(b"sentient: the boot module has no container to run: ");
+        gate::serial(problem.as_bytes());
+        gate::serial(b"\r\n");
+        ContainerEnd::BadBootModule
+    })?;
+    Container::prepare(machine, 0, &container).map_err(|error| {
         report::tell(0, format_args!("cannot start the container: {error:#}"));
         ContainerEnd::Unstartable
     })

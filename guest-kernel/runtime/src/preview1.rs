@@ -4,11 +4,14 @@
 
 use crate::console::{self, InputState};
 use crate::container::State;
-use crate::{clock, random, scheduler};
+use crate::output_rate::Rate;
+use crate::{clock, random, report, scheduler};
+use alloc::vec::Vec;
 use sentient_abi::boot_module::container_flags;
 use sentient_abi::exit::ContainerEnd;
+use sentient_abi::permissions::{Permissions, permission_flags};
 use sentient_abi::stdio::FrameKind;
-use sentient_wasi::{Clock, Errno, Host, Outcome, Readiness, Stream, StreamError, Wait, Wasi};
+use sentient_wasi::{Clock, Denied, Errno, Host, Outcome, Readiness, Stream, StreamError, Wait, Wasi};
 use wasmtime::{Caller, Extern, Linker};
 
 /// The module name that programs import from.
@@ -19,10 +22,24 @@ pub struct Streams {
     /// The container's index: frames carry it.
     pub container: u32,
     /// Bits of `container_flags`.
-    pub flags: u32,
+    flags: u32,
+    /// How fast it may write.
+    rate: Option<Rate>,
+    /// What was refused and told; `None` if it is not to be told.
+    told: Option<Vec<Denied>>,
 }
 
+/// Most refusals that are told of one container, each other than the others.
+const MAX_TOLD: usize = 64;
+
 impl Streams {
+    /// The streams of a container.
+    pub fn new(container: u32, flags: u32, permissions: Option<&Permissions<'_>>) -> Self {
+        let rate = permissions.map(|permissions| permissions.output_rate).filter(|rate| *rate > 0);
+        let explains = permissions.is_some_and(|given| given.flags & permission_flags::EXPLAIN != 0);
+        Self { container, flags, rate: rate.map(Rate::new), told: explains.then(Vec::new) }
+    }
+
     fn is_terminal(&self, flag: u32) -> bool {
         self.flags & flag != 0
     }
@@ -50,9 +67,19 @@ impl Host for Streams {
             Stream::Stdout => FrameKind::Stdout,
             Stream::Stderr => FrameKind::Stderr,
         };
+        let allowed = match &mut self.rate {
+            Some(rate) => rate.room(clock::monotonic_ns()).map_err(StreamError::TooFast)?,
+            None => bytes.len(),
+        };
+        let bytes = bytes.get(..allowed).unwrap_or(bytes);
         match console::write(kind, self.container, bytes) {
             0 => Err(StreamError::WouldBlock),
-            taken => Ok(taken),
+            taken => {
+                if let Some(rate) = &mut self.rate {
+                    rate.take(taken);
+                }
+                Ok(taken)
+            }
         }
     }
 
@@ -73,9 +100,26 @@ impl Host for Streams {
     }
 
     fn output_ready(&mut self, _stream: Stream) -> Readiness {
+        if let Some(Err(until)) = self.rate.as_mut().map(|rate| rate.room(clock::monotonic_ns())) {
+            return Readiness::NotBefore(until);
+        }
         match console::output_room() {
             0 => Readiness::NotReady,
             room => Readiness::Ready(room as u64),
+        }
+    }
+
+    fn explains(&self) -> bool {
+        self.told.is_some()
+    }
+
+    fn denied(&mut self, denied: Denied) {
+        if let Some(told) = &mut self.told
+            && told.len() < MAX_TOLD
+            && !told.contains(&denied)
+        {
+            report::denied(self.container, &denied);
+            told.push(denied);
         }
     }
 

@@ -8,6 +8,7 @@ use core::fmt::{self, Write};
 use core::panic::PanicInfo;
 use sentient_abi::panic_record::MESSAGE_LEN;
 use sentient_abi::stdio::FrameKind;
+use sentient_wasi::{Clock, Denied, FileAccess};
 
 /// Most frames of a backtrace.
 const MAX_FRAMES: usize = 32;
@@ -23,6 +24,25 @@ pub fn tell(container: u32, text: fmt::Arguments<'_>) {
         // The scheduler does not wait: others may want to run.
         console::queue(FrameKind::Stderr, container, 0, line.into_bytes());
     }
+}
+
+/// Tells what a container was refused, and which rule would allow it. Nothing waits: this is in the midst of a call.
+pub fn denied(container: u32, denied: &Denied) {
+    let mut line = String::from("sentient: denied: ");
+    let _ = match denied {
+        Denied::File(path, access) => {
+            let path = String::from_utf8_lossy(path);
+            let (doing, access) = match access {
+                FileAccess::Write => ("changing", "write"),
+                FileAccess::None | FileAccess::Read => ("reading", "read"),
+            };
+            writeln!(line, "{doing} {path}; allowed by files: [{{ path: {path}, access: {access} }}]")
+        }
+        Denied::Clock(Clock::Realtime) => writeln!(line, "the time of day; allowed by clocks: {{ wall: 1ms }}"),
+        Denied::Clock(_) => writeln!(line, "the monotonic clock; allowed by clocks: {{ monotonic: 1us }}"),
+        Denied::Random => writeln!(line, "random numbers; allowed by random: true"),
+    };
+    console::queue(FrameKind::Stderr, container, 0, line.into_bytes());
 }
 
 /// A line in the kernel's log.

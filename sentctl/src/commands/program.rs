@@ -35,12 +35,12 @@ pub fn prepare(args: &ProgramArgs, quiet: bool) -> Result<(ContainerRun, Origin)
     words.extend(args.args.iter().map(|word| word.as_bytes().to_vec()));
     let cpu_limit_ns = args.cpu_time.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
     let spec = ContainerSpec {
-        image: 0,
         flags,
         memory_limit: args.memory,
         cpu_limit_ns,
         args: words,
         env: environment(&args.env)?,
+        ..ContainerSpec::default()
     };
     Ok((ContainerRun { spec, image }, origin))
 }

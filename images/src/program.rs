@@ -1,0 +1,246 @@
+//! A program as its user has it, a `.wasm` file or a `.tso` package, and how it is run.
+//!
+//! What a package says of itself and what its user wants come together here: the user may change everything that the
+//! package's permissions allow.
+
+use crate::tso::permissions::{FileAccess, Permissions};
+use crate::tso::{Package, TsoError, meta};
+use sentient_abi::boot_module::ContainerSpec;
+use sentient_abi::permissions::{self, PermissionsSpec, permission_flags};
+use sentient_abi::image_files;
+use std::time::Duration;
+
+/// Memory of a program that does not say how much, in bytes.
+pub const DEFAULT_MEMORY: u64 = 64 << 20;
+
+/// Why a program cannot be run as it is wanted.
+#[derive(Debug, thiserror::Error)]
+pub enum ProgramError {
+    /// Its package is not in order.
+    #[error(transparent)]
+    Package(#[from] TsoError),
+    /// Its permissions do not allow it.
+    #[error("its permissions do not allow {what}; {rule} in permissions.zky would, or --permissions with another one")]
+    Forbidden {
+        /// What was wanted.
+        what: String,
+        /// The rule that would allow it.
+        rule: String,
+    },
+    /// What is not a variable.
+    #[error("`{0}` is no NAME=value")]
+    Variable(String),
+    /// More files or longer paths than can be handed over.
+    #[error("its files are too many or too long to be handed to the guest")]
+    TooLong,
+}
+
+/// How a user wants a program to be run.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// Its first argument, where it has no name of its own.
+    pub name: Vec<u8>,
+    /// Arguments.
+    pub args: Vec<Vec<u8>>,
+    /// Variables, as `NAME=value`.
+    pub env: Vec<Vec<u8>>,
+    /// Most bytes of memory; the program's own wish, or [`DEFAULT_MEMORY`], if not given.
+    pub memory: Option<u64>,
+    /// Most CPU time; the program's own wish, or no limit, if not given.
+    pub cpu_time: Option<Duration>,
+    /// What it may do, instead of what its package says.
+    pub permissions: Option<Permissions>,
+    /// Whether it is told which rule would allow what it was refused.
+    pub explain: bool,
+}
+
+/// A program, checked as far as that goes without compiling it.
+#[derive(Debug)]
+pub enum Program<'a> {
+    /// A WebAssembly file, or something that is none.
+    Plain(&'a [u8]),
+    /// A package.
+    Packed(Box<Package<'a>>),
+}
+
+impl<'a> Program<'a> {
+    /// The program in a file's bytes.
+    ///
+    /// # Errors
+    /// [`TsoError`] for a package that is not in order.
+    pub fn open(bytes: &'a [u8]) -> Result<Self, TsoError> {
+        if Package::is_likely(bytes) {
+            return Ok(Self::Packed(Box::new(Package::open(bytes)?)));
+        }
+        Ok(Self::Plain(bytes))
+    }
+
+    /// What is to be compiled.
+    #[must_use]
+    pub fn wasm(&self) -> &'a [u8] {
+        match self {
+            Self::Plain(bytes) => bytes,
+            Self::Packed(package) => package.program,
+        }
+    }
+
+    /// The package.
+    #[must_use]
+    pub fn package(&self) -> Option<&Package<'a>> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Packed(package) => Some(package),
+        }
+    }
+
+    /// How it is run.
+    ///
+    /// # Errors
+    /// [`ProgramError`] if it may not be run so.
+    pub fn spec(&self, wanted: &Wanted) -> Result<ContainerSpec, ProgramError> {
+        let package = self.package();
+        let permissions = wanted.permissions.as_ref().or(package.map(|package| &package.permissions));
+        let resources = package.map(|package| &package.meta.resources).cloned().unwrap_or_default();
+        let limits = permissions.map(|permissions| permissions.limits).unwrap_or_default();
+        let memory = within(wanted.memory, resources.memory()?, limits.memory, |bytes| {
+            (format!("{bytes} bytes of memory"), format!("limits: {{ memory: {bytes} }}"))
+        })?;
+        let cpu_time = within(wanted.cpu_time, resources.cpu_time()?, limits.cpu_time, |time| {
+            (format!("{time:?} of CPU time"), format!("limits: {{ cpu_time: {}ms }}", time.as_millis()))
+        })?;
+        let mut spec = ContainerSpec {
+            memory_limit: memory.unwrap_or(DEFAULT_MEMORY),
+            cpu_limit_ns: cpu_time.map_or(0, nanoseconds),
+            permissions: permissions.map(|permissions| encoded(permissions, wanted.explain)),
+            ..ContainerSpec::default()
+        };
+        match package {
+            None => spec.args.push(wanted.name.clone()),
+            Some(package) => {
+                let meta = &package.meta;
+                if meta.entry != meta::START {
+                    spec.entry.clone_from(&meta.entry);
+                }
+                spec.args.push(meta.name.clone().into_bytes());
+                spec.args.extend(meta.args.iter().map(|arg| arg.clone().into_bytes()));
+                spec.env.extend(meta.env.iter().map(|variable| variable.clone().into_bytes()));
+                for (path, contents) in package.assets() {
+                    image_files::append(&mut spec.files, path.as_bytes(), contents).ok_or(ProgramError::TooLong)?;
+                }
+            }
+        }
+        spec.args.extend(wanted.args.iter().cloned());
+        for variable in &wanted.env {
+            set(&mut spec.env, variable, permissions)?;
+        }
+        Ok(spec)
+    }
+}
+
+/// Sets a variable: in place of the package's own, or as another one, if it may be given that.
+fn set(env: &mut Vec<Vec<u8>>, variable: &[u8], permissions: Option<&Permissions>) -> Result<(), ProgramError> {
+    let text = || String::from_utf8_lossy(variable).into_owned();
+    let len = variable.iter().position(|byte| *byte == b'=').filter(|len| *len > 0);
+    let name = len.and_then(|len| variable.get(..=len)).ok_or_else(|| ProgramError::Variable(text()))?;
+    if let Some(own) = env.iter_mut().find(|own| own.starts_with(name)) {
+        variable.clone_into(own);
+        return Ok(());
+    }
+    let shown = String::from_utf8_lossy(name);
+    let shown = shown.trim_end_matches('=');
+    if permissions.is_some_and(|permissions| !permissions.allows_variable(shown)) {
+        let what = format!("the variable {shown}");
+        return Err(ProgramError::Forbidden { what, rule: format!("env: [{shown}]") });
+    }
+    env.push(variable.to_vec());
+    Ok(())
+}
+
+/// What is wanted, or else what the program would have, up to what is allowed.
+fn within<T: Copy + Ord>(
+    wanted: Option<T>,
+    own: Option<T>,
+    allowed: Option<T>,
+    told: impl FnOnce(T) -> (String, String),
+) -> Result<Option<T>, ProgramError> {
+    match (wanted, allowed) {
+        (Some(wanted), Some(allowed)) if wanted > allowed => {
+            let (what, rule) = told(wanted);
+            Err(ProgramError::Forbidden { what, rule })
+        }
+        (Some(wanted), _) => Ok(Some(wanted)),
+        (None, Some(allowed)) => Ok(Some(own.map_or(allowed, |own| own.min(allowed)))),
+        (None, None) => Ok(own),
+    }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn encoded(given: &Permissions, explain: bool) -> PermissionsSpec {
+    let flag = |set, flag| if set { flag } else { 0 };
+    let access = |access| match access {
+        FileAccess::None => permissions::FileAccess::None,
+        FileAccess::Read => permissions::FileAccess::Read,
+        FileAccess::Write => permissions::FileAccess::Write,
+    };
+    let rules = given.files.iter().map(|rule| (access(rule.access), rule.path.clone().into_bytes()));
+    PermissionsSpec {
+        flags: flag(given.random, permission_flags::RANDOM) | flag(explain, permission_flags::EXPLAIN),
+        open_files: given.limits.open_files.unwrap_or(0),
+        file_bytes: given.limits.file_bytes.unwrap_or(0),
+        output_rate: given.limits.output.unwrap_or(0),
+        wall_clock_ns: given.wall_clock.map_or(0, nanoseconds),
+        monotonic_clock_ns: given.monotonic_clock.map_or(0, nanoseconds),
+        rules: rules.collect(),
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use super::*;
+
+    fn with(permissions: &str) -> Wanted {
+        Wanted { permissions: Some(Permissions::parse(permissions).unwrap()), ..Wanted::default() }
+    }
+
+    fn spec(wanted: &Wanted) -> Result<ContainerSpec, ProgramError> {
+        Program::open(b"\0asm\x01\0\0\0").unwrap().spec(wanted)
+    }
+
+    #[test]
+    fn a_plain_program_may_do_everything_unless_it_is_given_permissions() {
+        let plain = spec(&Wanted::default()).unwrap();
+        assert_eq!((plain.permissions, plain.memory_limit, plain.cpu_limit_ns), (None, DEFAULT_MEMORY, 0));
+        let confined = spec(&with("version: 1\nclocks: { wall: 1ms }\n")).unwrap().permissions.unwrap();
+        assert_eq!((confined.wall_clock_ns, confined.monotonic_clock_ns, confined.flags), (1_000_000, 0, 0));
+    }
+
+    #[test]
+    fn limits_are_what_there_is_and_wishes_stay_below_them() {
+        let limited = with("version: 1\nlimits: { memory: 8M, cpu_time: 1s }\n");
+        let given = spec(&limited).unwrap();
+        assert_eq!((given.memory_limit, given.cpu_limit_ns), (8 << 20, 1_000_000_000));
+        let less = Wanted { memory: Some(1 << 20), ..limited.clone() };
+        assert_eq!(spec(&less).unwrap().memory_limit, 1 << 20);
+        let more = Wanted { memory: Some(9 << 20), ..limited };
+        let error = spec(&more).unwrap_err().to_string();
+        assert!(error.contains("9437184 bytes of memory") && error.contains("limits: { memory"), "{error}");
+    }
+
+    #[test]
+    fn variables_are_given_by_name() {
+        let env = |words: &[&str]| words.iter().map(|word| word.as_bytes().to_vec()).collect();
+        let wanted = Wanted { env: env(&["LANG=C", "LANG=de", "TZ="]), ..with("version: 1\nenv: [LANG, TZ]\n") };
+        assert_eq!(spec(&wanted).unwrap().env, [&b"LANG=de"[..], b"TZ="]);
+        let wanted = Wanted { env: env(&["HOME=/"]), ..with("version: 1\nenv: [LANG]\n") };
+        assert!(spec(&wanted).unwrap_err().to_string().contains("env: [HOME]"));
+        let all = Wanted { env: env(&["HOME=/"]), ..with("version: 1\nenv: ['*']\n") };
+        assert_eq!(spec(&all).unwrap().env.len(), 1);
+        for bad in ["", "HOME", "=x"] {
+            assert!(spec(&Wanted { env: env(&[bad]), ..Wanted::default() }).is_err(), "{bad}");
+        }
+    }
+}
