@@ -3,6 +3,7 @@
 //! The OpenAPI file is made from these types; `docs/openapi.json` is compared with it by a test.
 
 use crate::proofs::api::Transition;
+use sentient_images::program::Identity;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
@@ -52,6 +53,8 @@ pub struct ContainerStatus {
     pub index: u32,
     /// The program's file name.
     pub program: String,
+    /// The package it is of. A program without one may do everything.
+    pub package: Option<PackageInfo>,
     /// What it does.
     pub state: ContainerState,
     /// Its exit code, if it has ended: the program's own, or one of docs/exit-codes.md.
@@ -62,6 +65,25 @@ pub struct ContainerStatus {
     pub stdout_bytes: u64,
     /// Bytes of standard error so far.
     pub stderr_bytes: u64,
+}
+
+/// Which package a program is of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PackageInfo {
+    /// What it is called.
+    pub name: String,
+    /// Which of them.
+    pub version: String,
+    /// Its SHA3-256 digest.
+    pub digest: String,
+    /// The public keys of those who have signed it.
+    pub signers: Vec<String>,
+}
+
+impl From<Identity> for PackageInfo {
+    fn from(Identity { name, version, digest, signers }: Identity) -> Self {
+        Self { name, version, digest, signers }
+    }
 }
 
 /// What a container does.
@@ -80,7 +102,7 @@ pub enum ContainerState {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StartContainer {
-    /// The program: an absolute path of a WebAssembly file on this host.
+    /// The program: an absolute path of a WebAssembly file or a `.tso` package on this host.
     pub program: String,
     /// The container's name; the program's, with a number if that is taken, if there is none.
     #[serde(default)]
@@ -91,12 +113,21 @@ pub struct StartContainer {
     /// Environment: `NAME=value`.
     #[serde(default)]
     pub env: Vec<String>,
-    /// Most memory, in bytes; 64 MiB if not given.
+    /// Most memory, in bytes; what the package says, or 64 MiB, if not given.
     #[serde(default)]
     pub memory_bytes: Option<u64>,
-    /// Most CPU time, in milliseconds.
+    /// Most CPU time, in milliseconds; what the package says, or no limit, if not given.
     #[serde(default)]
     pub cpu_time_ms: Option<u64>,
+    /// What it may do, instead of what its package says: the text of a `permissions.zky`.
+    #[serde(default)]
+    pub permissions: Option<String>,
+    /// The public key of who must have signed its package.
+    #[serde(default)]
+    pub signer: Option<String>,
+    /// Whether its standard error tells what it was refused, and which rule would allow it.
+    #[serde(default)]
+    pub explain: bool,
 }
 
 /// A snapshot to take.

@@ -4,15 +4,16 @@
 //! snapshot's record what runs again. Output goes to files in the container's folder, which only grow: what
 //! was written before a rollback stays written, and what the container writes after it comes behind.
 
-use crate::api::{ContainerState, ContainerStatus, StartContainer};
+use crate::api::{ContainerState, ContainerStatus, PackageInfo, StartContainer};
 use crate::error::ControlError;
 use crate::home::{MachineFolder, append_to, check_name, make_folder};
-use sentient_abi::boot_module::ContainerSpec;
 use sentient_abi::exit::ContainerEnd;
 use sentient_abi::region::RegionKind;
 use sentient_abi::{MAX_CONTAINERS, region::Region};
 use sentient_devices::virtio::stdio_mux::{ContainerEvent, Stream, Written};
 use sentient_images::ImageCache;
+use sentient_images::program::{self, Prepared, Wanted};
+use sentient_images::tso::permissions::Permissions;
 use sentient_snapshot::record::{ContainerEntry, OutputPosition, Record};
 use sentient_vmm::ContainerRun;
 use sentient_vmm::machine::resident::ResidentHandle;
@@ -23,9 +24,6 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-
-/// Memory of a container that does not say how much.
-const DEFAULT_MEMORY: u64 = 64 << 20;
 
 /// How long a container may take to come up.
 const START_PATIENCE: Duration = Duration::from_secs(20);
@@ -46,6 +44,14 @@ pub struct Containers {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Kept {
     program: String,
+    #[serde(default)]
+    package: Option<PackageInfo>,
+}
+
+impl Kept {
+    fn unknown(program: &str) -> Self {
+        Self { program: program.to_owned(), package: None }
+    }
 }
 
 #[derive(Debug)]
@@ -90,6 +96,7 @@ impl Entry {
             name: self.name.clone(),
             index: self.index,
             program: self.kept.program.clone(),
+            package: self.kept.package.clone(),
             state: self.state,
             exit_code: self.exit_code,
             reason: self.reason.clone(),
@@ -138,47 +145,43 @@ impl Containers {
                 wanted.program
             )));
         }
-        let run = self.prepare(&program, wanted)?;
+        let Prepared { spec, image, package, .. } = self.prepare(&program, wanted)?;
         let file_name =
             program.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let name = match &wanted.name {
-            Some(name) => name.clone(),
-            None => self.free_name(file_name.strip_suffix(".wasm").unwrap_or(&file_name)),
+        let name = match (&wanted.name, &package) {
+            (Some(name), _) => name.clone(),
+            (None, Some(package)) => self.free_name(&package.name),
+            (None, None) => self.free_name(file_name.strip_suffix(".wasm").unwrap_or(&file_name)),
         };
-        let index = self.enter(&name, Kept { program: file_name })?;
-        guest.load(index, &run)?;
+        let kept = Kept { program: file_name, package: package.map(PackageInfo::from) };
+        let index = self.enter(&name, kept)?;
+        guest.load(index, &ContainerRun { spec, image })?;
         // Nobody is there to write to it.
         guest.end_input(index);
         self.wait_until_up(&name)
     }
 
-    fn prepare(&self, program: &Path, wanted: &StartContainer) -> Result<ContainerRun, ControlError> {
-        let wasm = fs::read(program).map_err(|error| match error.kind() {
+    fn prepare(&self, program: &Path, given: &StartContainer) -> Result<Prepared, ControlError> {
+        let bytes = fs::read(program).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => {
-                ControlError::NotFound(format!("there is no program {}: {error}", wanted.program))
+                ControlError::NotFound(format!("there is no program {}: {error}", given.program))
             }
-            _ => ControlError::Request(format!("the program {} cannot be read: {error}", wanted.program)),
+            _ => ControlError::Request(format!("the program {} cannot be read: {error}", given.program)),
         })?;
-        let failed = |source| ControlError::Program { program: wanted.program.clone(), source };
-        let (image, _) = ImageCache::new(self.images.clone()).image(&wasm).map_err(failed)?;
-        let memory_limit = wanted.memory_bytes.unwrap_or(DEFAULT_MEMORY);
-        image.check_memory(memory_limit).map_err(failed)?;
-        for variable in &wanted.env {
-            if variable.split_once('=').is_none_or(|(name, _)| name.is_empty()) {
-                return Err(ControlError::Request(format!("`{variable}` is no NAME=value")));
-            }
-        }
-        let name = program.file_name().unwrap_or(program.as_os_str());
-        let words = std::iter::once(name.as_encoded_bytes().to_vec());
-        let spec = ContainerSpec {
-            flags: 0,
-            memory_limit,
-            cpu_limit_ns: wanted.cpu_time_ms.unwrap_or(0).saturating_mul(1_000_000),
-            args: words.chain(wanted.args.iter().map(|arg| arg.clone().into_bytes())).collect(),
-            env: wanted.env.iter().map(|variable| variable.clone().into_bytes()).collect(),
-            ..ContainerSpec::default()
+        let failed = |source| ControlError::Program { program: given.program.clone(), source };
+        let permissions = given.permissions.as_deref().map(Permissions::parse).transpose();
+        let words = |words: &[String]| words.iter().map(|word| word.clone().into_bytes()).collect();
+        let wanted = Wanted {
+            name: program.file_name().unwrap_or(program.as_os_str()).as_encoded_bytes().to_vec(),
+            args: words(&given.args),
+            env: words(&given.env),
+            memory: given.memory_bytes,
+            cpu_time: given.cpu_time_ms.map(Duration::from_millis),
+            permissions: permissions.map_err(|error| failed(error.into()))?,
+            signer: given.signer.clone(),
+            explain: given.explain,
         };
-        Ok(ContainerRun { spec, image })
+        program::prepare(&bytes, &wanted, &ImageCache::new(self.images.clone()), || ()).map_err(failed)
     }
 
     fn free_name(&self, wanted: &str) -> String {
@@ -357,7 +360,7 @@ impl Containers {
     /// Makes files for containers that are about to return, as far as that is possible: so that opening them takes less.
     pub fn make_files(&self, names: &[String]) {
         for name in names {
-            let _ = self.open(name, 0, Kept { program: String::new() }, ContainerState::Running);
+            let _ = self.open(name, 0, Kept::unknown(""), ContainerState::Running);
         }
     }
 
@@ -384,7 +387,7 @@ impl Containers {
     fn kept(&self, name: &str) -> Kept {
         let file = self.machine.container(name).join("container.json");
         let read = fs::read(file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        read.unwrap_or_else(|| Kept { program: name.to_owned() })
+        read.unwrap_or_else(|| Kept::unknown(name))
     }
 }
 

@@ -3,7 +3,8 @@
 use crate::client::ClientError;
 use crate::home::HomeError;
 use crate::lock::LockError;
-use sentient_images::{CompileError, KernelError};
+use sentient_images::KernelError;
+use sentient_images::program::ProgramError;
 use sentient_snapshot::capture::CaptureError;
 use sentient_snapshot::keys::KeyError;
 use sentient_snapshot::layout::LayoutError;
@@ -40,7 +41,7 @@ pub enum ControlError {
         /// The program.
         program: String,
         /// Why.
-        source: CompileError,
+        source: ProgramError,
     },
     /// The store of pages.
     #[error(transparent)]

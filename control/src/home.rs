@@ -4,6 +4,7 @@
 //! HOME/                      $XDG_DATA_HOME/sentientos, or --home
 //!   store/                   pages of all machines, each once
 //!   keys/                    keys that proofs are made with
+//!   auth/                    keys that this user's packages are signed with
 //!   machines/NAME/
 //!     machine.json           what the machine is: its id, RAM, kernel
 //!     recycle.lock           the snapshot it stands at
@@ -15,6 +16,8 @@
 //! ```
 
 use crate::description::Description;
+use sentient_snapshot::keys;
+pub use sentient_snapshot::keys::{KeyError, secret};
 use sentient_snapshot::timeline::names::MIN_PREFIX;
 use std::fs::{DirBuilder, File};
 use std::os::fd::AsRawFd;
@@ -93,6 +96,14 @@ impl Home {
     #[must_use]
     pub fn store(&self) -> PathBuf {
         self.0.join("store")
+    }
+
+    /// The secret that this user's packages are signed with by an algorithm; made if there is none.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn package_secret(&self, algorithm: &str) -> Result<[u8; 32], KeyError> {
+        keys::secret_or_new(&self.0.join("auth").join(format!("{algorithm}.key")))
     }
 
     /// The folder of a machine that may or may not exist.

@@ -3,6 +3,7 @@
 //! * [`kernel`]: the guest kernel, built by this crate's build script and embedded here;
 //! * [`compile`]: WebAssembly modules into images the guest can map and run;
 //! * [`cache`]: compiled images on disk, so that a program is compiled once;
+//! * [`program`]: programs as their users have them, made ready to run;
 //! * [`tso`]: packages of a program with its permissions and files;
 //! * [`quantity`]: sizes and times as people write them.
 //!
@@ -12,6 +13,7 @@
 pub mod cache;
 pub mod compile;
 pub mod kernel;
+pub mod program;
 pub mod quantity;
 pub mod tso;
 

@@ -3,11 +3,14 @@
 //! What a package says of itself and what its user wants come together here: the user may change everything that the
 //! package's permissions allow.
 
+use crate::cache::{ImageCache, Origin};
+use crate::compile::{CompileError, CompiledImage};
 use crate::tso::permissions::{FileAccess, Permissions};
 use crate::tso::{Package, TsoError, meta};
 use sentient_abi::boot_module::ContainerSpec;
-use sentient_abi::permissions::{self, PermissionsSpec, permission_flags};
 use sentient_abi::image_files;
+use sentient_abi::permissions::{self, PermissionsSpec, permission_flags};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Memory of a program that does not say how much, in bytes.
@@ -16,11 +19,16 @@ pub const DEFAULT_MEMORY: u64 = 64 << 20;
 /// Why a program cannot be run as it is wanted.
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramError {
+    /// It cannot become an image.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
     /// Its package is not in order.
     #[error(transparent)]
     Package(#[from] TsoError),
     /// Its permissions do not allow it.
-    #[error("its permissions do not allow {what}; {rule} in permissions.zky would, or --permissions with another one")]
+    #[error(
+        "its permissions do not allow {what}; {rule} in permissions.zky would, or --permissions with another one"
+    )]
     Forbidden {
         /// What was wanted.
         what: String,
@@ -33,6 +41,25 @@ pub enum ProgramError {
     /// More files or longer paths than can be handed over.
     #[error("its files are too many or too long to be handed to the guest")]
     TooLong,
+}
+
+impl ProgramError {
+    /// A word for programs.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Compile(CompileError::NotWasm { .. }) => "not-wasm",
+            Self::Compile(CompileError::Component) => "component",
+            Self::Compile(CompileError::Invalid(_)) => "invalid-module",
+            Self::Compile(CompileError::Import { .. }) => "unknown-import",
+            Self::Compile(CompileError::MemoryLimit { .. }) => "memory-limit",
+            Self::Compile(CompileError::Compiler(_)) => "compiler",
+            Self::Package(TsoError::Signer { .. }) => "signer",
+            Self::Package(_) | Self::TooLong => "package",
+            Self::Forbidden { .. } => "forbidden",
+            Self::Variable(_) => "environment",
+        }
+    }
 }
 
 /// How a user wants a program to be run.
@@ -50,8 +77,62 @@ pub struct Wanted {
     pub cpu_time: Option<Duration>,
     /// What it may do, instead of what its package says.
     pub permissions: Option<Permissions>,
+    /// The public key of who must have signed it.
+    pub signer: Option<String>,
     /// Whether it is told which rule would allow what it was refused.
     pub explain: bool,
+}
+
+/// A program, ready to run.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// Arguments, limits, permissions, files.
+    pub spec: ContainerSpec,
+    /// Its image.
+    pub image: CompiledImage,
+    /// Whether that was compiled now.
+    pub origin: Origin,
+    /// The package it is of.
+    pub package: Option<Identity>,
+}
+
+/// Which package something is of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// What it is called.
+    pub name: String,
+    /// Which of them.
+    pub version: String,
+    /// Its digest.
+    pub digest: String,
+    /// The public keys of those who have signed it.
+    pub signers: Vec<String>,
+}
+
+/// Checks a program, compiles it if it is not in the cache, and puts together how it is run. If it has to be compiled,
+/// `compiling` is called before, and what it gives is dropped when that is done.
+///
+/// # Errors
+/// [`ProgramError`].
+pub fn prepare<G>(
+    bytes: &[u8],
+    wanted: &Wanted,
+    cache: &ImageCache,
+    compiling: impl FnOnce() -> G,
+) -> Result<Prepared, ProgramError> {
+    let program = Program::open(bytes)?;
+    match (&wanted.signer, program.package()) {
+        (Some(signer), Some(package)) => package.check_signer(signer)?,
+        (Some(signer), None) => {
+            let (wanted, found) = (signer.clone(), "nobody: it is no package".into());
+            return Err(TsoError::Signer { wanted, found }.into());
+        }
+        (None, _) => {}
+    }
+    let spec = program.spec(wanted)?;
+    let (image, origin) = cache.image_while(program.wasm(), compiling)?;
+    image.check_memory(spec.memory_limit)?;
+    Ok(Prepared { spec, image, origin, package: program.package().map(Package::identity) })
 }
 
 /// A program, checked as far as that goes without compiling it.
@@ -125,7 +206,8 @@ impl<'a> Program<'a> {
                 spec.args.extend(meta.args.iter().map(|arg| arg.clone().into_bytes()));
                 spec.env.extend(meta.env.iter().map(|variable| variable.clone().into_bytes()));
                 for (path, contents) in package.assets() {
-                    image_files::append(&mut spec.files, path.as_bytes(), contents).ok_or(ProgramError::TooLong)?;
+                    image_files::append(&mut spec.files, path.as_bytes(), contents)
+                        .ok_or(ProgramError::TooLong)?;
                 }
             }
         }
@@ -138,7 +220,11 @@ impl<'a> Program<'a> {
 }
 
 /// Sets a variable: in place of the package's own, or as another one, if it may be given that.
-fn set(env: &mut Vec<Vec<u8>>, variable: &[u8], permissions: Option<&Permissions>) -> Result<(), ProgramError> {
+fn set(
+    env: &mut Vec<Vec<u8>>,
+    variable: &[u8],
+    permissions: Option<&Permissions>,
+) -> Result<(), ProgramError> {
     let text = || String::from_utf8_lossy(variable).into_owned();
     let len = variable.iter().position(|byte| *byte == b'=').filter(|len| *len > 0);
     let name = len.and_then(|len| variable.get(..=len)).ok_or_else(|| ProgramError::Variable(text()))?;
@@ -233,7 +319,8 @@ mod tests {
     #[test]
     fn variables_are_given_by_name() {
         let env = |words: &[&str]| words.iter().map(|word| word.as_bytes().to_vec()).collect();
-        let wanted = Wanted { env: env(&["LANG=C", "LANG=de", "TZ="]), ..with("version: 1\nenv: [LANG, TZ]\n") };
+        let wanted =
+            Wanted { env: env(&["LANG=C", "LANG=de", "TZ="]), ..with("version: 1\nenv: [LANG, TZ]\n") };
         assert_eq!(spec(&wanted).unwrap().env, [&b"LANG=de"[..], b"TZ="]);
         let wanted = Wanted { env: env(&["HOME=/"]), ..with("version: 1\nenv: [LANG]\n") };
         assert!(spec(&wanted).unwrap_err().to_string().contains("env: [HOME]"));

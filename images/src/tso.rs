@@ -18,6 +18,7 @@ pub mod permissions;
 pub mod signature;
 mod yaml;
 
+use crate::program::Identity;
 use archive::File;
 use digest::Digest;
 use meta::Meta;
@@ -154,6 +155,17 @@ impl<'a> Package<'a> {
         let permissions = Permissions::parse(text(find(PERMISSIONS)?)?)?;
         let program = find(PROGRAM)?.bytes;
         Ok(Self { meta, permissions, signatures, digest, program, files })
+    }
+
+    /// Which package it is.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        Identity {
+            name: self.meta.name.clone(),
+            version: self.meta.version.to_string(),
+            digest: self.digest.to_string(),
+            signers: self.signatures.iter().map(|signature| signature.key().to_string()).collect(),
+        }
     }
 
     /// All files, in their order.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Rebuilds the example containers from source.
+# Rebuilds the example containers and packages from source.
 #
 #   build.sh          rebuild every .wasm in place
 #   build.sh --check  rebuild into a temporary folder and compare with what is
@@ -15,6 +15,7 @@ export LC_ALL=C # the order of *.c is the order in the module
 
 zig_version=0.17.1
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+resources=$(dirname "$here")
 zig=(python3 -m ziglang)
 
 # Linear memory has its stack first, below the data, so that running out of it
@@ -33,6 +34,8 @@ build_hello()    { "${zig[@]}" cc  "${c_flags[@]}"   "$small_stack"  -s ./*.c   
 build_counter()  { "${zig[@]}" cc  "${c_flags[@]}"   "$small_stack"  -s ./*.c   -o "$1"; }
 build_pages()    { "${zig[@]}" cc  "${c_flags[@]}"   "$small_stack"  -s ./*.c   -o "$1"; }
 build_witness()  { "${zig[@]}" cc  "${c_flags[@]}"   "$small_stack"  -s ./*.c   -o "$1"; }
+build_probe()    { "${zig[@]}" cc  "${c_flags[@]}"   "$small_stack"  -s ./*.c   -o "$1"; }
+build_greeter()  { "${zig[@]}" cc  "${c_flags[@]}"   "$small_stack"  -s ./*.c   -o "$1"; }
 build_fs()       { "${zig[@]}" cc  "${c_flags[@]}"   "$small_stack"  -s ./*.c   -o "$1"; }
 build_wordfreq() { "${zig[@]}" c++ "${cpp_flags[@]}" "$small_stack"  -s ./*.cpp -o "$1"; }
 build_jsonq()    { "${zig[@]}" cc  "${c_flags[@]}"   "$medium_stack" -s ./*.c   -o "$1"; }
@@ -64,23 +67,25 @@ build_kernels() {
         -Wl,--max-memory=4194304 ./*.c -o "$1"
 }
 
-# Folder and module; they differ for fs alone, whose program is called fscheck.
+# Folder and module; functions above are called by the folder's name.
 programs=(
-    cat/cat.wasm
-    counter/counter.wasm
-    digest/digest.wasm
-    faults/faults.wasm
-    fs/fscheck.wasm
-    hello/hello.wasm
-    jsonq/jsonq.wasm
-    kernels/kernels.wasm
-    minidb/minidb.wasm
-    pages/pages.wasm
-    press/press.wasm
-    seek/seek.wasm
-    spout/spout.wasm
-    witness/witness.wasm
-    wordfreq/wordfreq.wasm
+    containers/cat/cat.wasm
+    containers/counter/counter.wasm
+    containers/digest/digest.wasm
+    containers/faults/faults.wasm
+    containers/fs/fscheck.wasm
+    containers/hello/hello.wasm
+    containers/jsonq/jsonq.wasm
+    containers/kernels/kernels.wasm
+    containers/minidb/minidb.wasm
+    containers/pages/pages.wasm
+    containers/press/press.wasm
+    containers/probe/probe.wasm
+    containers/seek/seek.wasm
+    containers/spout/spout.wasm
+    containers/witness/witness.wasm
+    containers/wordfreq/wordfreq.wasm
+    packages/greeter/main.wasm
 )
 
 found_version=$("${zig[@]}" version 2>/dev/null || true)
@@ -101,14 +106,15 @@ trap 'rm -rf "$output"' EXIT
 different=0
 for program in "${programs[@]}"; do
     folder=$(dirname "$program")
+    name=$(basename "$folder")
     module=$(basename "$program")
     # Module names are part of a name section, so the file is built under its own.
-    mkdir "$output/$folder"
-    (cd "$here/$folder" && "build_$folder" "$output/$program")
+    mkdir -p "$output/$folder"
+    (cd "$resources/$folder" && "build_$name" "$output/$program")
     if ! $check; then
-        install -m 644 "$output/$program" "$here/$program"
+        install -m 644 "$output/$program" "$resources/$program"
         echo "built $program"
-    elif cmp -s "$output/$program" "$here/$program"; then
+    elif cmp -s "$output/$program" "$resources/$program"; then
         echo "same  $program"
     else
         echo "DIFFERENT $program"

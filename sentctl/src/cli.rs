@@ -1,6 +1,7 @@
 //! What the user may type.
 
 pub mod machine;
+pub mod package;
 pub mod zk;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -99,7 +100,7 @@ impl From<LogLevel> for tracing::Level {
 #[derive(Debug, Subcommand)]
 #[command(defer = true)]
 pub enum Command {
-    /// Run a WebAssembly program in a fresh machine.
+    /// Run a program in a fresh machine: a WebAssembly module, or a package of one.
     #[command(
         visible_alias = "tso-run",
         after_help = "Examples:
@@ -107,6 +108,7 @@ pub enum Command {
   sentctl run --env GREETING=Hi hello.wasm -- Ada
   sentctl run --memory 16M --cpu-time 2s --timeout 10s jsonq.wasm -- '.name' < data.json
   sentctl run --invoke fib kernels.wasm -- 30
+  sentctl run --explain greeter.tso
 
 The program's standard input, output and error are those of sentctl, and its exit code becomes
 sentctl's. With --json, a report of the run goes to standard error as one line."
@@ -291,6 +293,21 @@ proved yet; 125 it could not be checked.")]
         command: zk::ContractCommand,
     },
 
+    /// Make a package of a program: with its description, its permissions and its files, signed.
+    #[command(after_help = "Examples:
+  sentctl pack greeter/
+  sentctl pack greeter/ -o greeter.tso --ml-dsa
+
+The folder has meta.yaml and main.wasm, and may have permissions.zky and assets/. The same contents, signed with
+the same key, are the same bytes. Keys are made when they are first used, in auth/ of the home.")]
+    Pack(package::PackArgs),
+
+    /// Check a package, and show what it is, what it may do, and who has signed it.
+    #[command(after_help = "Examples:
+  sentctl inspect greeter.tso
+  sentctl inspect --signer ed25519:KEY greeter.tso --json")]
+    Inspect(package::InspectArgs),
+
     /// Write the kernel and a boot module with a program, for QEMU or another loader.
     #[command(after_help = "Examples:
   sentctl boot-files -o boot/ hello.wasm
@@ -331,21 +348,33 @@ Run it on an idle machine: every figure is a median, with its spread.")]
 /// A program and how it is run.
 #[derive(Args, Debug)]
 pub struct ProgramArgs {
-    /// The program: a WebAssembly module for WASI preview 1.
-    #[arg(value_name = "PROGRAM.wasm")]
+    /// The program: a WebAssembly module for WASI preview 1, or a package of one.
+    #[arg(value_name = "PROGRAM")]
     pub program: PathBuf,
 
-    /// Most memory the program may have.
-    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = parse_size)]
-    pub memory: u64,
+    /// Most memory the program may have; by default what its package says, or 64M.
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub memory: Option<u64>,
 
-    /// Most CPU time the program may use, such as 500ms or 2s.
+    /// Most CPU time the program may use, such as 500ms or 2s; by default what its package says.
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub cpu_time: Option<Duration>,
 
     /// Set an environment variable of the program; without a value, pass this one on.
     #[arg(short, long, value_name = "NAME[=VALUE]")]
     pub env: Vec<String>,
+
+    /// What the program may do, by this permissions.zky, instead of what its package says.
+    #[arg(long, value_name = "FILE")]
+    pub permissions: Option<PathBuf>,
+
+    /// Tell on standard error what the program is refused, and which rule would allow it.
+    #[arg(long)]
+    pub explain: bool,
+
+    /// Run it only if its package was signed by this key, as `sentctl inspect` shows it.
+    #[arg(long, value_name = "KEY")]
+    pub signer: Option<String>,
 
     /// Call this exported function instead of `_start`; the arguments are its numbers.
     #[arg(long, value_name = "FUNCTION")]

@@ -5,6 +5,7 @@ pub mod boot_files;
 pub mod completions;
 pub mod doctor;
 pub mod machine;
+pub mod package;
 pub mod program;
 pub mod run;
 pub mod version;

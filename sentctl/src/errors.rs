@@ -4,7 +4,10 @@ use sentient_abi::exit;
 use sentient_control::client::ClientError;
 use sentient_control::error::ControlError;
 use sentient_control::home::HomeError;
-use sentient_images::{CompileError, KernelError};
+use sentient_control::home::KeyError;
+use sentient_images::KernelError;
+use sentient_images::program::ProgramError;
+use sentient_images::tso::TsoError;
 use sentient_vmm::MachineError;
 use std::io;
 use std::path::PathBuf;
@@ -28,6 +31,14 @@ pub enum CommandError {
         /// Why.
         source: io::Error,
     },
+    /// Permissions the user named cannot be read. Not a [`Read`](Self::Read): 127 is for the program.
+    #[error("cannot read the permissions {}: {source}", path.display())]
+    ReadPermissions {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A file cannot be written.
     #[error("cannot write {}: {source}", path.display())]
     Write {
@@ -45,8 +56,19 @@ pub enum CommandError {
         /// The program.
         program: PathBuf,
         /// Why.
-        source: CompileError,
+        source: ProgramError,
     },
+    /// A package cannot be made or is not in order.
+    #[error("{}: {source}", path.display())]
+    Package {
+        /// Its file, or the folder it is to be made of.
+        path: PathBuf,
+        /// Why.
+        source: TsoError,
+    },
+    /// There is no key to sign with.
+    #[error(transparent)]
+    Secret(#[from] KeyError),
     /// The kernel is not one.
     #[error("cannot boot: {0}")]
     Kernel(#[from] KernelError),
@@ -107,17 +129,12 @@ impl CommandError {
     pub fn kind(&self) -> &str {
         match self {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => "not-found",
-            Self::Read { .. } | Self::ReadKernel { .. } => "read",
+            Self::Read { .. } | Self::ReadKernel { .. } | Self::ReadPermissions { .. } => "read",
             Self::Write { .. } => "write",
             Self::Exists(_) => "exists",
-            Self::Program { source, .. } => match source {
-                CompileError::NotWasm { .. } => "not-wasm",
-                CompileError::Component => "component",
-                CompileError::Invalid(_) => "invalid-module",
-                CompileError::Import { .. } => "unknown-import",
-                CompileError::MemoryLimit { .. } => "memory-limit",
-                CompileError::Compiler(_) => "compiler",
-            },
+            Self::Program { source, .. } => source.kind(),
+            Self::Package { .. } => "package",
+            Self::Secret(_) => "key",
             Self::Kernel(_) => "kernel-image",
             Self::Machine(MachineError::Kvm(_)) => "kvm",
             Self::Machine(_) => "machine",

@@ -84,6 +84,8 @@ fn on_machine(cli: &Cli) -> Result<ExitCode, CommandError> {
         Command::Zk { command } => context.zk(command),
         Command::Contract { command } => context.contract(command),
         Command::Run(args) => context.run_detached(args),
+        Command::Pack(args) => context.pack(args),
+        Command::Inspect(args) => context.inspect(args),
         Command::BootFiles(_)
         | Command::Bench(_)
         | Command::Doctor

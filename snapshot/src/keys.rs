@@ -1,4 +1,4 @@
-//! The machine's key: what its snapshots are signed with.
+//! Secret keys in files, and the machine's: what its snapshots are signed with.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -39,7 +39,7 @@ pub enum KeyError {
         mode: u32,
     },
     /// The file holds something else.
-    #[error("{} is not a machine key: it has 64 hexadecimal digits and a line end; restore it from a copy", path.display())]
+    #[error("{} is not a secret key: that has 64 hexadecimal digits and a line end; restore it from a copy", path.display())]
     Content {
         /// The file.
         path: PathBuf,
@@ -88,68 +88,78 @@ impl MachineKey {
     ///
     /// As [`load`](Self::load), and [`KeyError::Io`].
     pub fn load_or_create(folder: &Path) -> Result<Self, KeyError> {
-        let path = folder.join(KEY_FILE);
-        match Self::load(&path) {
-            Err(KeyError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                Self::create(&path)
-            }
-            other => other,
-        }
+        secret_or_new(&folder.join(KEY_FILE)).map(|secret| Self::from_secret(&secret))
     }
 
     /// The key in a file.
     ///
     /// # Errors
     ///
-    /// [`KeyError::Open`] if group or others may read or write it, [`KeyError::Content`] if it is
-    /// something else, [`KeyError::Io`].
+    /// As [`secret`].
     pub fn load(path: &Path) -> Result<Self, KeyError> {
-        let refused = |what| move |source| KeyError::Io { what, path: path.to_owned(), source };
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
-            .open(path)
-            .map_err(refused("open"))?;
-        let metadata = file.metadata().map_err(refused("look at"))?;
-        if metadata.mode() & 0o077 != 0 {
-            return Err(KeyError::Open { path: path.to_owned(), mode: metadata.mode() & 0o7777 });
-        }
-        let mut text = String::new();
-        let content = || KeyError::Content { path: path.to_owned() };
-        if !metadata.is_file() || file.take(66).read_to_string(&mut text).is_err() {
-            return Err(content());
-        }
-        let secret = text.strip_suffix('\n').and_then(parse_hex).ok_or_else(content)?;
-        Ok(Self::from_secret(&secret))
+        secret(path).map(|secret| Self::from_secret(&secret))
     }
+}
 
-    /// Makes a key and its file. If another process makes one at the same time, both use the first.
-    fn create(path: &Path) -> Result<Self, KeyError> {
-        let refused = |what| move |source| KeyError::Io { what, path: path.to_owned(), source };
-        let folder = path.parent().unwrap_or(Path::new("."));
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(refused("make the folder of"))?;
-        let mut secret = [0; 32];
-        let mut filled = 0;
-        while let Some(room) = secret.get_mut(filled..).filter(|room| !room.is_empty()) {
-            filled += getrandom(room, GetRandomFlags::empty())
-                .map_err(|error| refused("get random bytes for")(error.into()))?;
-        }
-        // Whole under a name of its own first, then linked: the key is there whole or not at all.
-        let mut draft = tempfile::NamedTempFile::new_in(folder).map_err(refused("write"))?;
-        draft.write_all(format!("{}\n", hex(&secret)).as_bytes()).map_err(refused("write"))?;
-        draft.as_file().sync_all().map_err(refused("sync"))?;
-        match fs::hard_link(draft.path(), path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Self::load(path),
-            Err(error) => return Err(refused("make")(error)),
-        }
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(refused("sync the folder of"))?;
-        Ok(Self::from_secret(&secret))
+/// The secret in a file: 64 hexadecimal digits and a line end, for nobody but its owner.
+///
+/// # Errors
+///
+/// [`KeyError::Open`] if group or others may read or write it, [`KeyError::Content`] if it is
+/// something else, [`KeyError::Io`].
+pub fn secret(path: &Path) -> Result<[u8; 32], KeyError> {
+    let refused = |what| move |source| KeyError::Io { what, path: path.to_owned(), source };
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
+        .open(path)
+        .map_err(refused("open"))?;
+    let metadata = file.metadata().map_err(refused("look at"))?;
+    if metadata.mode() & 0o077 != 0 {
+        return Err(KeyError::Open { path: path.to_owned(), mode: metadata.mode() & 0o7777 });
     }
+    let mut text = String::new();
+    let content = || KeyError::Content { path: path.to_owned() };
+    if !metadata.is_file() || file.take(66).read_to_string(&mut text).is_err() {
+        return Err(content());
+    }
+    text.strip_suffix('\n').and_then(parse_hex).ok_or_else(content)
+}
+
+/// The secret in a file; makes one of random bytes if there is none.
+///
+/// # Errors
+///
+/// As [`secret`], and [`KeyError::Io`].
+pub fn secret_or_new(path: &Path) -> Result<[u8; 32], KeyError> {
+    match secret(path) {
+        Err(KeyError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => create(path),
+        other => other,
+    }
+}
+
+/// Makes a secret and its file. If another process makes one at the same time, both use the first.
+fn create(path: &Path) -> Result<[u8; 32], KeyError> {
+    let refused = |what| move |source| KeyError::Io { what, path: path.to_owned(), source };
+    let folder = path.parent().unwrap_or(Path::new("."));
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(refused("make the folder of"))?;
+    let mut random = [0; 32];
+    let mut filled = 0;
+    while let Some(room) = random.get_mut(filled..).filter(|room| !room.is_empty()) {
+        filled += getrandom(room, GetRandomFlags::empty())
+            .map_err(|error| refused("get random bytes for")(error.into()))?;
+    }
+    // Whole under a name of its own first, then linked: the key is there whole or not at all.
+    let mut draft = tempfile::NamedTempFile::new_in(folder).map_err(refused("write"))?;
+    draft.write_all(format!("{}\n", hex(&random)).as_bytes()).map_err(refused("write"))?;
+    draft.as_file().sync_all().map_err(refused("sync"))?;
+    match fs::hard_link(draft.path(), path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return secret(path),
+        Err(error) => return Err(refused("make")(error)),
+    }
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(refused("sync the folder of"))?;
+    Ok(random)
 }
 
 #[cfg(test)]

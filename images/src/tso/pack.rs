@@ -62,10 +62,10 @@ impl Folder {
         Ok(Self { meta, program, permissions, assets })
     }
 
-    /// The program.
+    /// What the package will be called.
     #[must_use]
-    pub fn program(&self) -> &[u8] {
-        &self.program
+    pub fn name(&self) -> &str {
+        &self.meta.name
     }
 
     /// Whether the program can run, as [`compile`](crate::compile::compile) says.

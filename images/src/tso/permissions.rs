@@ -193,6 +193,12 @@ impl Permissions {
         })
     }
 
+    /// Names of variables that it may be given; `*` stands for all.
+    #[must_use]
+    pub fn variables(&self) -> &[String] {
+        &self.env
+    }
+
     /// Whether it may be given a variable of this name.
     #[must_use]
     pub fn allows_variable(&self, name: &str) -> bool {

@@ -82,7 +82,7 @@ pub struct Signature {
 /// Secret keys that packages are signed with.
 pub enum Key {
     /// For [`Algorithm::Ed25519`].
-    Ed25519(ed25519_dalek::SigningKey),
+    Ed25519(Box<ed25519_dalek::SigningKey>),
     /// For [`Algorithm::MlDsa65`].
     MlDsa65(Box<ExpandedSigningKey<MlDsa65>>),
 }
@@ -99,7 +99,7 @@ impl Key {
     #[must_use]
     pub fn new(algorithm: Algorithm, secret: &[u8; 32]) -> Self {
         match algorithm {
-            Algorithm::Ed25519 => Self::Ed25519(ed25519_dalek::SigningKey::from_bytes(secret)),
+            Algorithm::Ed25519 => Self::Ed25519(Box::new(ed25519_dalek::SigningKey::from_bytes(secret))),
             Algorithm::MlDsa65 => Self::MlDsa65(Box::new(ExpandedSigningKey::from_seed(&(*secret).into()))),
         }
     }

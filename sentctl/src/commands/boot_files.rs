@@ -5,15 +5,17 @@ use crate::cli::BootFilesArgs;
 use crate::errors::CommandError;
 use crate::saving::{check_free, save};
 use sentient_images::KernelImage;
+use sentient_images::program::Prepared;
+use sentient_vmm::ContainerRun;
 use sentient_vmm::handover::container_module;
 use std::fs;
 use std::process::ExitCode;
 
 /// Writes `kernel.elf` and `boot.mod`.
 pub fn write(args: &BootFilesArgs, json: bool) -> Result<ExitCode, CommandError> {
-    let (container, _) = program::prepare(&args.program, json)?;
+    let Prepared { spec, image, .. } = program::prepare(&args.program, json)?;
     let kernel = KernelImage::embedded()?;
-    let module = container_module(&container)?;
+    let module = container_module(&ContainerRun { spec, image })?;
     let folder = &args.output;
     fs::create_dir_all(folder).map_err(|source| CommandError::Write { path: folder.clone(), source })?;
     let files = [(folder.join("kernel.elf"), kernel.elf()), (folder.join("boot.mod"), &module)];

@@ -38,6 +38,11 @@ impl Context {
         Ok(Self { home, named: cli.machine.clone(), json: cli.json })
     }
 
+    /// The home.
+    pub fn home(&self) -> &Home {
+        &self.home
+    }
+
     fn machine(&self) -> Result<MachineFolder, CommandError> {
         Ok(self.home.chosen(self.named.as_deref())?)
     }
@@ -57,13 +62,13 @@ impl Context {
     }
 
     /// Does something that people are told of if it takes long.
-    fn during<T>(&self, what: &'static str, work: impl FnOnce() -> T) -> T {
+    pub(super) fn during<T>(&self, what: &'static str, work: impl FnOnce() -> T) -> T {
         let _until_done = Progress::start(what, Measure::Time, self.json);
         work()
     }
 
     /// Prints an answer: as JSON, or as `text` writes it.
-    fn answer<A: Serialize>(
+    pub(super) fn answer<A: Serialize>(
         &self,
         answer: &A,
         text: impl FnOnce(&mut dyn Write, &A) -> std::io::Result<()>,

@@ -8,10 +8,11 @@ use sentient_abi::exit::ContainerEnd;
 use sentient_abi::layout;
 use sentient_images::KernelImage;
 use sentient_images::cache::Origin;
+use sentient_images::program::{DEFAULT_MEMORY, Identity, Prepared};
 use sentient_vmm::kvm::vm::DirtyLog;
 use sentient_vmm::machine::{Early, Report, Start, StopHandle};
 use sentient_vmm::streams::Streams;
-use sentient_vmm::{Ended, Machine, MachineConfig, MachineError};
+use sentient_vmm::{ContainerRun, Ended, Machine, MachineConfig, MachineError};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io::Write;
@@ -33,8 +34,8 @@ pub fn run(
     early: Option<Early>,
 ) -> Result<ExitCode, CommandError> {
     // KVM makes its objects, the kernel is loaded, and the program is read, side by side.
-    let memory = args.program.memory;
-    let first = args.machine_memory.unwrap_or_else(|| default_ram(memory, 0));
+    let guess = args.program.memory.unwrap_or(DEFAULT_MEMORY);
+    let first = args.machine_memory.unwrap_or_else(|| default_ram(guess, 0));
     let kernel = find_kernel(args.kernel.as_ref())?;
     let begin = |early: Early, ram: u64| -> Result<Start, MachineError> {
         let mut start = early.with(ram, DirtyLog::Off)?;
@@ -42,16 +43,17 @@ pub fn run(
         Ok(start)
     };
     let start = begin(early.map_or_else(Early::begin_to_boot, Ok)?, first)?;
-    let (mut container, origin) = program::prepare(&args.program, json)?;
-    let ram = args.machine_memory.unwrap_or_else(|| default_ram(memory, container.image.bytes.len() as u64));
+    let Prepared { mut spec, image, origin, package } = program::prepare(&args.program, json)?;
+    let loaded = (image.bytes.len() + spec.files.len()) as u64;
+    let ram = args.machine_memory.unwrap_or_else(|| default_ram(spec.memory_limit, loaded));
     let start = if ram == first { start } else { begin(Early::begin_to_boot()?, ram)? };
     let streams = Streams::of_process().map_err(CommandError::io("duplicating the standard streams"))?;
-    container.spec.flags |= terminal_flags(&streams);
+    spec.flags |= terminal_flags(&streams);
     let config = MachineConfig {
         ram,
         kernel,
         protocol: args.boot_protocol.into(),
-        container: Some(container),
+        container: Some(ContainerRun { spec, image }),
         resident: false,
         snapshots: false,
         heartbeat: args.heartbeat,
@@ -60,7 +62,7 @@ pub fn run(
     let machine = Machine::on(start, &config, streams)?;
     stop_on_signals(machine.stop_handle())?;
     let report = machine.run()?;
-    tell(&report, json, started, origin);
+    tell(&report, json, started, origin, package.as_ref());
     Ok(ExitCode::from(report.ended.process_code()))
 }
 
@@ -116,11 +118,11 @@ fn stop_on_signals(handle: StopHandle) -> Result<(), CommandError> {
 }
 
 /// What is left to say: the guest has spoken for its container already.
-fn tell(report: &Report, json: bool, started: Instant, origin: Origin) {
+fn tell(report: &Report, json: bool, started: Instant, origin: Origin, package: Option<&Identity>) {
     let mut stderr = std::io::stderr().lock();
     // If standard error is gone, the exit code still tells.
     let _ = if json {
-        writeln!(stderr, "{}", as_json(report, started, origin))
+        writeln!(stderr, "{}", as_json(report, started, origin, package))
     } else {
         match &report.ended {
             Ended::Container(ContainerEnd::BadBootModule) => writeln!(stderr, "sentctl: {}", report.ended),
@@ -130,7 +132,12 @@ fn tell(report: &Report, json: bool, started: Instant, origin: Origin) {
     };
 }
 
-fn as_json(report: &Report, started: Instant, origin: Origin) -> serde_json::Value {
+fn as_json(
+    report: &Report,
+    started: Instant,
+    origin: Origin,
+    package: Option<&Identity>,
+) -> serde_json::Value {
     let ms = |at: Instant| at.saturating_duration_since(started).as_secs_f64() * 1e3;
     let stages = &report.stages;
     serde_json::json!({
@@ -142,6 +149,7 @@ fn as_json(report: &Report, started: Instant, origin: Origin) -> serde_json::Val
             Origin::Compiled => "compiled",
             Origin::Rebuilt => "rebuilt",
         },
+        "package": package,
         "stages_ms": {
             "machine_started": ms(stages.started),
             "vm_created": ms(stages.created),

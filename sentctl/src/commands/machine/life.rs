@@ -4,7 +4,7 @@ use super::Context;
 use crate::cli::RunArgs;
 use crate::cli::VerifyArg;
 use crate::cli::machine::{ForkArgs, InitArgs, StopArgs};
-use crate::commands::program;
+use crate::commands::{package, program};
 use crate::errors::CommandError;
 use crate::paths;
 use sentient_control::api::{
@@ -147,7 +147,8 @@ impl Context {
     pub fn run_detached(&self, args: &RunArgs) -> Result<ExitCode, CommandError> {
         let client = self.client()?;
         // Compiled here, so that the machine's process finds it in the cache.
-        let (run, _) = program::prepare(&args.program, self.json)?;
+        program::prepare(&args.program, self.json)?;
+        let permissions = args.program.permissions.as_deref().map(package::permissions).transpose()?;
         let program =
             std::path::absolute(&args.program.program).map_err(CommandError::io("finding the program"))?;
         let text = |what: &str, value: std::ffi::OsString| {
@@ -162,12 +163,18 @@ impl Context {
                 .iter()
                 .map(|arg| text("the argument", arg.clone()))
                 .collect::<Result<_, _>>()?,
-            env: run.spec.env.iter().map(|variable| String::from_utf8_lossy(variable).into_owned()).collect(),
-            memory_bytes: Some(args.program.memory),
+            env: program::environment(&args.program.env)?
+                .iter()
+                .map(|variable| String::from_utf8_lossy(variable).into_owned())
+                .collect(),
+            memory_bytes: args.program.memory,
             cpu_time_ms: args
                 .program
                 .cpu_time
                 .map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+            permissions: permissions.map(|(text, _)| text),
+            signer: args.program.signer.clone(),
+            explain: args.program.explain,
         };
         let started: ContainerStatus =
             self.during("starting the program", || client.post("/v1/containers", &start))?;
