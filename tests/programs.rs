@@ -37,6 +37,7 @@ programs! {
     minidb
     pages
     press
+    probe
     seek
     spout
     witness

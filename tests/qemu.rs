@@ -6,7 +6,7 @@
 
 mod machine;
 
-use machine::{container, finish, sentctl};
+use machine::{container, finish, root, sentctl};
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -28,15 +28,19 @@ struct Outcome {
 
 /// Boots a program under QEMU with these options of QEMU's and of `boot-files`'.
 fn boot(qemu: &[&str], options: &[&str], program: &str, args: &[&str]) -> Outcome {
+    boot_program(qemu, options, &container(program), args)
+}
+
+fn boot_program(qemu: &[&str], options: &[&str], program: &Path, args: &[&str]) -> Outcome {
     let folder = boot_files(options, program, args);
     let module = folder.path().join("boot.mod");
     emulate(folder.path(), |command| command.args(qemu).arg("-initrd").arg(module))
 }
 
-fn boot_files(options: &[&str], program: &str, args: &[&str]) -> TempDir {
+fn boot_files(options: &[&str], program: &Path, args: &[&str]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let mut write = sentctl();
-    write.args(["boot-files", "-o"]).arg(folder.path()).args(options).arg(container(program));
+    write.args(["boot-files", "-o"]).arg(folder.path()).args(options).arg(program);
     let written = finish(write.arg("--").args(args));
     assert_eq!(written.code(), 0, "{written}");
     folder
@@ -102,6 +106,24 @@ fn a_program_runs_on_the_machine_type_pc() {
 }
 
 #[test]
+fn a_package_brings_its_files_and_permissions_along() {
+    let home = tempfile::tempdir().unwrap();
+    let package = home.path().join("greeter.tso");
+    let mut pack = sentctl();
+    pack.arg("--home").arg(home.path()).arg("pack").arg(root().join("resources/packages/greeter"));
+    assert_eq!(finish(pack.arg("-o").arg(&package)).code(), 0);
+    let outcome = boot_program(&["-machine", "q35", "-m", "128"], &[], &package, &["Ada"]);
+    assert_eq!((outcome.serial.as_str(), outcome.code), ("Hello, Ada.\n", Some(0)));
+
+    let permissions = home.path().join("permissions.zky");
+    fs::write(&permissions, "version: 1\n").unwrap();
+    let options = ["--explain", "--permissions", permissions.to_str().unwrap()];
+    let outcome = boot(&["-machine", "q35", "-m", "128"], &options, "probe", &["random"]);
+    assert!(outcome.serial.contains("random: Capabilities insufficient"), "{}", outcome.serial);
+    assert!(outcome.serial.contains("allowed by random: true"), "{}", outcome.serial);
+}
+
+#[test]
 fn machines_with_little_and_much_memory_boot() {
     for (size, limit) in [("32", "8M"), ("512", "64M"), ("4096", "64M")] {
         let outcome = boot(&["-machine", "q35", "-m", size], &["--memory", limit], "hello", &[]);
@@ -146,7 +168,7 @@ fn a_machine_too_small_for_the_program_says_so() {
 
 #[test]
 fn without_a_boot_module_the_kernel_panics_with_the_reason() {
-    let folder = boot_files(&[], "hello", &[]);
+    let folder = boot_files(&[], &container("hello"), &[]);
     let outcome = emulate(folder.path(), |command| command.args(Q35));
     // Ring 0 has no words, only numbers (sentient_abi::panic_record::Reason).
     let told = outcome.serial.contains("SentientOS panic, reason 0000000000000005");

@@ -150,7 +150,7 @@ fn arguments_of_sentctl_that_make_no_sense_are_refused_with_its_own_code() {
     ] {
         run_with(options).assert_fails(125, parts);
     }
-    finish(sentctl().arg("run")).assert_fails(125, &["PROGRAM.wasm"]);
+    finish(sentctl().arg("run")).assert_fails(125, &["<PROGRAM>"]);
     finish(sentctl().arg("fly")).assert_fails(125, &["fly", "--help"]);
     finish(&mut sentctl()).assert_fails(125, &["Usage", "run", "doctor"]);
 }

@@ -100,7 +100,7 @@ impl From<LogLevel> for tracing::Level {
 #[derive(Debug, Subcommand)]
 #[command(defer = true)]
 pub enum Command {
-    /// Run a program in a fresh machine: a WebAssembly module, or a package of one.
+    /// Run a WebAssembly program or a package in a fresh machine.
     #[command(
         visible_alias = "tso-run",
         after_help = "Examples:
@@ -293,7 +293,7 @@ proved yet; 125 it could not be checked.")]
         command: zk::ContractCommand,
     },
 
-    /// Make a package of a program: with its description, its permissions and its files, signed.
+    /// Make a signed package of a program, its permissions and its files.
     #[command(after_help = "Examples:
   sentctl pack greeter/
   sentctl pack greeter/ -o greeter.tso --ml-dsa
@@ -302,7 +302,7 @@ The folder has meta.yaml and main.wasm, and may have permissions.zky and assets/
 the same key, are the same bytes. Keys are made when they are first used, in auth/ of the home.")]
     Pack(package::PackArgs),
 
-    /// Check a package, and show what it is, what it may do, and who has signed it.
+    /// Check a package, and show what it is and may do.
     #[command(after_help = "Examples:
   sentctl inspect greeter.tso
   sentctl inspect --signer ed25519:KEY greeter.tso --json")]

@@ -38,7 +38,9 @@ pub fn denied(container: u32, denied: &Denied) {
             };
             writeln!(line, "{doing} {path}; allowed by files: [{{ path: {path}, access: {access} }}]")
         }
-        Denied::Clock(Clock::Realtime) => writeln!(line, "the time of day; allowed by clocks: {{ wall: 1ms }}"),
+        Denied::Clock(Clock::Realtime) => {
+            writeln!(line, "the time of day; allowed by clocks: {{ wall: 1ms }}")
+        }
         Denied::Clock(_) => writeln!(line, "the monotonic clock; allowed by clocks: {{ monotonic: 1us }}"),
         Denied::Random => writeln!(line, "random numbers; allowed by random: true"),
     };

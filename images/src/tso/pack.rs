@@ -53,7 +53,8 @@ impl Folder {
         let permissions = read(&folder.join(PERMISSIONS), &mut room)?;
         let permissions = permissions.unwrap_or_else(|| NOTHING.as_bytes().to_vec());
         let mut assets = Vec::new();
-        let below = folder.join(ASSETS);
+        // Without the slash at its end, with which a link would be what it leads to.
+        let below = folder.join(ASSETS.trim_end_matches('/'));
         if below.symlink_metadata().is_ok() {
             collect(&below, ASSETS, 0, &mut room, &mut assets)?;
         }

@@ -73,8 +73,11 @@ fn a_folder_becomes_a_package_and_the_same_one_again() {
     assert!(error.contains("assets/z is not the file that was packed"), "{error}");
     // What is neither a file nor a folder is not packed.
     std::os::unix::fs::symlink("/etc/passwd", at("assets/link")).unwrap();
-    let error = pack::Folder::read(folder.path()).unwrap_err().to_string();
-    assert!(error.contains("assets/link: it is a symbolic link"), "{error}");
+    let error = || pack::Folder::read(folder.path()).unwrap_err().to_string();
+    assert!(error().contains("assets/link: it is a symbolic link"), "{}", error());
+    fs::remove_dir_all(at("assets")).unwrap();
+    std::os::unix::fs::symlink("/etc", at("assets")).unwrap();
+    assert!(error().contains("assets: it is a symbolic link"), "{}", error());
 }
 
 #[test]

@@ -77,4 +77,5 @@ documents! {
     guest_shows_what_happens: "docs/guest.md";
     machines_shows_what_happens: "docs/machines.md";
     proving_shows_what_happens: "docs/proving.md";
+    packages_show_what_happens: "docs/tso.md";
 }
