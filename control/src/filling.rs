@@ -21,11 +21,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 /// Pages brought between two looks at who waits.
 const AT_ONCE: usize = 8;
+/// For so long it is waited for somebody who needs a page, before the guest runs.
+const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
 /// Priority of the thread that brings pages (setpriority(2)).
 const NICENESS: i32 = 15;
 /// Most pages that are remembered: 16 MiB.
@@ -128,6 +132,8 @@ pub struct Filling {
     machine: MachineFolder,
     /// The pages that were needed, when it is whole.
     done: Receiver<BTreeSet<u64>>,
+    /// Whether pages are brought that nobody waits for.
+    eager: Arc<AtomicBool>,
 }
 
 impl Filling {
@@ -149,11 +155,13 @@ impl Filling {
         let hashes: Vec<PageHash> = likely.iter().filter_map(|number| filler.places.hash(*number)).collect();
         filler.bring(&hashes)?;
         let (tell, done) = channel();
+        let eager = Arc::new(AtomicBool::new(false));
+        let wanted = Arc::clone(&eager);
         let fill = move || {
             // After everybody else on its processor: if they need a page, they wait for it, and it runs. On Linux this
             // is the thread's alone. Where it cannot be had, the guest starts a little later.
             let _ = setpriority_process(None, NICENESS);
-            match filler.fill(&hashes) {
+            match filler.fill(&hashes, &wanted) {
                 // Nobody asks if the machine has ended.
                 Ok(()) => drop(tell.send(filler.needed)),
                 Err(error) => {
@@ -164,7 +172,15 @@ impl Filling {
         };
         let thread = std::thread::Builder::new().name("memory".into()).spawn(fill);
         thread.map_err(ControlError::io("starting the thread that brings memory"))?;
-        Ok(Self { machine, done })
+        Ok(Self { machine, done, eager })
+    }
+
+    /// Has pages brought that nobody waits for, once the guest runs: until then they would take the processors from
+    /// those who make it run. Gives what does so, for who does not keep this.
+    #[must_use]
+    pub fn begin_all(&self) -> impl FnOnce() + use<> {
+        let eager = Arc::clone(&self.eager);
+        move || eager.store(true, Relaxed)
     }
 
     /// Waits until the memory is whole, for so long at most; whether it is.
@@ -191,21 +207,30 @@ struct Filler {
 
 impl Filler {
     /// Brings all pages but those with the hashes that are there.
-    fn fill(&mut self, there: &[PageHash]) -> Result<(), ControlError> {
+    fn fill(&mut self, there: &[PageHash], eager: &AtomicBool) -> Result<(), ControlError> {
         let there: BTreeSet<PageHash> = there.iter().copied().collect();
         let left: Vec<PageHash> = self.reader.hashes().filter(|hash| !there.contains(hash)).collect();
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        while !eager.load(Relaxed) {
+            self.serve(LOOK)?;
+        }
         for some in left.chunks(AT_ONCE) {
-            while let Some(number) = self.lazy.wanted(now).map_err(failed)? {
-                self.needed.insert(number);
-                match self.places.hash(number) {
-                    Some(hash) => self.bring(&[hash])?,
-                    None => self.lazy.put_zeros(number).map_err(failed)?,
-                }
-            }
+            self.serve(now)?;
             self.bring(some)?;
         }
         self.lazy.complete().map_err(failed)
+    }
+
+    /// Brings what somebody waits for, until for so long nobody does.
+    fn serve(&mut self, patience: Timespec) -> Result<(), ControlError> {
+        while let Some(number) = self.lazy.wanted(patience).map_err(failed)? {
+            self.needed.insert(number);
+            match self.places.hash(number) {
+                Some(hash) => self.bring(&[hash])?,
+                None => self.lazy.put_zeros(number).map_err(failed)?,
+            }
+        }
+        Ok(())
     }
 
     /// Brings nothing any more, and ends the process. Until it has ended, whoever waits for a page is told that there is

@@ -190,7 +190,11 @@ fn start(
             let (machine, live, filling) = restore(start, &history, record, streams, sink, verify)?;
             // From here on it is not known how it will end.
             let _ = fs::remove_file(history.machine().last_end());
+            let bring_all = filling.as_ref().map(Filling::begin_all);
             let before_output = |containers: &Containers| {
+                if let Some(bring_all) = bring_all {
+                    bring_all();
+                }
                 containers.went_back(containers.returning(record)?);
                 Ok(())
             };

@@ -3,6 +3,9 @@
 use super::runs::{Programs, this_program};
 use super::statistics::Series;
 use crate::errors::CommandError;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::inotify;
+use rustix::io::Errno;
 use sentient_control::api::{ContainerStatus, MachineStatus, RolledBack, SnapshotTaken, StartContainer};
 use sentient_control::client::Client;
 use sentient_control::fork;
@@ -95,7 +98,7 @@ impl Stage {
         let clone = self.home.machine(name)?;
         let log = clone.container("counter").join("stdout.log");
         let started = Instant::now();
-        let waiting = std::thread::spawn(move || grown(&log, 0).map(|_| started.elapsed()));
+        let waiting = std::thread::spawn(move || grown(&log, 0).map(|grown| grown.at - started));
         make(&clone)?;
         let made = started.elapsed();
         let answer = waiting.join().map_err(|_| CommandError::Bench("a thread panicked".into()))??;
@@ -111,7 +114,7 @@ impl Stage {
         let written = self.output_len("counter");
         let log = self.machine.container("counter").join("stdout.log");
         let started = Instant::now();
-        let waiting = std::thread::spawn(move || grown(&log, written).map(|_| started.elapsed()));
+        let waiting = std::thread::spawn(move || grown(&log, written).map(|grown| grown.at - started));
         work()?;
         waiting.join().map_err(|_| CommandError::Bench("a thread panicked".into()))?
     }
@@ -153,21 +156,51 @@ impl Stage {
 
     /// Waits until a container has written more than `len` bytes in all; how many there are.
     pub fn wait_for_more(&self, name: &str, len: u64) -> Result<u64, CommandError> {
-        grown(&self.machine.container(name).join("stdout.log"), len)
+        grown(&self.machine.container(name).join("stdout.log"), len).map(|grown| grown.len)
     }
 }
 
-fn grown(log: &Path, len: u64) -> Result<u64, CommandError> {
+/// A file that has become longer.
+struct Grown {
+    /// Its bytes.
+    len: u64,
+    /// When that was seen.
+    at: Instant,
+}
+
+/// Waits until a file has more than `len` bytes. It sleeps meanwhile: who looks again and again takes
+/// the processor from what is measured.
+fn grown(log: &Path, len: u64) -> Result<Grown, CommandError> {
     let deadline = Instant::now() + PATIENCE;
+    let failed = |error: Errno| CommandError::io("watching a file")(error.into());
+    let news = inotify::init(inotify::CreateFlags::CLOEXEC).map_err(failed)?;
+    let mut watched = false;
     loop {
+        if !watched {
+            watched = match inotify::add_watch(&news, log, inotify::WatchFlags::MODIFY) {
+                Ok(_) => true,
+                Err(Errno::NOENT) => false,
+                Err(error) => return Err(failed(error)),
+            };
+        }
         let now = std::fs::metadata(log).map_or(0, |metadata| metadata.len());
         if now > len {
-            return Ok(now);
+            let grown = Grown { len: now, at: Instant::now() };
+            // Later than the answer: the system takes 20 ms to give up a watch.
+            std::thread::spawn(move || drop(news));
+            return Ok(grown);
         }
         if Instant::now() > deadline {
             return Err(CommandError::Bench(format!("the container does not write to {}", log.display())));
         }
-        std::thread::sleep(Duration::from_micros(50));
+        if watched {
+            let second = Timespec { tv_sec: 1, tv_nsec: 0 };
+            poll(&mut [PollFd::new(&news, PollFlags::IN)], Some(&second)).map_err(failed)?;
+            // What has come is in the file; another look at the watch would only say so again.
+            let _ = rustix::io::read(&news, &mut [0; 4096]);
+        } else {
+            std::thread::sleep(Duration::from_micros(200));
+        }
     }
 }
 
