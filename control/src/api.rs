@@ -53,8 +53,10 @@ pub struct ContainerStatus {
     pub index: u32,
     /// The program's file name.
     pub program: String,
-    /// The package it is of. A program without one may do everything.
+    /// The package it is of.
     pub package: Option<PackageInfo>,
+    /// Whether it may do only what permissions allow.
+    pub confined: bool,
     /// What it does.
     pub state: ContainerState,
     /// Its exit code, if it has ended: the program's own, or one of docs/exit-codes.md.

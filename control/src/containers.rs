@@ -4,9 +4,12 @@
 //! snapshot's record what runs again. Output goes to files in the container's folder, which only grow: what
 //! was written before a rollback stays written, and what the container writes after it comes behind.
 
+mod folder;
+
 use crate::api::{ContainerState, ContainerStatus, PackageInfo, StartContainer};
 use crate::error::ControlError;
-use crate::home::{MachineFolder, append_to, check_name, make_folder};
+use crate::home::{MachineFolder, append_to, check_container_name, make_folder};
+use folder::{Kept, Sink};
 use sentient_abi::exit::ContainerEnd;
 use sentient_abi::region::RegionKind;
 use sentient_abi::{MAX_CONTAINERS, region::Region};
@@ -18,9 +21,8 @@ use sentient_snapshot::record::{ContainerEntry, OutputPosition, Record};
 use sentient_vmm::ContainerRun;
 use sentient_vmm::machine::resident::ResidentHandle;
 use sentient_vmm::streams::ContainerSink;
-use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -40,20 +42,6 @@ pub struct Containers {
     changed: Condvar,
 }
 
-/// What is kept of a container in its folder, for processes to come.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Kept {
-    program: String,
-    #[serde(default)]
-    package: Option<PackageInfo>,
-}
-
-impl Kept {
-    fn unknown(program: &str) -> Self {
-        Self { program: program.to_owned(), package: None }
-    }
-}
-
 #[derive(Debug)]
 struct Entry {
     name: String,
@@ -64,26 +52,6 @@ struct Entry {
     reason: Option<String>,
     stdout: Sink,
     stderr: Sink,
-}
-
-/// A file that output is appended to.
-#[derive(Debug)]
-struct Sink {
-    path: PathBuf,
-    /// `None` until there is something to write: making a file takes longer than most containers' output.
-    file: Option<File>,
-    /// Bytes the container has written since its start, as it sees it.
-    bytes: u64,
-}
-
-impl Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.bytes = self.bytes.saturating_add(bytes.len() as u64);
-        match &mut self.file {
-            Some(file) => file.write_all(bytes),
-            none => none.insert(append_to(&self.path)?).write_all(bytes),
-        }
-    }
 }
 
 impl Entry {
@@ -97,6 +65,7 @@ impl Entry {
             index: self.index,
             program: self.kept.program.clone(),
             package: self.kept.package.clone(),
+            confined: self.kept.confined,
             state: self.state,
             exit_code: self.exit_code,
             reason: self.reason.clone(),
@@ -153,7 +122,12 @@ impl Containers {
             (None, Some(package)) => self.free_name(&package.name),
             (None, None) => self.free_name(file_name.strip_suffix(".wasm").unwrap_or(&file_name)),
         };
-        let kept = Kept { program: file_name, package: package.map(PackageInfo::from) };
+        let kept = Kept {
+            confined: spec.permissions.is_some(),
+            package: package.map(PackageInfo::from),
+            start: Some(StartContainer { name: Some(name.clone()), ..wanted.clone() }),
+            program: file_name,
+        };
         let index = self.enter(&name, kept)?;
         guest.load(index, &ContainerRun { spec, image })?;
         // Nobody is there to write to it.
@@ -211,22 +185,14 @@ impl Containers {
             ))
         })?;
         let entry = self.open(name, index, kept, ContainerState::Starting)?;
-        let folder = self.machine.container(name);
-        let text =
-            serde_json::to_string(&entry.kept).map_err(|error| ControlError::Bug(error.to_string()))?;
-        fs::write(folder.join("container.json"), text).map_err(ControlError::io(&folder))?;
+        entry.kept.write(&self.machine.container(name))?;
         table.retain(|entry| entry.name != name);
         table.push(entry);
         Ok(index)
     }
 
     fn open(&self, name: &str, index: u32, kept: Kept, state: ContainerState) -> Result<Entry, ControlError> {
-        // The rules of machines' names keep it within its folder.
-        check_name(name).map_err(|_| {
-            ControlError::Request(format!(
-                "`{name}` cannot be a container's name: 1 to 64 letters, digits, `.`, `_` and `-`"
-            ))
-        })?;
+        check_container_name(name)?;
         let folder = self.machine.container(name);
         make_folder(&folder).map_err(ControlError::io(&folder))?;
         let path = folder.join("stdout.log");
@@ -283,6 +249,52 @@ impl Containers {
         found.map(|entry| entry.index).ok_or_else(|| {
             ControlError::NotFound(format!("no container `{name}` runs in `{}`", self.machine.name()))
         })
+    }
+
+    /// A container, whether it runs or not.
+    ///
+    /// # Errors
+    /// [`ControlError::NotFound`].
+    pub fn named(&self, name: &str) -> Result<ContainerStatus, ControlError> {
+        let table = self.table();
+        let found = table.iter().find(|entry| entry.name == name).map(Entry::status);
+        found.ok_or_else(|| self.unknown(name))
+    }
+
+    fn unknown(&self, name: &str) -> ControlError {
+        ControlError::NotFound(format!("there is no container `{name}` in `{}`", self.machine.name()))
+    }
+
+    /// How a container was started, so that it can be again.
+    ///
+    /// # Errors
+    /// [`ControlError::NotFound`]; [`ControlError::Conflict`] if it is not known.
+    pub fn started_by(&self, name: &str) -> Result<StartContainer, ControlError> {
+        let table = self.table();
+        let entry = table.iter().find(|entry| entry.name == name).ok_or_else(|| self.unknown(name))?;
+        entry.kept.start.clone().ok_or_else(|| {
+            ControlError::Conflict(format!(
+                "nobody knows any more how `{name}` was started; start it with `sentctl run --detach --name {name}`"
+            ))
+        })
+    }
+
+    /// Forgets a container that has ended, and removes what it has written.
+    ///
+    /// # Errors
+    /// [`ControlError::NotFound`]; [`ControlError::Conflict`] if it runs.
+    pub fn remove(&self, name: &str) -> Result<ContainerStatus, ControlError> {
+        let mut table = self.table();
+        let at = table.iter().position(|entry| entry.name == name).ok_or_else(|| self.unknown(name))?;
+        let status = table.get(at).map(Entry::status).ok_or_else(|| self.unknown(name))?;
+        if status.state != ContainerState::Ended {
+            return Err(ControlError::Conflict(format!("`{name}` runs; --force kills it first")));
+        }
+        let folder = self.machine.container(name);
+        // The name was checked when the folder was made.
+        fs::remove_dir_all(&folder).map_err(ControlError::io(&folder))?;
+        table.remove(at);
+        Ok(status)
     }
 
     /// Waits until a container has ended.
@@ -343,7 +355,7 @@ impl Containers {
     pub fn returning(&self, record: &Record) -> Result<Returning, ControlError> {
         let mut entries = Vec::with_capacity(record.containers.len());
         for container in &record.containers {
-            let kept = self.kept(&container.name);
+            let kept = Kept::read(&self.machine.container(&container.name), &container.name);
             let mut entry = self.open(&container.name, container.index, kept, ContainerState::Running)?;
             for output in record.outputs.iter().filter(|output| output.container == container.index) {
                 match output.stream {
@@ -382,12 +394,6 @@ impl Containers {
         table.retain(|entry| !entries.iter().any(|returned| returned.name == entry.name));
         table.extend(entries);
         self.changed.notify_all();
-    }
-
-    fn kept(&self, name: &str) -> Kept {
-        let file = self.machine.container(name).join("container.json");
-        let read = fs::read(file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        read.unwrap_or_else(|| Kept::unknown(name))
     }
 }
 

@@ -177,7 +177,6 @@ impl Filling {
 
     /// Has pages brought that nobody waits for, once the guest runs: until then they would take the processors from
     /// those who make it run. Gives what does so, for who does not keep this.
-    #[must_use]
     pub fn begin_all(&self) -> impl FnOnce() + use<> {
         let eager = Arc::clone(&self.eager);
         move || eager.store(true, Relaxed)

@@ -36,6 +36,11 @@ pub enum HomeError {
         "`{0}` cannot be a machine's name: 1 to 64 letters, digits, `.`, `_` and `-`, not starting with `.` or `-`"
     )]
     Name(String),
+    /// A name that cannot be a container's.
+    #[error(
+        "`{0}` cannot be a container's name: 1 to 64 letters, digits, `.`, `_` and `-`, not starting with `.` or `-`"
+    )]
+    ContainerName(String),
     /// No machine of that name.
     #[error("there is no machine `{name}` in {}; `sentctl init {name}` makes one", home.display())]
     Unknown {
@@ -197,6 +202,14 @@ pub(crate) fn check_name(name: &str) -> Result<(), HomeError> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     let good = (1..=64).contains(&name.len()) && name.bytes().all(allowed) && !name.starts_with(['.', '-']);
     if good { Ok(()) } else { Err(HomeError::Name(name.to_owned())) }
+}
+
+/// Whether this can be a container's name: the rules of machines' names, which keep it within its folder.
+///
+/// # Errors
+/// [`HomeError::ContainerName`].
+pub fn check_container_name(name: &str) -> Result<(), HomeError> {
+    check_name(name).map_err(|_| HomeError::ContainerName(name.to_owned()))
 }
 
 /// Makes a folder, and those above it, for the owner alone.

@@ -39,7 +39,10 @@ const MAX_REQUEST: usize = 1 << 20;
         stop,
         containers,
         start_container,
+        container,
         kill_container,
+        restart_container,
+        remove_container,
         snapshots,
         take_snapshot,
         remove_snapshot,
@@ -81,7 +84,9 @@ pub async fn serve(
         .route("/v1/machine", get(status))
         .route("/v1/machine/stop", post(stop))
         .route("/v1/containers", get(containers).post(start_container))
-        .route("/v1/containers/{name}", delete(kill_container))
+        .route("/v1/containers/{name}", get(container).delete(remove_container))
+        .route("/v1/containers/{name}/kill", post(kill_container))
+        .route("/v1/containers/{name}/restart", post(restart_container))
         .route("/v1/snapshots", get(snapshots).post(take_snapshot))
         .route("/v1/snapshots/{id}", delete(remove_snapshot))
         .route("/v1/snapshots/{id}/export", get(export))
@@ -183,8 +188,45 @@ async fn start_container(State(session): Shared, body: Body<StartContainer>) -> 
     on_thread(session, move |session| session.start_container(&start)).await
 }
 
+/// A container.
+#[utoipa::path(get, path = "/v1/containers/{name}", params(("name" = String, Path)),
+    responses((status = 200, body = ContainerStatus), (status = 404, body = Refusal)))]
+async fn container(State(session): Shared, name: Named) -> Answer<ContainerStatus> {
+    let Path(name) = name?;
+    on_thread(session, move |session| session.container(&name)).await
+}
+
+/// Starts a container again, as it was started; one that runs is killed first.
+#[utoipa::path(post, path = "/v1/containers/{name}/restart", params(("name" = String, Path)),
+    responses((status = 200, body = ContainerStatus), (status = 404, body = Refusal)))]
+async fn restart_container(State(session): Shared, name: Named) -> Answer<ContainerStatus> {
+    let Path(name) = name?;
+    on_thread(session, move |session| session.restart_container(&name)).await
+}
+
+/// What to do about a container that runs.
+#[derive(Clone, Copy, Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct KillFirst {
+    /// Kill it first.
+    #[serde(default)]
+    force: bool,
+}
+
+/// Forgets a container that has ended, and removes what it has written.
+#[utoipa::path(delete, path = "/v1/containers/{name}", params(("name" = String, Path), KillFirst),
+    responses((status = 200, body = ContainerStatus), (status = 404, body = Refusal), (status = 409, body = Refusal)))]
+async fn remove_container(
+    State(session): Shared,
+    name: Named,
+    first: Result<Query<KillFirst>, QueryRejection>,
+) -> Answer<ContainerStatus> {
+    let (Path(name), Query(KillFirst { force })) = (name?, first?);
+    on_thread(session, move |session| session.remove_container(&name, force)).await
+}
+
 /// Kills a container.
-#[utoipa::path(delete, path = "/v1/containers/{name}", params(("name" = String, Path)),
+#[utoipa::path(post, path = "/v1/containers/{name}/kill", params(("name" = String, Path)),
     responses((status = 200, body = ContainerStatus), (status = 404, body = Refusal)))]
 async fn kill_container(State(session): Shared, name: Named) -> Answer<ContainerStatus> {
     let Path(name) = name?;

@@ -132,6 +132,46 @@ impl Session {
         self.containers.wait_until_ended(name, KILL_PATIENCE)
     }
 
+    /// Starts a container again as it was started, after killing it if it runs.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn restart_container(&self, name: &str) -> Result<ContainerStatus, ControlError> {
+        let _live = self.live();
+        let start = self.containers.started_by(name)?;
+        self.end_container(name)?;
+        self.containers.start(&self.guest, &start)
+    }
+
+    /// Forgets a container, with what it has written; one that runs only if it is to be killed.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn remove_container(&self, name: &str, kill: bool) -> Result<ContainerStatus, ControlError> {
+        let _live = self.live();
+        if kill {
+            self.end_container(name)?;
+        }
+        self.containers.remove(name)
+    }
+
+    /// Kills a container if it runs.
+    fn end_container(&self, name: &str) -> Result<(), ControlError> {
+        if let Ok(index) = self.containers.running(name) {
+            self.guest.kill(index);
+            self.containers.wait_until_ended(name, KILL_PATIENCE)?;
+        }
+        Ok(())
+    }
+
+    /// A container.
+    ///
+    /// # Errors
+    /// [`ControlError::NotFound`].
+    pub fn container(&self, name: &str) -> Result<ContainerStatus, ControlError> {
+        self.containers.named(name)
+    }
+
     /// Ends the machine without another word.
     pub fn abandon(&self) {
         self.stop.stop(Ended::Terminated);

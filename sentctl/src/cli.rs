@@ -1,5 +1,6 @@
 //! What the user may type.
 
+pub mod containers;
 pub mod machine;
 pub mod package;
 pub mod zk;
@@ -165,6 +166,41 @@ What other machines share with it stays.")]
   sentctl ls --json"
     )]
     Ls,
+
+    /// List the containers of the machine.
+    #[command(after_help = "Examples:
+  sentctl ps
+  sentctl ps --all --json")]
+    Ps(containers::PsArgs),
+
+    /// Show what a container has written, and follow it.
+    #[command(after_help = "Examples:
+  sentctl logs web
+  sentctl logs --follow web
+
+What it has written to standard error goes there. Output belongs to the host: it is there when the machine is stopped,
+and stays when it is put back.")]
+    Logs(containers::LogsArgs),
+
+    /// End containers at once.
+    #[command(after_help = "Examples:
+  sentctl kill web
+  sentctl kill web db")]
+    Kill(containers::KillArgs),
+
+    /// See to the containers of the machine.
+    #[command(
+        name = "matrixbox",
+        after_help = "Examples:
+  sentctl matrixbox ls
+  sentctl matrixbox restart web
+  sentctl matrixbox rm --force web"
+    )]
+    MatrixBox {
+        /// What to do.
+        #[command(subcommand)]
+        command: containers::MatrixBoxCommand,
+    },
 
     /// Take a snapshot of the running machine.
     #[command(after_help = "Examples:

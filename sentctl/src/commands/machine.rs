@@ -2,6 +2,7 @@
 //!
 //! A machine that runs is asked over its socket; of one that does not, the snapshots are opened here.
 
+pub mod containers;
 pub mod keeping;
 pub mod life;
 mod list;

@@ -1,6 +1,6 @@
 //! Making, starting, stopping and looking at machines; starting containers in them.
 
-use super::Context;
+use super::{Context, containers};
 use crate::cli::RunArgs;
 use crate::cli::VerifyArg;
 use crate::cli::machine::{ForkArgs, InitArgs, StopArgs};
@@ -8,7 +8,7 @@ use crate::commands::{package, program};
 use crate::errors::CommandError;
 use crate::paths;
 use sentient_control::api::{
-    ContainerState, ContainerStatus, Fork, Forked, MachineState, MachineStatus, SnapshotTaken, StartContainer,
+    ContainerStatus, Fork, Forked, MachineState, MachineStatus, SnapshotTaken, StartContainer,
 };
 use sentient_control::client::{Client, ClientError};
 use sentient_control::description::Description;
@@ -101,15 +101,8 @@ impl Context {
                 writeln!(out, "  last end   {end}")?;
             }
             for container in &status.containers {
-                let doing = match (container.state, container.exit_code) {
-                    (ContainerState::Starting, _) => "starts".to_owned(),
-                    (ContainerState::Running, _) => "runs".to_owned(),
-                    (ContainerState::Ended, Some(code)) => format!("ended with {code}"),
-                    (ContainerState::Ended, None) => {
-                        container.reason.clone().unwrap_or_else(|| "ended".to_owned())
-                    }
-                };
-                writeln!(out, "  container  {} ({}): {doing}", container.name, container.program)?;
+                let (program, doing) = (containers::running(container), containers::doing(container));
+                writeln!(out, "  container  {} ({program}): {doing}", container.name)?;
             }
             Ok(())
         })

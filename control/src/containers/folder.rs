@@ -1,0 +1,73 @@
+//! What is in a container's folder: its output, and what is known of it.
+
+use crate::api::{PackageInfo, StartContainer};
+use crate::error::ControlError;
+use crate::home::append_to;
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// What is kept of a container, for processes to come.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Kept {
+    /// Its program's file name.
+    pub program: String,
+    /// The package it is of.
+    #[serde(default)]
+    pub package: Option<PackageInfo>,
+    /// Whether it may do only what permissions allow.
+    #[serde(default)]
+    pub confined: bool,
+    /// How it was started.
+    #[serde(default)]
+    pub start: Option<StartContainer>,
+}
+
+impl Kept {
+    /// Of a container of which nothing else is known.
+    pub fn unknown(program: &str) -> Self {
+        Self { program: program.to_owned(), package: None, confined: false, start: None }
+    }
+
+    /// Reads it from a container's folder. A file that is not there, or damaged, is nothing known: `name` stands for
+    /// the program then.
+    pub fn read(folder: &Path, name: &str) -> Self {
+        let read = fs::read(folder.join("container.json")).ok();
+        read.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_else(|| Self::unknown(name))
+    }
+
+    /// Writes it into a container's folder.
+    ///
+    /// # Errors
+    /// That of writing.
+    pub fn write(&self, folder: &Path) -> Result<(), ControlError> {
+        let text = serde_json::to_string(self).map_err(|error| ControlError::Bug(error.to_string()))?;
+        fs::write(folder.join("container.json"), text).map_err(ControlError::io(folder))
+    }
+}
+
+/// A file that output is appended to.
+#[derive(Debug)]
+pub struct Sink {
+    /// The file's path.
+    pub path: PathBuf,
+    /// `None` until there is something to write: making a file takes longer than most containers' output.
+    pub file: Option<File>,
+    /// Bytes the container has written since its start, as it sees it.
+    pub bytes: u64,
+}
+
+impl Sink {
+    /// Appends what the container has written.
+    ///
+    /// # Errors
+    /// That of writing.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.bytes = self.bytes.saturating_add(bytes.len() as u64);
+        match &mut self.file {
+            Some(file) => file.write_all(bytes),
+            none => none.insert(append_to(&self.path)?).write_all(bytes),
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Verbs about containers: listing, ending, starting again, removing them, and what they have written.
+
+use super::Context;
+use crate::cli::containers::{KillArgs, LogsArgs, MatrixBoxCommand, PsArgs};
+use crate::errors::CommandError;
+use sentient_control::api::{ContainerState, ContainerStatus};
+use sentient_control::client::{Client, ClientError, encoded};
+use sentient_control::home::check_container_name;
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Between two looks at what a container has written meanwhile.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What a container does, in words.
+pub fn doing(container: &ContainerStatus) -> String {
+    match (container.state, container.exit_code) {
+        (ContainerState::Starting, _) => "starts".to_owned(),
+        (ContainerState::Running, _) => "runs".to_owned(),
+        (ContainerState::Ended, Some(code)) => format!("ended with {code}"),
+        (ContainerState::Ended, None) => container.reason.clone().unwrap_or_else(|| "ended".to_owned()),
+    }
+}
+
+/// What a container runs: its package, or its program, marked if that may do everything.
+pub fn running(container: &ContainerStatus) -> String {
+    let program = match &container.package {
+        Some(package) => format!("{} {}", package.name, package.version),
+        None => container.program.clone(),
+    };
+    if container.confined { program } else { format!("{program}, unconfined") }
+}
+
+impl Context {
+    /// `matrixbox`.
+    pub fn matrixbox(&self, command: &MatrixBoxCommand) -> Result<ExitCode, CommandError> {
+        match command {
+            MatrixBoxCommand::Ls(args) => self.ps(args),
+            MatrixBoxCommand::Inspect { name } => {
+                let found = self.of(&self.client()?, name)?;
+                self.answer(&found, write_container)
+            }
+            MatrixBoxCommand::Logs(args) => self.logs(args),
+            MatrixBoxCommand::Kill(args) => self.kill(args),
+            MatrixBoxCommand::Restart { name } => {
+                let path = format!("/v1/containers/{}/restart", encoded(name));
+                let client = self.client()?;
+                let started: ContainerStatus =
+                    self.during("starting the program", || client.post(&path, &serde_json::json!({})))?;
+                self.answer(&started, |out, started| writeln!(out, "{}", started.name))
+            }
+            MatrixBoxCommand::Rm { names, force } => {
+                let client = self.client()?;
+                self.each(names, |name| {
+                    client.delete(&format!("/v1/containers/{}?force={force}", encoded(name)))
+                })
+            }
+        }
+    }
+
+    /// `ps`.
+    pub fn ps(&self, args: &PsArgs) -> Result<ExitCode, CommandError> {
+        let mut found: Vec<ContainerStatus> = self.client()?.get("/v1/containers")?;
+        found.retain(|container| args.all || container.state != ContainerState::Ended);
+        self.answer(&found, |out, found| {
+            let widest = |text: fn(&ContainerStatus) -> String, least: usize| {
+                found.iter().map(|container| text(container).chars().count()).max().unwrap_or(0).max(least)
+            };
+            let name: fn(&ContainerStatus) -> String = |container| container.name.clone();
+            let (names, programs) = (widest(name, 4), widest(running, 7));
+            if !found.is_empty() {
+                writeln!(out, "{:names$}  {:programs$}  DOES", "NAME", "PROGRAM")?;
+            }
+            for container in found {
+                let program = running(container);
+                writeln!(out, "{:names$}  {program:programs$}  {}", container.name, doing(container))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// `kill`.
+    pub fn kill(&self, args: &KillArgs) -> Result<ExitCode, CommandError> {
+        let client = self.client()?;
+        self.each(&args.names, |name| {
+            client.post(&format!("/v1/containers/{}/kill", encoded(name)), &serde_json::json!({}))
+        })
+    }
+
+    /// Does something with each of some containers; what cannot be done with one is told when it was done with those
+    /// before it.
+    fn each(
+        &self,
+        names: &[String],
+        work: impl Fn(&str) -> Result<ContainerStatus, ClientError>,
+    ) -> Result<ExitCode, CommandError> {
+        let mut done = Vec::with_capacity(names.len());
+        let mut failed = None;
+        for name in names {
+            match work(name) {
+                Ok(container) => done.push(container),
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            }
+        }
+        if !done.is_empty() {
+            self.answer(&done, |out, done| done.iter().try_for_each(|one| writeln!(out, "{}", one.name)))?;
+        }
+        failed.map_or(Ok(ExitCode::SUCCESS), |error| Err(error.into()))
+    }
+
+    fn of(&self, client: &Client, name: &str) -> Result<ContainerStatus, CommandError> {
+        Ok(client.get(&format!("/v1/containers/{}", encoded(name)))?)
+    }
+
+    /// `logs`: the output is the host's, and there whether the machine runs or not.
+    pub fn logs(&self, args: &LogsArgs) -> Result<ExitCode, CommandError> {
+        check_container_name(&args.name)?;
+        let folder = self.machine()?.container(&args.name);
+        if !folder.is_dir() {
+            let there_is_none = format!("no container `{}` has ever run in this machine", args.name);
+            return Err(CommandError::Usage(there_is_none));
+        }
+        let mut logs = [Log::new(folder.join("stdout.log")), Log::new(folder.join("stderr.log"))];
+        let client = args.follow.then(|| self.client()).transpose()?;
+        loop {
+            // Looked at before its output: what it writes until it has ended is shown.
+            let goes_on = match client.as_ref().map(|client| self.of(client, &args.name)) {
+                None | Some(Err(CommandError::Client(ClientError::NotRunning(_)))) => false,
+                Some(Ok(container)) => container.state != ContainerState::Ended,
+                Some(Err(error)) if error.kind() == "not-found" => false,
+                Some(Err(error)) => return Err(error),
+            };
+            let [out, err] = &mut logs;
+            let shown = out.show(&mut std::io::stdout()).and_then(|()| err.show(&mut std::io::stderr()));
+            match shown {
+                // Whoever has stopped reading has what they wanted.
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
+                shown => shown.map_err(CommandError::io("showing the output"))?,
+            }
+            if !goes_on {
+                return Ok(ExitCode::SUCCESS);
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+}
+
+/// A file that grows.
+struct Log {
+    path: PathBuf,
+    /// `None` until there is one.
+    file: Option<File>,
+}
+
+impl Log {
+    fn new(path: PathBuf) -> Self {
+        Self { path, file: None }
+    }
+
+    /// Passes on what has come since the last time.
+    fn show(&mut self, to: &mut impl Write) -> std::io::Result<()> {
+        if self.file.is_none() {
+            self.file = match File::open(&self.path) {
+                Ok(file) => Some(file),
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+                Err(error) => return Err(error),
+            };
+        }
+        let Some(file) = &mut self.file else { return Ok(()) };
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return to.flush(),
+                len => to.write_all(buffer.get(..len).unwrap_or_default())?,
+            }
+        }
+    }
+}
+
+fn write_container(out: &mut dyn Write, container: &ContainerStatus) -> std::io::Result<()> {
+    writeln!(out, "{} {}", container.name, doing(container))?;
+    writeln!(out, "  number     {}", container.index)?;
+    writeln!(out, "  program    {}", running(container))?;
+    if let Some(package) = &container.package {
+        writeln!(out, "  digest     {}", package.digest)?;
+        for signer in &package.signers {
+            writeln!(out, "  signed by  {signer}")?;
+        }
+    }
+    if let (Some(_), Some(reason)) = (container.exit_code, &container.reason) {
+        writeln!(out, "  because    {reason}")?;
+    }
+    writeln!(out, "  output     {} bytes, {} of errors", container.stdout_bytes, container.stderr_bytes)
+}

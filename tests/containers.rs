@@ -1,0 +1,129 @@
+//! Containers of a machine that stays, seen to as their users do it: listed, followed, ended, started again, removed.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+
+mod home;
+mod machine;
+
+use home::{Home, numbers};
+use machine::{container, root};
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+impl Home {
+    fn listed(&self, words: &[&str]) -> Vec<(String, String)> {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let all = self.json(words);
+        all.as_array().unwrap().iter().map(|one| (text(&one["name"]), text(&one["state"]))).collect()
+    }
+}
+
+fn pair(name: &str, state: &str) -> (String, String) {
+    (name.to_owned(), state.to_owned())
+}
+
+#[test]
+fn containers_are_listed_ended_and_forgotten() {
+    let home = Home::counting();
+    home.start("hello", &container("hello"), &[]);
+    home.wait_for("m", "hello", |output| !output.is_empty());
+    while home.listed(&["ps"]).len() > 1 {}
+    assert_eq!(home.listed(&["ps"]), [pair("counter", "running")]);
+    assert_eq!(home.listed(&["ps", "-a"]), [pair("counter", "running"), pair("hello", "ended")]);
+    assert_eq!(home.listed(&["matrixbox", "ls"]), home.listed(&["ps"]));
+    // A program without permissions may do everything, and is marked.
+    let listed = home.ok(&["ps", "--all"]);
+    assert!(listed.starts_with("NAME     PROGRAM"), "{listed}");
+    assert!(listed.contains("counter.wasm, unconfined  runs"), "{listed}");
+    assert!(home.ok(&["matrixbox", "inspect", "hello"]).contains("ended with 0"));
+    assert_eq!(home.json(&["matrixbox", "inspect", "counter"])["confined"], json!(false));
+
+    // One that runs is not removed unasked, and one that is not there is named.
+    assert!(home.refused(&["matrixbox", "rm", "counter"]).contains("--force"));
+    for words in
+        [&["kill", "nobody"][..], &["matrixbox", "rm", "nobody"], &["matrixbox", "restart", "nobody"]]
+    {
+        assert!(home.refused(words).contains("nobody"), "{words:?}");
+    }
+    assert!(home.refused(&["logs", "nobody"]).contains("nobody"));
+    assert!(home.refused(&["logs", "../counter"]).contains("cannot be a container's name"));
+    let killed = home.json(&["kill", "counter"]);
+    assert_eq!((&killed[0]["state"], &killed[0]["exit_code"]), (&json!("ended"), &json!(137)));
+    assert!(home.refused(&["kill", "counter"]).contains("no container `counter` runs"));
+    assert_eq!(home.ok(&["matrixbox", "rm", "hello", "counter"]), "hello\ncounter\n");
+    assert_eq!(home.listed(&["ps", "-a"]), []);
+    assert!(!home.of("m", ".container/hello").exists());
+    // Its name is free.
+    home.start("counter", &container("counter"), &["--interval-ms", "5"]);
+    home.wait_for_number("m", "counter", 3);
+    assert_eq!(home.ok(&["matrixbox", "rm", "--force", "counter"]), "counter\n");
+    // What was done before something went wrong is told.
+    home.start("hello", &container("hello"), &[]);
+    home.wait_for("m", "hello", |output| !output.is_empty());
+    let output = home.run(&["matrixbox", "rm", "--force", "hello", "nobody"]);
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(125), &b"hello\n"[..]));
+}
+
+#[test]
+fn a_container_is_started_again_as_it_was() {
+    let home = Home::counting();
+    let first = home.output("m", "counter");
+    assert_eq!(home.ok(&["matrixbox", "restart", "counter"]), "counter\n");
+    // It begins anew, behind what is there.
+    let output = home.wait_for("m", "counter", |output| {
+        numbers(output.get(first.len()..).unwrap_or_default()).windows(2).any(|pair| pair[0] > pair[1])
+            || numbers(output).iter().filter(|number| **number == 1).count() > 1
+    });
+    assert!(output.starts_with(&first));
+    // Also by the next process, and with its permissions.
+    let package = home.path().join("greeter.tso");
+    let folder = root().join("resources/packages/greeter");
+    home.ok(&["pack", folder.to_str().unwrap(), "-o", package.to_str().unwrap()]);
+    home.ok(&["run", "-d", package.to_str().unwrap(), "--", "Ada"]);
+    home.wait_for("m", "greeter", |output| output == "Hello, Ada.\n");
+    let again = home.json(&["matrixbox", "restart", "greeter"]);
+    assert_eq!((&again["confined"], &again["package"]["name"]), (&json!(true), &json!("greeter")));
+    home.wait_for("m", "greeter", |output| output == "Hello, Ada.\nHello, Ada.\n");
+    home.ok(&["stop"]);
+    home.ok(&["boot"]);
+    home.ok(&["matrixbox", "restart", "counter"]);
+    // A program that is gone is named.
+    std::fs::remove_file(&package).unwrap();
+    home.ok(&["-m", "m", "run", "-d", "--name", "late", container("hello").to_str().unwrap()]);
+    assert!(home.refused(&["matrixbox", "restart", "greeter"]).contains("greeter"));
+}
+
+#[test]
+fn output_is_shown_and_followed() {
+    let home = Home::counting();
+    let shown = home.ok(&["logs", "counter"]);
+    assert!(numbers(&shown).len() >= 5, "{shown}");
+    let mut following = home.command(&["logs", "-f", "counter"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(following.stdout.take().unwrap()).lines();
+    let mut last = 0;
+    while last < 200 {
+        last = lines.next().unwrap().unwrap().split_whitespace().next().unwrap().parse().unwrap();
+    }
+    // It ends with its container, and misses nothing.
+    home.ok(&["kill", "counter"]);
+    let rest: Vec<String> = lines.map(Result::unwrap).collect();
+    assert!(following.wait().unwrap().success());
+    let written = home.output("m", "counter");
+    let end = written.lines().last().unwrap();
+    assert_eq!(rest.last().map_or(end, String::as_str), end);
+    // What goes to standard error does so here, and a machine need not run for it.
+    home.start("faulty", &container("faults"), &["trap"]);
+    while home.listed(&["ps"]).iter().any(|(name, _)| name == "faulty") {}
+    home.ok(&["stop", "--discard"]);
+    let output = home.run(&["logs", "--follow", "faulty"]);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        output.stdout.is_empty() && errors.contains("about to") && errors.contains("trapped"),
+        "{errors}"
+    );
+    // Who stops reading ends it.
+    let script = "$SENTCTL --home \"$1\" logs counter | head -n 1";
+    let output = machine::finish(&mut machine::shell(script, [home.path()]));
+    assert_eq!(output.code(), 0);
+}
