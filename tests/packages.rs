@@ -284,3 +284,53 @@ fn a_package_runs_in_a_machine_that_stays() {
     let refused = home.run(&["run", "-d", "--signer", "ed25519:00", &file]);
     assert_eq!(code(&refused), 126, "{refused:?}");
 }
+
+#[test]
+fn a_program_is_begun_compiled_and_packed_by_what_is_installed() {
+    let home = Home::empty();
+    for language in ["c", "zig", "rust", "wat"] {
+        let folder = home.file(&format!("made-{language}"));
+        let made = home.json(&["create", "container", &folder, "--lang", language]);
+        assert_eq!(made["files"].as_array().unwrap().len(), 3, "{made}");
+        assert!(home.refused(&["create", "container", &folder, "--lang", language]).contains("another name"));
+        let package = home.file(&format!("made-{language}.tso"));
+        if let Some(missing) = made["missing"].as_str() {
+            // Not for text, which is compiled by sentctl.
+            assert_ne!(language, "wat");
+            assert!(missing.contains("install "), "{missing}");
+            assert!(home.refused(&["pack", &folder, "-o", &package]).contains(missing));
+            continue;
+        }
+        let packed = home.json(&["pack", &folder, "-o", &package]);
+        assert_eq!(packed["warnings"], "", "{language}");
+        let printed = home.ok(&["run", &package, "--", "Ada"]);
+        let (hello, rest) = printed.split_once('\n').unwrap();
+        assert_eq!(hello, format!("Hello from made-{language}!"));
+        assert_eq!(rest, if language == "wat" { "" } else { "argument 1: Ada\n" });
+        // The same source is the same package.
+        let again = home.file("again.tso");
+        home.ok(&["pack", "--force", &folder, "-o", &again]);
+        assert_eq!(fs::read(&again).unwrap(), fs::read(&package).unwrap(), "{language}");
+    }
+}
+
+#[test]
+fn a_source_that_does_not_compile_says_where() {
+    let home = Home::empty();
+    let folder = home.file("broken");
+    home.ok(&["create", "container", &folder, "--lang", "wat"]);
+    fs::write(Path::new(&folder).join("main.wat"), "(module\n  (func (export \"_start\") (call $nothing)))")
+        .unwrap();
+    let said = home.refused(&["pack", &folder]);
+    assert!(said.contains("main.wat:2:") && said.contains("nothing"), "{said}");
+    // A program of two sources would be either.
+    fs::write(Path::new(&folder).join("main.c"), "int main(void) { return 0; }").unwrap();
+    assert!(home.refused(&["pack", &folder]).contains("main.c and main.wat"));
+    // One that is compiled already is what is packed.
+    fs::write(Path::new(&folder).join("main.wasm"), BEGIN).unwrap();
+    fs::write(Path::new(&folder).join("meta.yaml"), "tso: 1\nname: broken\nversion: 1.0.0\nentry: begin_\n")
+        .unwrap();
+    let package = home.file("whole.tso");
+    home.ok(&["pack", &folder, "-o", &package]);
+    assert_eq!(code(&home.run(&["run", &package])), 0);
+}

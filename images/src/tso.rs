@@ -6,7 +6,8 @@
 //!
 //! * [`archive`]: files into bytes and back;
 //! * [`meta`], [`permissions`], [`signature`]: the three texts in it;
-//! * [`pack`]: a folder into a package.
+//! * [`pack`]: a folder into a package;
+//! * [`source`] and [`template`]: a program that is not compiled yet, and a folder to begin with.
 //!
 //! Invariant: a [`Package`] has been checked whole: form, hashes and signatures.
 
@@ -16,6 +17,8 @@ pub mod meta;
 pub mod pack;
 pub mod permissions;
 pub mod signature;
+pub mod source;
+pub mod template;
 mod yaml;
 
 use crate::program::Identity;
@@ -90,6 +93,24 @@ pub enum TsoError {
         wanted: String,
         /// Those that have signed it.
         found: String,
+    },
+    /// There is nothing here that compiles a program's source.
+    #[error("nothing that compiles {of} for WASI is installed: {remedy}")]
+    NoCompiler {
+        /// The source.
+        of: &'static str,
+        /// What to install.
+        remedy: &'static str,
+    },
+    /// A program's source does not compile.
+    #[error("{file} does not compile, by {compiler}:\n{said}")]
+    Compile {
+        /// The source.
+        file: &'static str,
+        /// What was to compile it.
+        compiler: String,
+        /// What it said.
+        said: String,
     },
     /// A file on disk, while packing.
     #[error("{path}: {problem}")]

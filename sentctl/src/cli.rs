@@ -329,13 +329,24 @@ proved yet; 125 it could not be checked.")]
         command: zk::ContractCommand,
     },
 
+    /// Make something to begin with: a program and what belongs to it.
+    #[command(after_help = "Examples:
+  sentctl create container hello --lang c
+  sentctl create container hello --lang wat")]
+    Create {
+        /// What to make.
+        #[command(subcommand)]
+        command: package::CreateCommand,
+    },
+
     /// Make a signed package of a program, its permissions and its files.
     #[command(after_help = "Examples:
   sentctl pack greeter/
   sentctl pack greeter/ -o greeter.tso --ml-dsa
 
-The folder has meta.yaml and main.wasm, and may have permissions.zky and assets/. The same contents, signed with
-the same key, are the same bytes. Keys are made when they are first used, in auth/ of the home.")]
+The folder has meta.yaml and main.wasm, and may have permissions.zky and assets/. Without main.wasm it is made of
+main.c, main.zig, main.rs or main.wat, by the compiler that is installed. The same contents, signed with the same
+key, are the same bytes. Keys are made when they are first used, in auth/ of the home.")]
     Pack(package::PackArgs),
 
     /// Check a package, and show what it is and may do.

@@ -12,6 +12,7 @@ mod progress;
 mod saving;
 
 use clap::Parser;
+use cli::package::CreateCommand;
 use cli::{Cli, Command};
 use commands::machine::{Context, life};
 use errors::CommandError;
@@ -88,6 +89,7 @@ fn on_machine(cli: &Cli) -> Result<ExitCode, CommandError> {
         Command::Zk { command } => context.zk(command),
         Command::Contract { command } => context.contract(command),
         Command::Run(args) => context.run_detached(args),
+        Command::Create { command: CreateCommand::Container(args) } => context.create_container(args),
         Command::Pack(args) => context.pack(args),
         Command::Inspect(args) => context.inspect(args),
         Command::BootFiles(_)

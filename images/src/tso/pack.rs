@@ -1,13 +1,15 @@
 //! A folder into a package.
 //!
-//! The folder has `meta.yaml` and `main.wasm`, and may have `permissions.zky` and a folder `assets/`. Anything else in
-//! it is none of ours: sources may lie beside what is made of them.
+//! The folder has `meta.yaml` and `main.wasm`, and may have `permissions.zky` and a folder `assets/`. Without `main.wasm`
+//! it has the [source](super::source) of it. Anything else in it is none of ours: sources may lie beside what is made of
+//! them.
 
 use super::archive::{self, File, MAX_FILES};
 use super::digest::Digest;
 use super::meta::Meta;
 use super::permissions::{NOTHING, Permissions};
 use super::signature::{Key, Signatures};
+use super::source::{Compiled, Source};
 use super::{ASSETS, MAX_LEN, META, PERMISSIONS, PROGRAM, SIGNATURES, TsoError};
 use crate::CompileError;
 use rustix::fs::{Mode, OFlags};
@@ -24,6 +26,7 @@ pub struct Folder {
     program: Vec<u8>,
     permissions: Vec<u8>,
     assets: Vec<(String, Vec<u8>)>,
+    said: String,
 }
 
 /// A package, packed.
@@ -38,18 +41,16 @@ pub struct Packed {
 }
 
 impl Folder {
-    /// Reads what belongs to a package, and checks it.
+    /// Reads what belongs to a package, and checks it. A program that is there as its source is compiled.
     ///
     /// # Errors
     /// [`TsoError::Folder`] for files that are missing, too many or too large, or that are neither files nor folders;
-    /// [`TsoError::Text`] for texts that are not in order.
+    /// [`TsoError::Text`] for texts that are not in order; what [`Source::compile`] says.
     pub fn read(folder: &Path) -> Result<Self, TsoError> {
         let mut room = MAX_LEN;
-        let mut required = |name: &str| {
-            read(&folder.join(name), &mut room)?.ok_or_else(|| at(&folder.join(name), "it is missing"))
-        };
-        let meta = required(META)?;
-        let program = required(PROGRAM)?;
+        let meta =
+            read(&folder.join(META), &mut room)?.ok_or_else(|| at(&folder.join(META), "it is missing"))?;
+        let compiled = read(&folder.join(PROGRAM), &mut room)?;
         let permissions = read(&folder.join(PERMISSIONS), &mut room)?;
         let permissions = permissions.unwrap_or_else(|| NOTHING.as_bytes().to_vec());
         let mut assets = Vec::new();
@@ -60,13 +61,24 @@ impl Folder {
         }
         Permissions::parse(text(&permissions, folder, PERMISSIONS)?)?;
         let meta = Meta::parse(text(&meta, folder, META)?)?;
-        Ok(Self { meta, program, permissions, assets })
+        // Last: it may take long.
+        let Compiled { wasm: program, said } = match compiled {
+            Some(wasm) => Compiled { wasm, said: String::new() },
+            None => Source::find(folder)?.compile()?,
+        };
+        Ok(Self { meta, program, permissions, assets, said })
     }
 
     /// What the package will be called.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.meta.name
+    }
+
+    /// What a compiler had to say of the source, which are warnings; mostly nothing.
+    #[must_use]
+    pub fn said(&self) -> &str {
+        &self.said
     }
 
     /// Whether the program can run, as [`compile`](crate::compile::compile) says.

@@ -1,7 +1,54 @@
 //! Verbs about packages.
 
-use clap::Args;
+use clap::{Args, Subcommand, ValueEnum};
+use sentient_images::tso::source::Language;
 use std::path::PathBuf;
+
+/// What can be made to begin with.
+#[derive(Debug, Subcommand)]
+pub enum CreateCommand {
+    /// Make a folder with a program, its description and its permissions.
+    #[command(after_help = "Examples:
+  sentctl create container hello --lang c
+  sentctl create container hello --lang wat && sentctl pack hello && sentctl run hello.tso")]
+    Container(CreateContainerArgs),
+}
+
+/// A program to begin.
+#[derive(Args, Debug)]
+pub struct CreateContainerArgs {
+    /// The folder, which must not be there; the program is called as it is.
+    #[arg(value_name = "NAME")]
+    pub folder: PathBuf,
+
+    /// The language it is written in.
+    #[arg(long, value_name = "LANGUAGE", value_enum)]
+    pub lang: LanguageArg,
+}
+
+/// A language that `sentctl pack` compiles, with what is installed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LanguageArg {
+    /// C, by Zig or by clang with WASI's C library.
+    C,
+    /// Zig.
+    Zig,
+    /// Rust, with the target wasm32-wasip1.
+    Rust,
+    /// WebAssembly as text, which takes nothing.
+    Wat,
+}
+
+impl From<LanguageArg> for Language {
+    fn from(arg: LanguageArg) -> Self {
+        match arg {
+            LanguageArg::C => Self::C,
+            LanguageArg::Zig => Self::Zig,
+            LanguageArg::Rust => Self::Rust,
+            LanguageArg::Wat => Self::Wat,
+        }
+    }
+}
 
 /// A package to make.
 #[derive(Args, Debug)]

@@ -1,7 +1,7 @@
-//! `sentctl pack` and `sentctl inspect`.
+//! `sentctl create`, `sentctl pack` and `sentctl inspect`.
 
 use super::machine::Context;
-use crate::cli::package::{InspectArgs, PackArgs};
+use crate::cli::package::{CreateContainerArgs, InspectArgs, PackArgs};
 use crate::errors::CommandError;
 use crate::saving::{check_free, save};
 use sentient_control::home::{Home, secret};
@@ -9,17 +9,44 @@ use sentient_images::program::ProgramError;
 use sentient_images::tso::pack::Folder;
 use sentient_images::tso::permissions::{FileAccess, Permissions};
 use sentient_images::tso::signature::{Algorithm, Key};
-use sentient_images::tso::{Package, TsoError};
+use sentient_images::tso::source::Language;
+use sentient_images::tso::{Package, TsoError, template};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 impl Context {
+    /// `create container`.
+    pub fn create_container(&self, args: &CreateContainerArgs) -> Result<ExitCode, CommandError> {
+        let failed = |source| CommandError::Package { path: args.folder.clone(), source };
+        let language = Language::from(args.lang);
+        let files = template::create(&args.folder, language).map_err(failed)?;
+        let (compiler, missing) = match language.compiler() {
+            Ok(compiler) => (Some(compiler.to_string()), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        let answer =
+            json!({ "folder": args.folder, "files": files, "compiler": compiler, "missing": missing });
+        self.answer(&answer, |out, _| {
+            for file in &files {
+                writeln!(out, "{}", file.display())?;
+            }
+            if let Some(compiler) = &compiler {
+                writeln!(out, "compiler: {compiler}")?;
+            }
+            if let Some(missing) = &missing {
+                writeln!(out, "missing: {missing}")?;
+            }
+            writeln!(out, "next: sentctl pack {}", args.folder.display())
+        })
+    }
+
     /// `pack`.
     pub fn pack(&self, args: &PackArgs) -> Result<ExitCode, CommandError> {
         let failed = |source| CommandError::Package { path: args.folder.clone(), source };
-        let folder = Folder::read(&args.folder).map_err(failed)?;
+        let folder = self.during("compiling the program", || Folder::read(&args.folder)).map_err(failed)?;
+        let said = folder.said().to_owned();
         let output = args.output.clone().unwrap_or_else(|| PathBuf::from(format!("{}.tso", folder.name())));
         check_free(&output, args.force)?;
         // What nobody could run is not worth a signature.
@@ -30,8 +57,12 @@ impl Context {
         save(&output, &packed.bytes, args.force)?;
         let package = Package::open(&packed.bytes).map_err(failed)?;
         let identity = package.identity();
-        let answer = json!({ "file": output, "bytes": packed.bytes.len(), "package": identity });
+        let answer =
+            json!({ "file": output, "bytes": packed.bytes.len(), "package": identity, "warnings": said });
         self.answer(&answer, |out, _| {
+            if !said.is_empty() {
+                eprintln!("{said}");
+            }
             writeln!(out, "{} ({} bytes)", output.display(), packed.bytes.len())?;
             write_identity(out, &package)
         })
