@@ -43,7 +43,13 @@ impl EmptyVm {
     /// # Errors
     /// [`KvmError::Call`].
     pub fn new(kvm: &Kvm) -> Result<Self, KvmError> {
-        kvm.create_vm().map(Self).map_err(KvmError::call("KVM_CREATE_VM"))
+        loop {
+            // KVM gives up where it makes a thread of its own and a signal has come, whoever handles that.
+            match kvm.create_vm() {
+                Err(error) if error.errno() == libc::EINTR => {}
+                made => return made.map(Self).map_err(KvmError::call("KVM_CREATE_VM")),
+            }
+        }
     }
 
     /// Gives it guest memory and in-kernel interrupt controllers.
