@@ -125,3 +125,76 @@ fn output_is_shown_and_followed() {
     let output = machine::finish(&mut machine::shell(script, [home.path()]));
     assert_eq!(output.code(), 0);
 }
+
+#[test]
+fn a_container_is_paused_and_that_belongs_to_snapshots() {
+    let home = Home::counting();
+    let state = |name: &str| home.json(&["matrixbox", "inspect", name])["state"].as_str().unwrap().to_owned();
+    let count = || numbers(&home.output("m", "counter")).len();
+    assert_eq!(home.ok(&["pause", "counter"]), "counter\n");
+    assert_eq!(home.json(&["pause", "counter"])[0]["state"], json!("paused"));
+    let before = count();
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    assert_eq!((count(), state("counter")), (before, "paused".to_owned()));
+    assert!(home.ok(&["ps"]).contains("is paused"));
+    let stats = home.json(&["stats", "--interval", "10ms", "counter"]);
+    assert_eq!((&stats[0]["state"], &stats[0]["cpu_used_percent"]), (&json!("paused"), &json!(0.0)));
+    home.ok(&["snapshot", "-t", "paused"]);
+    home.ok(&["unpause", "counter"]);
+    home.wait_for("m", "counter", |output| numbers(output).len() > before + 5);
+
+    // It is paused again where it was, in this process and in the next one.
+    home.ok(&["rollback", "paused"]);
+    assert_eq!(state("counter"), "paused");
+    home.ok(&["stop", "--discard"]);
+    home.ok(&["boot"]);
+    assert_eq!(state("counter"), "paused");
+    assert_eq!(home.listed(&["ps"]), [pair("counter", "paused")]);
+    assert_eq!(home.ok(&["matrixbox", "unpause", "counter"]), "counter\n");
+    let before = count();
+    home.wait_for("m", "counter", |output| numbers(output).len() > before + 5);
+    assert_eq!(state("counter"), "running");
+
+    // A paused one can be ended; one that has ended cannot be paused.
+    home.ok(&["pause", "counter"]);
+    assert_eq!(home.json(&["matrixbox", "stop", "counter"])[0]["exit_code"], json!(137));
+    for words in [&["pause", "counter"][..], &["unpause", "nobody"], &["stats", "nobody"]] {
+        assert!(home.refused(words).contains(words[1]), "{words:?}");
+    }
+}
+
+#[test]
+fn what_containers_take_is_measured_and_shared_by_weight() {
+    let home = Home::counting();
+    let faults = container("faults");
+    let faults = faults.to_str().unwrap();
+    for (name, cpu) in [("much", "80%"), ("little", "20")] {
+        home.ok(&["run", "-d", "--memory", "8M", "--cpu", cpu, "--name", name, faults, "--", "loop"]);
+    }
+    let used = |words: &[&str]| -> Vec<f64> {
+        let stats = home.json(words);
+        stats.as_array().unwrap().iter().map(|one| one["cpu_used_percent"].as_f64().unwrap()).collect()
+    };
+    // On a busy host it takes a while to even out.
+    let even = (0..10).any(|_| {
+        let [_, much, little] = used(&["stats", "--interval", "2s"])[..] else { panic!("three run") };
+        (much / little - 4.0).abs() < 0.4
+    });
+    assert!(even, "{:?}", used(&["stats", "--interval", "2s"]));
+    let shown = home.ok(&["stats", "--interval", "100ms", "little", "counter"]);
+    let lines: Vec<&str> = shown.lines().collect();
+    assert!(lines[0].starts_with("NAME        CPU  SHARE"), "{shown}");
+    assert!(lines[1].starts_with("counter") && lines[1].contains("100%"), "{shown}");
+    assert!(
+        lines[2].starts_with("little") && lines[2].contains(" 20%") && lines[2].contains("of 8.0 MiB"),
+        "{shown}"
+    );
+
+    for cpu in ["0%", "101", "2.5%", "much"] {
+        let output = home.run(&["run", "-d", "--cpu", cpu, faults]);
+        assert_eq!(output.status.code(), Some(125), "{output:?}");
+    }
+    // Who stops reading ends it.
+    let script = "$SENTCTL --home \"$1\" stats --follow --interval 10ms | head -n 1";
+    assert_eq!(machine::finish(&mut machine::shell(script, [home.path()])).code(), 0);
+}

@@ -8,6 +8,7 @@
 use crate::bytes::{read_u32, read_u64};
 use crate::image_files::ImageFiles;
 use crate::permissions::Permissions;
+use crate::stdio::FULL_WEIGHT;
 use crate::{ABI_VERSION, PAGE_SIZE};
 
 /// First field of a module: `"SENTBOOT"`.
@@ -226,6 +227,8 @@ pub struct ContainerConfig<'a> {
     pub memory_limit: u64,
     /// Most CPU time, in nanoseconds; 0 for no limit.
     pub cpu_limit_ns: u64,
+    /// Its part of the processor where others want it too, from 1 to [`FULL_WEIGHT`](crate::stdio::FULL_WEIGHT).
+    pub cpu_weight: u32,
     /// The exported function that runs; empty for `_start`.
     pub entry: &'a str,
     arg_count: u32,
@@ -250,13 +253,14 @@ impl<'a> ContainerConfig<'a> {
     /// Reads a configuration and checks every string's bounds.
     #[must_use]
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
-        let (entry, strings) = bytes.get(32..)?.split_at_checked(read_u32(bytes, 4)? as usize)?;
+        let (entry, strings) = bytes.get(40..)?.split_at_checked(read_u32(bytes, 4)? as usize)?;
         let config = Self {
             flags: read_u32(bytes, 0)?,
             memory_limit: read_u64(bytes, 8)?,
             cpu_limit_ns: read_u64(bytes, 16)?,
             arg_count: read_u32(bytes, 24)?,
             env_count: read_u32(bytes, 28)?,
+            cpu_weight: read_u32(bytes, 32).filter(|weight| (1..=FULL_WEIGHT).contains(weight))?,
             entry: core::str::from_utf8(entry).ok()?,
             strings,
         };
@@ -314,6 +318,7 @@ mod tests {
             entry: "main".into(),
             memory_limit: 1 << 20,
             cpu_limit_ns: 5,
+            cpu_weight: Some(20),
             args: vec![b"prog".to_vec(), b"".to_vec(), b"--x=\xff".to_vec()],
             env: vec![b"A=b".to_vec()],
             permissions: Some(PermissionsSpec { open_files: 9, ..PermissionsSpec::default() }),
@@ -340,7 +345,7 @@ mod tests {
         let config = read.config;
         assert_eq!(config.args().collect::<Vec<_>>(), [&b"prog"[..], b"", b"--x=\xff"]);
         assert_eq!(config.env().collect::<Vec<_>>(), [&b"A=b"[..]]);
-        assert_eq!((config.memory_limit, config.entry), (1 << 20, "main"));
+        assert_eq!((config.memory_limit, config.entry, config.cpu_weight), (1 << 20, "main", 20));
         assert_eq!(read.permissions.unwrap().open_files, 9);
         assert_eq!(read.files.unwrap().iter().collect::<Vec<_>>(), [(&b"f"[..], &b"hi"[..])]);
         assert!(module.container(1).is_err());

@@ -10,10 +10,11 @@
 //! same stream: `Load`, as many `LoadData` as it takes, `Start`. The bytes are a boot module with one
 //! container and its image. The guest answers each `Start` with `Started` or `Refused`, and a started
 //! container ends with `Ended`; after `Refused` and `Ended` the container's number is free again, its
-//! window is closed, and input under way to it is dropped. The guest ignores frames that make no sense
+//! window is closed, and input under way to it is dropped. It answers `Pause` and `Ask` with `Status`, unless the
+//! container is not there. The guest ignores frames that make no sense
 //! to it, such as `Kill` for a container that has just ended, and says so in its log.
 
-use crate::bytes::{read_u32, write_u32};
+use crate::bytes::{read_u32, read_u64, write_u32, write_u64};
 
 /// Bytes of a [`FrameHeader`].
 pub const HEADER_LEN: usize = 16;
@@ -52,10 +53,67 @@ pub enum FrameKind {
     Ended = 12,
     /// Guest to host: a container was not started; the payload says why, UTF-8.
     Refused = 13,
+    /// Host to guest: a container is not to run (`argument` 1) or may run again (0); no payload.
+    Pause = 14,
+    /// Host to guest: what does a container take? No payload.
+    Ask = 15,
+    /// Guest to host: what a container takes: an encoded [`Status`].
+    Status = 16,
 }
 
 /// Longest reason of a [`FrameKind::Refused`], in bytes.
 pub const MAX_REASON: u32 = 4096;
+
+/// Bytes of a [`Status`].
+pub const STATUS_LEN: u32 = 32;
+
+/// What a container takes, as its guest counts it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// It does not run until the host says so.
+    pub paused: bool,
+    /// Its part of the processor where others want it too, from 1 to [`FULL_WEIGHT`].
+    pub weight: u32,
+    /// CPU time it has used, in nanoseconds.
+    pub used_ns: u64,
+    /// Linear memory it has, in bytes.
+    pub memory: u64,
+    /// Most that it may have.
+    pub memory_limit: u64,
+}
+
+/// The weight of a container that says nothing: hundredths.
+pub const FULL_WEIGHT: u32 = 100;
+
+impl Status {
+    /// The status as bytes.
+    #[must_use]
+    pub fn encode(&self) -> [u8; STATUS_LEN as usize] {
+        let mut bytes = [0; STATUS_LEN as usize];
+        // In bounds by construction, all of them.
+        let _ = write_u32(&mut bytes, 0, u32::from(self.paused));
+        let _ = write_u32(&mut bytes, 4, self.weight);
+        for (at, value) in [self.used_ns, self.memory, self.memory_limit].into_iter().enumerate() {
+            let _ = write_u64(&mut bytes, 8 + at * 8, value);
+        }
+        bytes
+    }
+
+    /// Reads one; `None` for another length, or a flag or weight that there is not.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let weight = read_u32(bytes, 4)?;
+        let known = bytes.len() == STATUS_LEN as usize && (1..=FULL_WEIGHT).contains(&weight);
+        let paused = match read_u32(bytes, 0)? {
+            _ if !known => return None,
+            0 => false,
+            1 => true,
+            _ => return None,
+        };
+        let (used_ns, memory) = (read_u64(bytes, 8)?, read_u64(bytes, 16)?);
+        Some(Self { paused, weight, used_ns, memory, memory_limit: read_u64(bytes, 24)? })
+    }
+}
 
 /// The header of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +158,9 @@ impl FrameHeader {
             11 => FrameKind::Started,
             12 => FrameKind::Ended,
             13 => FrameKind::Refused,
+            14 => FrameKind::Pause,
+            15 => FrameKind::Ask,
+            16 => FrameKind::Status,
             _ => return None,
         };
         let len = read_u32(bytes, 8)?;
@@ -118,6 +179,22 @@ mod tests {
     fn a_header_survives_the_wire() {
         let header = FrameHeader { kind: FrameKind::Window, container: 7, len: 0, argument: 65_536 };
         assert_eq!(FrameHeader::decode(&header.encode()), Some(header));
+    }
+
+    #[test]
+    fn a_status_survives_the_wire_and_is_read_strictly() {
+        let status =
+            Status { paused: true, weight: 20, used_ns: 1 << 40, memory: 65_536, memory_limit: 1 << 33 };
+        let bytes = status.encode();
+        assert_eq!(Status::decode(&bytes), Some(status));
+        for len in 0..bytes.len() {
+            assert_eq!(Status::decode(&bytes[..len]), None);
+        }
+        for (at, bad) in [(0, 2), (4, 0), (4, 101), (1, 1)] {
+            let mut bytes = bytes;
+            bytes[at] = bad;
+            assert_eq!(Status::decode(&bytes), None, "{at}");
+        }
     }
 
     #[test]

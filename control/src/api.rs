@@ -69,6 +69,23 @@ pub struct ContainerStatus {
     pub stderr_bytes: u64,
 }
 
+/// What a container takes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ContainerStats {
+    /// Its name.
+    pub name: String,
+    /// What it does.
+    pub state: ContainerState,
+    /// CPU time it has used since its start, in nanoseconds.
+    pub cpu_ns: u64,
+    /// Its part of the processor where others want it too, in per cent.
+    pub cpu_percent: u32,
+    /// Memory it has, in bytes.
+    pub memory_bytes: u64,
+    /// Most memory that it may have, in bytes.
+    pub memory_limit_bytes: u64,
+}
+
 /// Which package a program is of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PackageInfo {
@@ -96,6 +113,8 @@ pub enum ContainerState {
     Starting,
     /// It runs or waits.
     Running,
+    /// It is kept from running.
+    Paused,
     /// It has ended.
     Ended,
 }
@@ -121,6 +140,10 @@ pub struct StartContainer {
     /// Most CPU time, in milliseconds; what the package says, or no limit, if not given.
     #[serde(default)]
     pub cpu_time_ms: Option<u64>,
+    /// Its part of the processor where others want it too, in per cent from 1 to 100; what the package says, or 100, if
+    /// not given.
+    #[serde(default)]
+    pub cpu_percent: Option<u32>,
     /// What it may do, instead of what its package says: the text of a `permissions.zky`.
     #[serde(default)]
     pub permissions: Option<String>,

@@ -4,23 +4,25 @@
 //! snapshot's record what runs again. Output goes to files in the container's folder, which only grow: what
 //! was written before a rollback stays written, and what the container writes after it comes behind.
 
+mod activity;
 mod folder;
+mod outputs;
+pub(crate) mod routes;
 
 use crate::api::{ContainerState, ContainerStatus, PackageInfo, StartContainer};
 use crate::error::ControlError;
 use crate::home::{MachineFolder, append_to, check_container_name, make_folder};
 use folder::{Kept, Sink};
-use sentient_abi::exit::ContainerEnd;
+pub use outputs::Outputs;
 use sentient_abi::region::RegionKind;
+use sentient_abi::stdio::{FULL_WEIGHT, Status};
 use sentient_abi::{MAX_CONTAINERS, region::Region};
-use sentient_devices::virtio::stdio_mux::{ContainerEvent, Stream, Written};
 use sentient_images::ImageCache;
 use sentient_images::program::{self, Prepared, Wanted};
 use sentient_images::tso::permissions::Permissions;
 use sentient_snapshot::record::{ContainerEntry, OutputPosition, Record};
 use sentient_vmm::ContainerRun;
 use sentient_vmm::machine::resident::ResidentHandle;
-use sentient_vmm::streams::ContainerSink;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -48,6 +50,8 @@ struct Entry {
     index: u32,
     kept: Kept,
     state: ContainerState,
+    /// What the guest has said of it; nothing since it was put back, or is asked anew.
+    takes: Option<Status>,
     exit_code: Option<u8>,
     reason: Option<String>,
     stdout: Sink,
@@ -66,7 +70,10 @@ impl Entry {
             program: self.kept.program.clone(),
             package: self.kept.package.clone(),
             confined: self.kept.confined,
-            state: self.state,
+            state: match (self.state, self.takes) {
+                (ContainerState::Running, Some(Status { paused: true, .. })) => ContainerState::Paused,
+                (state, _) => state,
+            },
             exit_code: self.exit_code,
             reason: self.reason.clone(),
             stdout_bytes: self.stdout.bytes,
@@ -90,12 +97,6 @@ impl Containers {
 
     fn table(&self) -> MutexGuard<'_, Vec<Entry>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// All of them, in the order they were started.
-    #[must_use]
-    pub fn list(&self) -> Vec<ContainerStatus> {
-        self.table().iter().map(Entry::status).collect()
     }
 
     /// Compiles a program, loads it into the machine and waits until it runs.
@@ -143,6 +144,10 @@ impl Containers {
             _ => ControlError::Request(format!("the program {} cannot be read: {error}", given.program)),
         })?;
         let failed = |source| ControlError::Program { program: given.program.clone(), source };
+        if let Some(cpu) = given.cpu_percent.filter(|cpu| !(1..=FULL_WEIGHT).contains(cpu)) {
+            let problem = format!("cpu_percent {cpu} is no part of a processor: it is 1 to {FULL_WEIGHT}");
+            return Err(ControlError::Request(problem));
+        }
         let permissions = given.permissions.as_deref().map(Permissions::parse).transpose();
         let words = |words: &[String]| words.iter().map(|word| word.clone().into_bytes()).collect();
         let wanted = Wanted {
@@ -151,6 +156,7 @@ impl Containers {
             env: words(&given.env),
             memory: given.memory_bytes,
             cpu_time: given.cpu_time_ms.map(Duration::from_millis),
+            cpu: given.cpu_percent,
             permissions: permissions.map_err(|error| failed(error.into()))?,
             signer: given.signer.clone(),
             explain: given.explain,
@@ -199,7 +205,8 @@ impl Containers {
         let file = append_to(&path).map_err(ControlError::io(&path))?;
         let stdout = Sink { path, file: Some(file), bytes: 0 };
         let stderr = Sink { path: folder.join("stderr.log"), file: None, bytes: 0 };
-        Ok(Entry { name: name.to_owned(), index, kept, state, exit_code: None, reason: None, stdout, stderr })
+        let name = name.to_owned();
+        Ok(Entry { name, index, kept, state, takes: None, exit_code: None, reason: None, stdout, stderr })
     }
 
     /// Looks at the table now and after every change until `found` has an answer; `None` if there is none
@@ -249,16 +256,6 @@ impl Containers {
         found.map(|entry| entry.index).ok_or_else(|| {
             ControlError::NotFound(format!("no container `{name}` runs in `{}`", self.machine.name()))
         })
-    }
-
-    /// A container, whether it runs or not.
-    ///
-    /// # Errors
-    /// [`ControlError::NotFound`].
-    pub fn named(&self, name: &str) -> Result<ContainerStatus, ControlError> {
-        let table = self.table();
-        let found = table.iter().find(|entry| entry.name == name).map(Entry::status);
-        found.ok_or_else(|| self.unknown(name))
     }
 
     fn unknown(&self, name: &str) -> ControlError {
@@ -400,54 +397,3 @@ impl Containers {
 /// Containers that are about to run again.
 #[derive(Debug)]
 pub struct Returning(Vec<Entry>);
-
-/// The console's end of it.
-pub struct Outputs(pub Arc<Containers>);
-
-impl std::fmt::Debug for Outputs {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Outputs")
-    }
-}
-
-impl ContainerSink for Outputs {
-    fn output(&mut self, container: u32, stream: Stream, bytes: &[u8]) -> Written {
-        let mut table = self.0.table();
-        let Some(entry) = table.iter_mut().find(|entry| entry.is_live() && entry.index == container) else {
-            return Written::Closed;
-        };
-        let sink = if stream == Stream::Stdout { &mut entry.stdout } else { &mut entry.stderr };
-        if let Err(error) = sink.write(bytes) {
-            // A full disk must not stop the machine; the loss is told where people look.
-            tracing::error!(%error, container = entry.name, "a container's output is lost");
-        }
-        Written::Accepted(bytes.len())
-    }
-
-    fn event(&mut self, container: u32, event: ContainerEvent) {
-        let mut table = self.0.table();
-        let found = table.iter_mut().find(|entry| entry.is_live() && entry.index == container);
-        if let Some(entry) = found {
-            match event {
-                ContainerEvent::Started => entry.state = ContainerState::Running,
-                ContainerEvent::Refused(reason) => entry.end(None, Some(reason)),
-                ContainerEvent::Ended(end) => entry.end(Some(end.process_code()), reason(end)),
-            }
-        }
-        drop(table);
-        self.0.changed.notify_all();
-    }
-}
-
-/// What there is to say beyond a code.
-fn reason(end: ContainerEnd) -> Option<String> {
-    let said = match end {
-        ContainerEnd::Exited(_) => return None,
-        ContainerEnd::Trapped => "it trapped; its standard error tells where",
-        ContainerEnd::CpuLimit => "its CPU time was up",
-        ContainerEnd::Unstartable => "it could not be started; its standard error tells why",
-        ContainerEnd::BadBootModule => "the guest could not read it",
-        ContainerEnd::Killed => "it was killed",
-    };
-    Some(said.to_owned())
-}

@@ -3,9 +3,8 @@
 //! One thread takes requests; what they want is done on others, one thing at a time, in [`Session`].
 
 use crate::api::{
-    ContainerStatus, Difference, Fork, Forked, MachineStatus, Properties, Prune, Pruned, PutTag, Refusal,
-    Rollback, RolledBack, SetProperties, SnapshotInfo, SnapshotTaken, StartContainer, Tagged, TakeSnapshot,
-    Verified,
+    Difference, Fork, Forked, MachineStatus, Properties, Prune, Pruned, PutTag, Refusal, Rollback,
+    RolledBack, SetProperties, SnapshotInfo, SnapshotTaken, Tagged, TakeSnapshot, Verified,
 };
 use crate::error::ControlError;
 use crate::home::Home;
@@ -37,12 +36,6 @@ const MAX_REQUEST: usize = 1 << 20;
     paths(
         status,
         stop,
-        containers,
-        start_container,
-        container,
-        kill_container,
-        restart_container,
-        remove_container,
         snapshots,
         take_snapshot,
         remove_snapshot,
@@ -67,7 +60,9 @@ struct Interface;
 /// # Errors
 /// None in practice: the document is made of strings.
 pub fn openapi() -> Result<String, serde_json::Error> {
-    Interface::openapi().merge_from(crate::proofs::routes::Interface::openapi()).to_pretty_json()
+    let parts =
+        [crate::containers::routes::Interface::openapi(), crate::proofs::routes::Interface::openapi()];
+    parts.into_iter().fold(Interface::openapi(), utoipa::openapi::OpenApi::merge_from).to_pretty_json()
 }
 
 /// Answers on `listener` until `ended` is over.
@@ -83,10 +78,6 @@ pub async fn serve(
     let router = Router::new()
         .route("/v1/machine", get(status))
         .route("/v1/machine/stop", post(stop))
-        .route("/v1/containers", get(containers).post(start_container))
-        .route("/v1/containers/{name}", get(container).delete(remove_container))
-        .route("/v1/containers/{name}/kill", post(kill_container))
-        .route("/v1/containers/{name}/restart", post(restart_container))
         .route("/v1/snapshots", get(snapshots).post(take_snapshot))
         .route("/v1/snapshots/{id}", delete(remove_snapshot))
         .route("/v1/snapshots/{id}/export", get(export))
@@ -99,6 +90,7 @@ pub async fn serve(
         .route("/v1/prune", post(prune))
         .route("/v1/verify", post(verify))
         .route("/openapi.json", get(description))
+        .merge(crate::containers::routes::router())
         .merge(crate::proofs::routes::router())
         .fallback(nowhere)
         .method_not_allowed_fallback(not_so)
@@ -172,65 +164,6 @@ struct Stop {
 async fn stop(State(session): Shared, body: Body<Stop>) -> Answer<Option<SnapshotTaken>> {
     let Json(stop) = body?;
     on_thread(session, move |session| session.stop(stop.discard)).await
-}
-
-/// The machine's containers.
-#[utoipa::path(get, path = "/v1/containers", responses((status = 200, body = Vec<ContainerStatus>)))]
-async fn containers(State(session): Shared) -> Answer<Vec<ContainerStatus>> {
-    on_thread(session, |session| Ok(session.containers())).await
-}
-
-/// Starts a container.
-#[utoipa::path(post, path = "/v1/containers", request_body = StartContainer,
-    responses((status = 200, body = ContainerStatus), (status = 409, body = Refusal)))]
-async fn start_container(State(session): Shared, body: Body<StartContainer>) -> Answer<ContainerStatus> {
-    let Json(start) = body?;
-    on_thread(session, move |session| session.start_container(&start)).await
-}
-
-/// A container.
-#[utoipa::path(get, path = "/v1/containers/{name}", params(("name" = String, Path)),
-    responses((status = 200, body = ContainerStatus), (status = 404, body = Refusal)))]
-async fn container(State(session): Shared, name: Named) -> Answer<ContainerStatus> {
-    let Path(name) = name?;
-    on_thread(session, move |session| session.container(&name)).await
-}
-
-/// Starts a container again, as it was started; one that runs is killed first.
-#[utoipa::path(post, path = "/v1/containers/{name}/restart", params(("name" = String, Path)),
-    responses((status = 200, body = ContainerStatus), (status = 404, body = Refusal)))]
-async fn restart_container(State(session): Shared, name: Named) -> Answer<ContainerStatus> {
-    let Path(name) = name?;
-    on_thread(session, move |session| session.restart_container(&name)).await
-}
-
-/// What to do about a container that runs.
-#[derive(Clone, Copy, Debug, Default, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-struct KillFirst {
-    /// Kill it first.
-    #[serde(default)]
-    force: bool,
-}
-
-/// Forgets a container that has ended, and removes what it has written.
-#[utoipa::path(delete, path = "/v1/containers/{name}", params(("name" = String, Path), KillFirst),
-    responses((status = 200, body = ContainerStatus), (status = 404, body = Refusal), (status = 409, body = Refusal)))]
-async fn remove_container(
-    State(session): Shared,
-    name: Named,
-    first: Result<Query<KillFirst>, QueryRejection>,
-) -> Answer<ContainerStatus> {
-    let (Path(name), Query(KillFirst { force })) = (name?, first?);
-    on_thread(session, move |session| session.remove_container(&name, force)).await
-}
-
-/// Kills a container.
-#[utoipa::path(post, path = "/v1/containers/{name}/kill", params(("name" = String, Path)),
-    responses((status = 200, body = ContainerStatus), (status = 404, body = Refusal)))]
-async fn kill_container(State(session): Shared, name: Named) -> Answer<ContainerStatus> {
-    let Path(name) = name?;
-    on_thread(session, move |session| session.kill_container(&name)).await
 }
 
 /// The machine's snapshots, oldest first.

@@ -4,8 +4,8 @@
 //! copying, with the guest stopped; then hashing, storing and syncing, while it runs.
 
 use crate::api::{
-    ContainerStatus, Difference, Fork, Forked, MachineState as Activity, MachineStatus, Pruned, Rollback,
-    RolledBack, SnapshotInfo, SnapshotTaken, StartContainer, TakeSnapshot, Verified,
+    ContainerStats, ContainerStatus, Difference, Fork, Forked, MachineState as Activity, MachineStatus,
+    Pruned, Rollback, RolledBack, SnapshotInfo, SnapshotTaken, StartContainer, TakeSnapshot, Verified,
 };
 use crate::cache::SnapshotPages;
 use crate::containers::Containers;
@@ -109,7 +109,7 @@ impl Session {
     /// The machine's containers.
     #[must_use]
     pub fn containers(&self) -> Vec<ContainerStatus> {
-        self.containers.list()
+        self.containers.list(&self.guest)
     }
 
     /// Starts a container. No snapshot is taken while it is on its way into the guest: half of it would not be
@@ -155,6 +155,24 @@ impl Session {
         self.containers.remove(name)
     }
 
+    /// Keeps a container from running, or lets it run again.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn pause_container(&self, name: &str, paused: bool) -> Result<ContainerStatus, ControlError> {
+        let _live = self.live();
+        self.containers.pause(&self.guest, name, paused)
+    }
+
+    /// What the containers that run take.
+    ///
+    /// # Errors
+    /// [`ControlError::Conflict`] if the guest does not say.
+    pub fn stats(&self) -> Result<Vec<ContainerStats>, ControlError> {
+        let _live = self.live();
+        self.containers.stats(&self.guest)
+    }
+
     /// Kills a container if it runs.
     fn end_container(&self, name: &str) -> Result<(), ControlError> {
         if let Ok(index) = self.containers.running(name) {
@@ -169,7 +187,7 @@ impl Session {
     /// # Errors
     /// [`ControlError::NotFound`].
     pub fn container(&self, name: &str) -> Result<ContainerStatus, ControlError> {
-        self.containers.named(name)
+        self.containers.named(&self.guest, name)
     }
 
     /// Ends the machine without another word.
@@ -194,7 +212,7 @@ impl Session {
             current: timeline.head()?.map(|id| id.to_string()),
             snapshots: timeline.ids()?.len() as u64,
             last_end: None,
-            containers: self.containers.list(),
+            containers: self.containers(),
         })
     }
 

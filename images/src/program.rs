@@ -75,6 +75,8 @@ pub struct Wanted {
     pub memory: Option<u64>,
     /// Most CPU time; the program's own wish, or no limit, if not given.
     pub cpu_time: Option<Duration>,
+    /// Its part of the processor where others want it too, in hundredths; its own wish, or all, if not given.
+    pub cpu: Option<u32>,
     /// What it may do, instead of what its package says.
     pub permissions: Option<Permissions>,
     /// The public key of who must have signed it.
@@ -192,6 +194,7 @@ impl<'a> Program<'a> {
         let mut spec = ContainerSpec {
             memory_limit: memory.unwrap_or(DEFAULT_MEMORY),
             cpu_limit_ns: cpu_time.map_or(0, nanoseconds),
+            cpu_weight: wanted.cpu.or(resources.cpu()?),
             permissions: permissions.map(|permissions| encoded(permissions, wanted.explain)),
             ..ContainerSpec::default()
         };

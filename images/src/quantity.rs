@@ -46,6 +46,16 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(time)
 }
 
+/// Reads a part of a processor: whole per cent from 1 to 100, as `20%`.
+///
+/// # Errors
+/// What is wrong with it, for people.
+pub fn parse_share(text: &str) -> Result<u32, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).parse().ok();
+    let whole = number.filter(|percent| (1..=100).contains(percent));
+    whole.ok_or_else(|| format!("`{text}` is no part of a processor: use 1% to 100%"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,6 +68,14 @@ mod tests {
         assert_eq!(parse_size("512KiB"), Ok(512 << 10));
         for bad in ["", "M", "1.5M", "-1", "64X", "99999999999G", "64 M"] {
             assert!(parse_size(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn parts_of_a_processor_are_whole_per_cent() {
+        assert_eq!((parse_share("20%"), parse_share("100")), (Ok(20), Ok(100)));
+        for bad in ["", "%", "0%", "101%", "-1%", "2.5%", "20%%", "half"] {
+            assert!(parse_share(bad).is_err(), "{bad}");
         }
     }
 

@@ -7,7 +7,7 @@ pub mod zk;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sentient_control::machine_process::Verify;
-use sentient_images::quantity::{parse_duration, parse_size};
+use sentient_images::quantity::{parse_duration, parse_share, parse_size};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -186,7 +186,27 @@ and stays when it is put back.")]
     #[command(after_help = "Examples:
   sentctl kill web
   sentctl kill web db")]
-    Kill(containers::KillArgs),
+    Kill(containers::Names),
+
+    /// Keep containers from running, in a machine that runs.
+    #[command(after_help = "Examples:
+  sentctl pause web
+  sentctl pause web db && sentctl snapshot && sentctl unpause web db
+
+They keep what they have. That they are paused is part of a snapshot, and of what a rollback brings back.")]
+    Pause(containers::Names),
+
+    /// Let paused containers go on.
+    #[command(after_help = "Examples:
+  sentctl unpause web")]
+    Unpause(containers::Names),
+
+    /// Show what the containers of the machine take.
+    #[command(after_help = "Examples:
+  sentctl stats
+  sentctl stats --interval 10s web
+  sentctl stats --follow --json")]
+    Stats(containers::StatsArgs),
 
     /// See to the containers of the machine.
     #[command(
@@ -466,6 +486,10 @@ pub struct RunArgs {
     /// With --detach: the container's name.
     #[arg(long, value_name = "NAME", requires = "detach")]
     pub name: Option<String>,
+
+    /// With --detach: its part of the processor where others want it too, from 1% to 100%, which is the default.
+    #[arg(long, value_name = "SHARE", value_parser = parse_share, requires = "detach")]
+    pub cpu: Option<u32>,
 
     /// Boot this kernel instead of the built-in one.
     #[arg(long, value_name = "FILE")]

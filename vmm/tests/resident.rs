@@ -9,6 +9,7 @@ mod guest;
 mod staying;
 
 use sentient_abi::exit::ContainerEnd;
+use sentient_abi::stdio::Status;
 use sentient_devices::virtio::stdio_mux::ContainerEvent;
 use sentient_vmm::BootProtocol;
 use staying::{EXITED, Resident, busy, hello, looping, of_wasm, program};
@@ -88,6 +89,79 @@ fn two_that_compute_share_fairly_and_a_third_is_answered() {
     assert!(slowest < Duration::from_secs(1), "an answer took {slowest:?}");
     resident.handle.end_input(2);
     assert_eq!(resident.end(2), EXITED);
+}
+
+/// Processor time that each of these has had, of what all have had, since `before`, by the guest's count.
+fn shares(before: &[Status], now: &[Status]) -> Vec<f64> {
+    let used: Vec<u64> = before.iter().zip(now).map(|(before, now)| now.used_ns - before.used_ns).collect();
+    let all: u64 = used.iter().sum();
+    used.iter().map(|used| *used as f64 / all as f64).collect()
+}
+
+#[test]
+fn the_processor_is_shared_by_weight_and_left_to_others_by_who_waits_or_is_paused() {
+    let mut resident = Resident::start(256 << 20);
+    let all = [0, 1, 2];
+    for (container, weight) in all.into_iter().zip([100, 50, 25]) {
+        let mut looping = looping();
+        looping.spec.cpu_weight = Some(weight);
+        resident.load(container, &looping);
+    }
+    // Time that the host takes away counts for whoever had the turn: on a busy host it takes a while to even out.
+    let measure = |resident: &mut Resident, containers: &[u32], expected: &[f64]| {
+        let before = resident.ask(containers);
+        let mut found = Vec::new();
+        for _ in 0..10 {
+            resident.listen(Duration::from_secs(1));
+            found = shares(&before, &resident.ask(containers));
+            if found.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 0.025) {
+                return;
+            }
+        }
+        panic!("{found:?}, and not {expected:?}");
+    };
+    measure(&mut resident, &all, &[4.0 / 7.0, 2.0 / 7.0, 1.0 / 7.0]);
+
+    resident.handle.pause(1, true);
+    resident.until("it is paused", |resident| resident.statuses[&1].paused);
+    measure(&mut resident, &all, &[0.8, 0.0, 0.2]);
+    // It has not saved up what it did not have.
+    resident.handle.pause(1, false);
+    measure(&mut resident, &all, &[4.0 / 7.0, 2.0 / 7.0, 1.0 / 7.0]);
+
+    // A paused one is ended all the same, whether it computes or waits, and its number is free.
+    resident.load(3, &program("resources/containers/cat/cat.wasm", &[]));
+    for container in [0, 3] {
+        resident.handle.pause(container, true);
+        resident.until("it is paused", |resident| {
+            resident.statuses.get(&container).is_some_and(|status| status.paused)
+        });
+        resident.handle.kill(container);
+        assert_eq!(resident.end(container), ContainerEvent::Ended(ContainerEnd::Killed));
+    }
+    resident.load(0, &hello());
+    assert_eq!(resident.end(0), EXITED);
+    // One that has ended is asked in vain, and nothing else happens.
+    resident.handle.ask(0);
+    resident.handle.pause(0, true);
+    measure(&mut resident, &[1, 2], &[2.0 / 3.0, 1.0 / 3.0]);
+    assert!(!resident.statuses.contains_key(&0));
+}
+
+#[test]
+fn one_that_waits_is_answered_once_it_may_run_again() {
+    let mut resident = Resident::start(128 << 20);
+    resident.load(0, &program("resources/containers/cat/cat.wasm", &[]));
+    resident.handle.input(0, b"before\n");
+    resident.until("an answer", |resident| resident.out(0) == "before\n");
+    resident.handle.pause(0, true);
+    resident.handle.input(0, b"meanwhile\n");
+    resident.listen(Duration::from_millis(300));
+    assert_eq!(resident.out(0), "before\n");
+    let [status] = resident.ask(&[0])[..] else { panic!("one answer") };
+    assert!(status.paused && status.memory > 0 && status.memory <= status.memory_limit, "{status:?}");
+    resident.handle.pause(0, false);
+    resident.until("an answer", |resident| resident.out(0) == "before\nmeanwhile\n");
 }
 
 #[test]

@@ -28,7 +28,7 @@ pub enum Verb {
     /// Run every check and every test; install what they need where that is possible.
     #[command(after_help = "Examples:
   cargo xtask test
-  cargo xtask test --skip deny --skip containers
+  cargo xtask test --skip licences --skip containers
   cargo xtask test -- panic        only tests with `panic` in their name
 
 Needs /dev/kvm. Everything runs, whatever fails before; what failed is named at the end, and the last

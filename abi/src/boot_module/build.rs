@@ -3,6 +3,7 @@
 use super::{ABI_VERSION, ENTRY_LEN, EntryKind, HEADER_LEN, MAGIC, MAX_ENTRIES, PAGE_SIZE};
 use crate::bytes::{write_u32, write_u64};
 use crate::permissions::PermissionsSpec;
+use crate::stdio::FULL_WEIGHT;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -15,6 +16,9 @@ pub struct ContainerSpec {
     pub memory_limit: u64,
     /// Most CPU time, in nanoseconds; 0 for no limit.
     pub cpu_limit_ns: u64,
+    /// Its part of the processor where others want it too, in hundredths from 1 to 100, which is what it has unless it
+    /// says so.
+    pub cpu_weight: Option<u32>,
     /// The exported function that runs; empty for `_start`.
     pub entry: String,
     /// The arguments, the program's name first.
@@ -49,6 +53,8 @@ impl ContainerSpec {
         bytes.extend_from_slice(&self.cpu_limit_ns.to_le_bytes());
         bytes.extend_from_slice(&u32::try_from(self.args.len()).ok()?.to_le_bytes());
         bytes.extend_from_slice(&u32::try_from(self.env.len()).ok()?.to_le_bytes());
+        bytes.extend_from_slice(&self.cpu_weight.unwrap_or(FULL_WEIGHT).to_le_bytes());
+        bytes.extend_from_slice(&[0; 4]);
         bytes.extend_from_slice(self.entry.as_bytes());
         for string in self.args.iter().chain(&self.env) {
             bytes.extend_from_slice(&u32::try_from(string.len()).ok()?.to_le_bytes());

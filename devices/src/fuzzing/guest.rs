@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use sentient_abi::exit::ContainerEnd;
-use sentient_abi::stdio::{FrameHeader, FrameKind};
+use sentient_abi::stdio::{FrameHeader, FrameKind, STATUS_LEN};
 use vm_memory::bitmap::BitmapSlice;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap, VolatileSlice};
 
@@ -269,7 +269,7 @@ pub(super) fn step<D: VirtioDevice>(
 
 /// A header that is mostly sound.
 pub(super) fn frame(input: &mut Input<'_>) -> FrameHeader {
-    let kind = match input.u8() % 16 {
+    let kind = match input.u8() % 17 {
         0..=5 => FrameKind::Stdout,
         6..=7 => FrameKind::Stderr,
         8..=10 => FrameKind::Window,
@@ -277,10 +277,12 @@ pub(super) fn frame(input: &mut Input<'_>) -> FrameHeader {
         12 => FrameKind::Started,
         13 => FrameKind::Ended,
         14 => FrameKind::Refused,
+        15 => FrameKind::Status,
         _ => FrameKind::Stdin,
     };
     let len = match kind {
         FrameKind::Window | FrameKind::Started | FrameKind::Ended => 0,
+        FrameKind::Status => STATUS_LEN,
         _ => u32::from(input.u8()),
     };
     let (container, number) = (u32::from(input.u8()) % CONTAINERS, u32::from(input.u16()));

@@ -14,7 +14,7 @@ mod violation;
 
 use sentient_abi::MAX_CONTAINERS;
 use sentient_abi::exit::ContainerEnd;
-use sentient_abi::stdio::{FrameHeader, FrameKind, HEADER_LEN, MAX_REASON};
+use sentient_abi::stdio::{FrameHeader, FrameKind, HEADER_LEN, MAX_REASON, STATUS_LEN, Status};
 use serde::{Deserialize, Serialize};
 use vm_memory::VolatileSlice;
 use vm_memory::bitmap::BitmapSlice;
@@ -99,6 +99,15 @@ pub enum Incoming {
         container: u32,
         /// What has come of it.
         text: Vec<u8>,
+        /// Bytes to come, at least one.
+        remaining: u32,
+    },
+    /// In what the guest says of a container.
+    Status {
+        /// The container.
+        container: u32,
+        /// What has come of it.
+        bytes: Vec<u8>,
         /// Bytes to come, at least one.
         remaining: u32,
     },
@@ -228,13 +237,15 @@ impl<S: StreamSink> StdioMux<S> {
             FrameKind::Stderr => Some(Stream::Stderr),
             FrameKind::Log => Some(Stream::Log),
             FrameKind::Window => None,
-            FrameKind::Started | FrameKind::Ended | FrameKind::Refused => None,
+            FrameKind::Started | FrameKind::Ended | FrameKind::Refused | FrameKind::Status => None,
             FrameKind::Stdin
             | FrameKind::StdinEnd
             | FrameKind::Load
             | FrameKind::LoadData
             | FrameKind::Start
-            | FrameKind::Kill => {
+            | FrameKind::Kill
+            | FrameKind::Pause
+            | FrameKind::Ask => {
                 return Err(ProtocolViolation::Direction { kind });
             }
         };
@@ -257,7 +268,10 @@ impl<S: StreamSink> StdioMux<S> {
             None if kind == FrameKind::Refused && len > 0 => {
                 Ok(Incoming::Reason { container, text: Vec::new(), remaining: len })
             }
-            None if len > 0 => Err(ProtocolViolation::Payload { kind, len }),
+            None if kind == FrameKind::Status && len == STATUS_LEN => {
+                Ok(Incoming::Status { container, bytes: Vec::new(), remaining: len })
+            }
+            None if len > 0 || kind == FrameKind::Status => Err(ProtocolViolation::Payload { kind, len }),
             None => {
                 self.short_frame(kind, container, argument)?;
                 Ok(BETWEEN_FRAMES)
@@ -340,18 +354,29 @@ impl<S: StreamSink> StdioMux<S> {
                     self.sink.end_of_frame(container, stream);
                 }
             }
-            Incoming::Reason { container, mut text, remaining } => {
-                let mut more = vec![0; cursor.remaining().min(usize::try_from(remaining).unwrap_or(0))];
-                let read = cursor.read(&mut more);
-                text.extend(more.split_at(read).0);
-                match remaining.saturating_sub(u32::try_from(read).unwrap_or(u32::MAX)) {
-                    0 => self.refused(container, &text),
-                    remaining => self.incoming = Incoming::Reason { container, text, remaining },
+            Incoming::Reason { container, mut text, remaining } => match more(cursor, &mut text, remaining) {
+                0 => self.refused(container, &text),
+                remaining => self.incoming = Incoming::Reason { container, text, remaining },
+            },
+            Incoming::Status { container, mut bytes, remaining } => match more(cursor, &mut bytes, remaining)
+            {
+                0 => {
+                    let status = Status::decode(&bytes).ok_or(ProtocolViolation::Status { container })?;
+                    self.sink.control(container, ContainerEvent::Status(status));
                 }
-            }
+                remaining => self.incoming = Incoming::Status { container, bytes, remaining },
+            },
         }
         Ok(true)
     }
+}
+
+/// Reads what has come of the payload of a frame about a container; gives how much is still to come.
+fn more<B: BitmapSlice>(cursor: &mut SliceCursor<'_, '_, B>, payload: &mut Vec<u8>, remaining: u32) -> u32 {
+    let mut more = vec![0; cursor.remaining().min(usize::try_from(remaining).unwrap_or(0))];
+    let read = cursor.read(&mut more);
+    payload.extend(more.split_at(read).0);
+    remaining.saturating_sub(u32::try_from(read).unwrap_or(u32::MAX))
 }
 
 impl<S: StreamSink> ConsoleBackend for StdioMux<S> {
@@ -423,6 +448,10 @@ impl<S: StreamSink> ConsoleBackend for StdioMux<S> {
             Incoming::Reason { container, text, remaining } => {
                 let total = text.len().saturating_add(usize::try_from(*remaining).unwrap_or(usize::MAX));
                 self.resident && *container < containers && *remaining > 0 && total <= MAX_REASON as usize
+            }
+            Incoming::Status { container, bytes, remaining } => {
+                let total = bytes.len().saturating_add(usize::try_from(*remaining).unwrap_or(usize::MAX));
+                self.resident && *container < containers && *remaining > 0 && total == STATUS_LEN as usize
             }
         };
         if !sound {

@@ -1,7 +1,7 @@
 //! Containers that are loaded into a resident machine: the frames about them, both ways.
 
 use sentient_abi::exit::ContainerEnd;
-use sentient_abi::stdio::{FrameHeader, FrameKind, HEADER_LEN, MAX_REASON};
+use sentient_abi::stdio::{FrameHeader, FrameKind, HEADER_LEN, MAX_REASON, Status};
 use sentient_devices::virtio::console::{ConsoleBackend, Receive, Transmit};
 use sentient_devices::virtio::stdio_mux::{
     CONTROL_BUFFER, ContainerEvent, Position, ProtocolViolation, StdioMux, Stream, StreamSink, Written,
@@ -54,6 +54,8 @@ fn what_the_guest_says_of_containers_arrives_however_it_is_cut() {
     stream.extend(frame(FrameKind::Stdout, 63, 0, b"out"));
     stream.extend(frame(FrameKind::Refused, 1, 0, "zu groß".as_bytes()));
     stream.extend(frame(FrameKind::Refused, 2, 0, b""));
+    let status = Status { paused: true, weight: 20, used_ns: 7, memory: 65_536, memory_limit: 1 << 20 };
+    stream.extend(frame(FrameKind::Status, 63, 0, &status.encode()));
     stream.extend(frame(FrameKind::Ended, 63, ContainerEnd::Trapped.encode(), b""));
     for step in 1..=stream.len() {
         let mut mux = StdioMux::resident(Events::default());
@@ -62,6 +64,7 @@ fn what_the_guest_says_of_containers_arrives_however_it_is_cut() {
             (63, ContainerEvent::Started),
             (1, ContainerEvent::Refused("zu groß".into())),
             (2, ContainerEvent::Refused(String::new())),
+            (63, ContainerEvent::Status(status)),
             (63, ContainerEvent::Ended(ContainerEnd::Trapped)),
         ];
         assert_eq!(mux.sink().0, expected, "in pieces of {step}");
@@ -83,6 +86,15 @@ fn nonsense_about_containers_is_a_violation() {
     let cases = [
         (frame(FrameKind::Load, 0, 0, b""), ProtocolViolation::Direction { kind: FrameKind::Load }),
         (frame(FrameKind::Ended, 5, 99, b""), ProtocolViolation::End { container: 5, word: 99 }),
+        (frame(FrameKind::Pause, 0, 1, b""), ProtocolViolation::Direction { kind: FrameKind::Pause }),
+        (frame(FrameKind::Ask, 0, 0, b""), ProtocolViolation::Direction { kind: FrameKind::Ask }),
+        (
+            frame(FrameKind::Status, 5, 0, &[0; 31]),
+            ProtocolViolation::Payload { kind: FrameKind::Status, len: 31 },
+        ),
+        (frame(FrameKind::Status, 5, 0, b""), ProtocolViolation::Payload { kind: FrameKind::Status, len: 0 }),
+        // No container has the weight 0.
+        (frame(FrameKind::Status, 5, 0, &[0; 32]), ProtocolViolation::Status { container: 5 }),
         (
             frame(FrameKind::Started, 5, 0, b"?"),
             ProtocolViolation::Payload { kind: FrameKind::Started, len: 1 },
@@ -114,10 +126,14 @@ fn control_frames_are_whole_in_order_and_bounded() {
         assert!(send(&mut mux, FrameKind::Load, 1, 6, b""));
         assert!(send(&mut mux, FrameKind::LoadData, 1, 0, b"module"));
         assert!(send(&mut mux, FrameKind::Start, 1, 0, b""));
+        assert!(send(&mut mux, FrameKind::Pause, 1, 1, b""));
+        assert!(send(&mut mux, FrameKind::Ask, 1, 0, b""));
         let mut expected = frame(FrameKind::Stdin, 4, 0, b"typed");
         expected.extend(frame(FrameKind::Load, 1, 6, b""));
         expected.extend(frame(FrameKind::LoadData, 1, 0, b"module"));
         expected.extend(frame(FrameKind::Start, 1, 0, b""));
+        expected.extend(frame(FrameKind::Pause, 1, 1, b""));
+        expected.extend(frame(FrameKind::Ask, 1, 0, b""));
         bytes.extend(receive(&mut mux, step));
         assert_eq!(bytes, expected, "in pieces of {step}");
         assert!(!mux.has_output_for_guest());

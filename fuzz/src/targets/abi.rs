@@ -99,6 +99,7 @@ pub fn container_configs() -> Vec<Vec<u8>> {
         entry: "main".into(),
         memory_limit: 64 << 20,
         cpu_limit_ns: 2_000_000_000,
+        cpu_weight: Some(50),
         args: words(&["hello.wasm", "", "two words"]),
         env: words(&["HOME=/", "EMPTY="]),
         ..ContainerSpec::default()

@@ -3,7 +3,9 @@
 
 use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::sync::Arc;
 use core::ops::Range;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use sentient_abi::region::Region;
 use sentient_abi::{LARGE_PAGE_SIZE, PAGE_SIZE};
 use sentient_engine::CONTAINER_STACK;
@@ -29,12 +31,20 @@ pub struct Arena {
     free: Mutex<Range<u64>>,
     memory_limit: u64,
     zeroed: bool,
+    /// Bytes of all linear memories.
+    used: Arc<AtomicU64>,
 }
 
 impl Arena {
     /// An arena over a region, whose end is the stack. `zeroed` says that nothing was ever written to it.
     pub fn new(region: &Region, memory_limit: u64, zeroed: bool) -> Self {
-        Self { free: Mutex::new(region.base..region.base + region.len - OVERHEAD), memory_limit, zeroed }
+        let free = Mutex::new(region.base..region.base + region.len - OVERHEAD);
+        Self { free, memory_limit, zeroed, used: Arc::default() }
+    }
+
+    /// Bytes of linear memory that are in use, now and later.
+    pub fn used(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.used)
     }
 
     fn take(&self, len: u64) -> Option<u64> {
@@ -71,7 +81,7 @@ unsafe impl MemoryCreator for Arena {
         let Some(base) = self.take(capacity as u64) else {
             return Err(alloc::format!("no {capacity} bytes left in the container's region"));
         };
-        let mut memory = Memory { base: base as usize, size: 0, capacity, zeroed: self.zeroed };
+        let mut memory = Memory { base: base as usize, size: 0, capacity, zeroed: self.zeroed, used: self.used() };
         memory.grow_to(minimum).map_err(|error| alloc::format!("{error}"))?;
         Ok(Box::new(memory))
     }
@@ -82,6 +92,7 @@ struct Memory {
     size: usize,
     capacity: usize,
     zeroed: bool,
+    used: Arc<AtomicU64>,
 }
 
 // SAFETY: see `MemoryCreator` above; the base never changes and growing stays within the capacity.
@@ -102,6 +113,7 @@ unsafe impl LinearMemory for Memory {
             // SAFETY: within the range handed out to this memory.
             unsafe { core::ptr::write_bytes((self.base + self.size) as *mut u8, 0, new_size - self.size) }
         }
+        self.used.fetch_add(new_size.saturating_sub(self.size) as u64, Relaxed);
         self.size = new_size;
         Ok(())
     }

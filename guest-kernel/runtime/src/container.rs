@@ -10,6 +10,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
 use core::ptr::NonNull;
+use core::sync::atomic::AtomicU64;
 use sentient_abi::boot_module::{self, ContainerConfig, Entry, container_flags};
 use sentient_abi::exit::ContainerEnd;
 use sentient_abi::image_files::ImageFiles;
@@ -52,6 +53,8 @@ pub struct Container {
     pub index: u32,
     /// Its region: memory, and at the end the stack of its thread.
     pub region: Range<usize>,
+    /// Bytes of linear memory that it has.
+    pub memory_used: Arc<AtomicU64>,
     /// What is being instantiated, and the function that runs. Not on the thread's stack: one that is ended in its
     /// code, of which a start function is part, never comes back there, and what lies there is not dropped. These
     /// hold the module, whose code wasmtime knows by its address, and the engine.
@@ -78,6 +81,7 @@ impl Container {
             wasmtime::bail!("{}", machine.no_room(config.memory_limit, "it"));
         };
         let arena = Arc::new(Arena::new(&region, config.memory_limit, zeroed));
+        let memory_used = arena.used();
         let engine = engine(machine, &arena, image, &given.image_entry)?;
         let code = NonNull::from(image);
         // SAFETY: the image comes from our compiler: the VMM checks its digest, and on other loaders it is
@@ -107,7 +111,7 @@ impl Container {
         let mut store = Store::new(&engine, state);
         store.limiter(|state| &mut state.limits);
         let region = region.base as usize..(region.base + region.len) as usize;
-        Ok(Self { config, index, region, instantiated: None, entry: None, store, linker, module })
+        Ok(Self { config, index, region, memory_used, instantiated: None, entry: None, store, linker, module })
     }
 
     /// Where its compiled code lies.

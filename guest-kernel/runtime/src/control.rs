@@ -1,5 +1,5 @@
 //! Containers that come while the machine runs: the frames of `sentient_abi::stdio` by which the host loads,
-//! starts and kills them.
+//! starts, pauses and kills them, and asks what they take.
 //!
 //! Called by the scheduler, on its own stack: nothing here waits. What is answered goes into the console's
 //! queue. A frame that makes no sense is named in the log and otherwise ignored: the host may have sent it
@@ -108,8 +108,22 @@ impl Control {
             (FrameKind::Kill, Some(Slot::Running)) => {
                 scheduler.kill(index);
             }
+            (FrameKind::Pause, Some(Slot::Running)) => {
+                scheduler.pause(index, header.argument != 0);
+                tell(scheduler, index);
+            }
+            (FrameKind::Ask, Some(Slot::Running)) => tell(scheduler, index),
+            // It has ended meanwhile, and that was told.
+            (FrameKind::Ask | FrameKind::Pause, Some(Slot::Empty)) => {}
             (kind, _) => log(format_args!("a frame {kind:?} for container {index} makes no sense now")),
         }
+    }
+}
+
+/// Tells the host what a container takes.
+fn tell(scheduler: &Scheduler, index: u32) {
+    if let Some(status) = scheduler.status(index) {
+        console::queue(FrameKind::Status, index, 0, status.encode().to_vec());
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! [`Scheduler::run`] is a loop on the runtime's own stack: it takes what the host sends, sees whose wait is
 //! over, and lets the thread run that is furthest behind, until that stops. Threads are ordered by the CPU
-//! time they have used; what a thread sleeps through is not saved up for it beyond one slice.
+//! time they have used, divided by their weights; what a thread sleeps through is not saved up for it beyond one
+//! slice. One that the host has paused is left out.
 //!
 //! Interrupts come while a thread runs, by the upcall. In its compiled code they stop it at once; anywhere
 //! else they set [`ASKED`], and the thread stops when its host function returns. In case that takes too long,
@@ -25,6 +26,7 @@ use alloc::vec::Vec;
 use core::cell::Cell;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::Relaxed};
 use sentient_abi::exit::ContainerEnd;
+use sentient_abi::stdio::Status;
 use sentient_wasi::Wait;
 
 /// Longest turn of a thread while another could run, in nanoseconds.
@@ -168,6 +170,25 @@ impl Scheduler {
         found.map(|thread| doom(thread, ContainerEnd::Killed)).is_some()
     }
 
+    /// Keeps a container's thread from running, or lets it run again.
+    pub fn pause(&self, index: u32, paused: bool) {
+        if let Some(thread) = self.threads.iter().find(|thread| thread.index == index) {
+            thread.paused.set(paused);
+            self.catch_up(thread);
+        }
+    }
+
+    /// What a container takes.
+    pub fn status(&self, index: u32) -> Option<Status> {
+        self.threads.iter().find(|thread| thread.index == index).map(|thread| thread.status())
+    }
+
+    /// A thread that did not want the processor for a while has saved up one slice at most.
+    fn catch_up(&self, thread: &Thread) {
+        let earliest = self.turn.get().saturating_sub(SLICE_NS);
+        thread.virtual_ns.set(thread.virtual_ns.get().max(earliest));
+    }
+
     /// Runs the threads there are to their ends, and gives how the last one ended. With `control`, it takes
     /// containers from the host, and never ends.
     pub fn run(&mut self, mut control: Option<Control>) -> ContainerEnd {
@@ -207,9 +228,9 @@ impl Scheduler {
             let State::Waiting(wait) = thread.state.get() else { continue };
             let looks_again = thread.doomed.get().is_some() || (clocks_set && wait.until_ns.is_some());
             if looks_again || is_over(thread.index, wait, now) {
-                let earliest = self.turn.get().saturating_sub(SLICE_NS);
                 let turn = if wait == Wait::YIELD { self.latest_turn() } else { 0 };
-                thread.virtual_ns.set(thread.virtual_ns.get().max(earliest).max(turn));
+                self.catch_up(thread);
+                thread.virtual_ns.set(thread.virtual_ns.get().max(turn));
                 thread.state.set(State::Ready);
             } else {
                 deadline = deadline.min(wait.until_ns.unwrap_or(clock::NEVER));
@@ -219,7 +240,8 @@ impl Scheduler {
     }
 
     fn ready(&self) -> impl Iterator<Item = &Thread> {
-        self.threads.iter().map(Box::as_ref).filter(|thread| matches!(thread.state.get(), State::Ready))
+        let ready = |thread: &&Thread| matches!(thread.state.get(), State::Ready) && thread.may_run();
+        self.threads.iter().map(Box::as_ref).filter(ready)
     }
 
     fn latest_turn(&self) -> u64 {
@@ -256,9 +278,8 @@ impl Scheduler {
         }
         thread.run();
         let turn = clock::monotonic_ns().saturating_sub(now);
-        let used = thread.used_ns.get().saturating_add(turn);
-        thread.used_ns.set(used);
-        thread.virtual_ns.set(thread.virtual_ns.get().saturating_add(turn));
+        thread.has_run(turn);
+        let used = thread.used_ns.get();
         if let Some(end) = thread.doomed.get() {
             doom(thread, end);
         } else if thread.limit().is_some_and(|limit| used >= limit) {

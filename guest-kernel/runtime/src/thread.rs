@@ -13,11 +13,13 @@ use crate::platform::{self, ThreadWords};
 use crate::scheduler;
 use crate::upcall::{self, Interrupted};
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use core::arch::naked_asm;
 use core::cell::{Cell, UnsafeCell};
 use core::ops::Range;
-use core::sync::atomic::AtomicU64;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use sentient_abi::exit::ContainerEnd;
+use sentient_abi::stdio::{FULL_WEIGHT, Status};
 use sentient_wasi::Wait;
 
 /// What a thread is up to.
@@ -58,8 +60,14 @@ pub struct Thread {
     pub limit_ns: u64,
     /// CPU time used, without the turn it may be having, in nanoseconds.
     pub used_ns: Cell<u64>,
-    /// Its place in the order of turns: CPU time used, but for what it slept through.
+    /// Its place in the order of turns: CPU time used, by its weight, but for what it slept through.
     pub virtual_ns: Cell<u64>,
+    /// Its part of the processor where others want it too, from 1 to [`FULL_WEIGHT`].
+    pub weight: u32,
+    /// The host does not want it to run.
+    pub paused: Cell<bool>,
+    /// Bytes of linear memory of its container, and the most there may be.
+    pub memory: (Arc<AtomicU64>, u64),
     /// It is to end with this at its next host function.
     pub doomed: Cell<Option<ContainerEnd>>,
     /// Its container is over, and only its last words are not.
@@ -83,6 +91,9 @@ impl Thread {
             state: Cell::new(State::Ready),
             stopped: Cell::new(Stopped::Fresh),
             limit_ns: container.config.cpu_limit_ns,
+            weight: container.config.cpu_weight,
+            paused: Cell::new(false),
+            memory: (Arc::clone(&container.memory_used), container.config.memory_limit),
             used_ns: Cell::new(0),
             virtual_ns: Cell::new(0),
             doomed: Cell::new(None),
@@ -106,6 +117,31 @@ impl Thread {
     /// CPU time it may use, if that is limited now.
     pub fn limit(&self) -> Option<u64> {
         (self.limit_ns > 0 && self.doomed.get().is_none() && !self.is_over.get()).then_some(self.limit_ns)
+    }
+
+    /// Whether it may run when it can. One that is to end may, in any case.
+    pub fn may_run(&self) -> bool {
+        !self.paused.get() || self.doomed.get().is_some()
+    }
+
+    /// It has had the processor for so long.
+    pub fn has_run(&self, ns: u64) {
+        self.used_ns.set(self.used_ns.get().saturating_add(ns));
+        // The configuration has no weight of 0.
+        let weighted = ns.saturating_mul(u64::from(FULL_WEIGHT)).checked_div(u64::from(self.weight));
+        self.virtual_ns.set(self.virtual_ns.get().saturating_add(weighted.unwrap_or(ns)));
+    }
+
+    /// What it takes.
+    pub fn status(&self) -> Status {
+        let (memory, memory_limit) = &self.memory;
+        Status {
+            paused: self.paused.get(),
+            weight: self.weight,
+            used_ns: self.used_ns.get(),
+            memory: memory.load(Relaxed),
+            memory_limit: *memory_limit,
+        }
     }
 
     /// Lets the thread run until it stops. Called by the scheduler, on its own stack.

@@ -16,7 +16,7 @@
 use super::archive::{File, MAX_FILES};
 use super::digest::Digest;
 use super::{META, SIGNATURES, TsoError, yaml};
-use crate::quantity::{parse_duration, parse_size};
+use crate::quantity::{parse_duration, parse_share, parse_size};
 use semver::Version;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -72,6 +72,9 @@ pub struct Resources {
     /// Most CPU time, as `10s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     cpu_time: Option<String>,
+    /// Its part of the processor where others want it too, as `20%`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cpu: Option<String>,
 }
 
 impl Resources {
@@ -98,6 +101,16 @@ impl Resources {
             parse_duration(text).map_err(|problem| bad(format!("resources.cpu_time: {problem}")))
         };
         self.cpu_time.as_ref().map(read).transpose()
+    }
+
+    /// Its part of the processor where others want it too, in hundredths.
+    ///
+    /// # Errors
+    /// [`TsoError::Text`] if it is none.
+    pub fn cpu(&self) -> Result<Option<u32>, TsoError> {
+        let read =
+            |text: &String| parse_share(text).map_err(|problem| bad(format!("resources.cpu: {problem}")));
+        self.cpu.as_ref().map(read).transpose()
     }
 }
 
@@ -160,6 +173,7 @@ impl Meta {
         }
         meta.resources.memory()?;
         meta.resources.cpu_time()?;
+        meta.resources.cpu()?;
         if meta.files.len() > MAX_FILES {
             return Err(bad(format!("files: at most {MAX_FILES} are allowed")));
         }

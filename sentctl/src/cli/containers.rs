@@ -1,6 +1,8 @@
 //! Verbs about containers of a machine that stays.
 
 use clap::{Args, Subcommand};
+use sentient_images::quantity::parse_duration;
+use std::time::Duration;
 
 /// What to do with containers.
 #[derive(Debug, Subcommand)]
@@ -26,9 +28,30 @@ pub enum MatrixBoxCommand {
     Logs(LogsArgs),
 
     /// End containers at once.
+    #[command(
+        visible_alias = "stop",
+        after_help = "Examples:
+  sentctl matrixbox kill web db
+
+There are no signals in WebAssembly that a program could take as a wish: stopping one is ending it."
+    )]
+    Kill(Names),
+
+    /// Keep containers from running.
     #[command(after_help = "Examples:
-  sentctl matrixbox kill web db")]
-    Kill(KillArgs),
+  sentctl matrixbox pause web")]
+    Pause(Names),
+
+    /// Let paused containers go on.
+    #[command(after_help = "Examples:
+  sentctl matrixbox unpause web")]
+    Unpause(Names),
+
+    /// Show what containers take.
+    #[command(after_help = "Examples:
+  sentctl matrixbox stats
+  sentctl matrixbox stats --follow web")]
+    Stats(StatsArgs),
 
     /// Start a container again, as it was started.
     #[command(after_help = "Examples:
@@ -76,10 +99,26 @@ pub struct LogsArgs {
     pub follow: bool,
 }
 
-/// Which containers to end.
+/// Some containers.
 #[derive(Args, Debug)]
-pub struct KillArgs {
+pub struct Names {
     /// The containers.
     #[arg(required = true, value_name = "NAME")]
     pub names: Vec<String>,
+}
+
+/// What to measure, and for how long.
+#[derive(Args, Debug)]
+pub struct StatsArgs {
+    /// The containers; all that run, if none is named.
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+
+    /// How long processor time is measured, such as 500ms or 10s.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "1s")]
+    pub interval: Duration,
+
+    /// Go on, once every interval.
+    #[arg(short, long)]
+    pub follow: bool,
 }

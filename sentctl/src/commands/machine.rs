@@ -8,6 +8,7 @@ pub mod life;
 mod list;
 pub mod removal;
 pub mod snapshots;
+mod stats;
 mod tree;
 pub mod zk;
 pub mod zk_keys;
@@ -74,6 +75,15 @@ impl Context {
         answer: &A,
         text: impl FnOnce(&mut dyn Write, &A) -> std::io::Result<()>,
     ) -> Result<ExitCode, CommandError> {
+        self.answer_in_part(answer, text).map(|_| ExitCode::SUCCESS)
+    }
+
+    /// The same where more answers follow; whether anybody still reads them.
+    fn answer_in_part<A: Serialize>(
+        &self,
+        answer: &A,
+        text: impl FnOnce(&mut dyn Write, &A) -> std::io::Result<()>,
+    ) -> Result<bool, CommandError> {
         let mut out = std::io::stdout().lock();
         let written = if self.json {
             serde_json::to_writer(&mut out, answer).map_err(std::io::Error::from).and_then(|()| writeln!(out))
@@ -81,11 +91,10 @@ impl Context {
             text(&mut out, answer)
         };
         match written.and_then(|()| out.flush()) {
+            Ok(()) => Ok(true),
             // Whoever has stopped reading has what they wanted.
-            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-                Err(CommandError::Io { what: "writing the answer", source: error })
-            }
-            _ => Ok(ExitCode::SUCCESS),
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+            Err(error) => Err(CommandError::Io { what: "writing the answer", source: error }),
         }
     }
 }

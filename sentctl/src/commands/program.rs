@@ -26,6 +26,8 @@ pub fn prepare(args: &ProgramArgs, quiet: bool) -> Result<Prepared, CommandError
         env: environment(&args.env)?,
         memory: args.memory,
         cpu_time: args.cpu_time,
+        // A program that is alone has all of it.
+        cpu: None,
         permissions: permissions.map(|(_, permissions)| permissions),
         signer: args.signer.clone(),
         explain: args.explain,

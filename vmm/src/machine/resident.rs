@@ -19,6 +19,10 @@ pub(super) enum Command {
     Load { container: u32, module: Vec<u8> },
     /// End a container.
     Kill { container: u32 },
+    /// Keep a container from running, or let it run again.
+    Pause { container: u32, paused: bool },
+    /// Ask what a container takes.
+    Ask { container: u32 },
     /// Standard input of a container, and whether it ends with that.
     Input { container: u32, bytes: Vec<u8>, end: bool },
 }
@@ -55,6 +59,17 @@ impl ResidentHandle {
         self.0.command(Command::Kill { container });
     }
 
+    /// Keeps a container from running, or lets it run again. The guest answers with
+    /// [`ContainerEvent::Status`](sentient_devices::virtio::stdio_mux::ContainerEvent::Status), unless it has ended.
+    pub fn pause(&self, container: u32, paused: bool) {
+        self.0.command(Command::Pause { container, paused });
+    }
+
+    /// Asks what a container takes; the answer is as for [`pause`](Self::pause).
+    pub fn ask(&self, container: u32) {
+        self.0.command(Command::Ask { container });
+    }
+
     /// Gives a container standard input, which is held until it reads it.
     pub fn input(&self, container: u32, bytes: &[u8]) {
         self.0.command(Command::Input { container, bytes: bytes.to_vec(), end: false });
@@ -66,11 +81,20 @@ impl ResidentHandle {
     }
 }
 
+/// One of the frames to send: a header alone, or a `Load` with all that follows it.
+#[derive(Debug)]
+struct Asked {
+    kind: FrameKind,
+    container: u32,
+    argument: u32,
+    module: Vec<u8>,
+}
+
 /// What was asked for and has not gone to the multiplexer yet.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     /// Frames in order, with the payload that is left of the container being loaded.
-    frames: VecDeque<(FrameKind, u32, Vec<u8>)>,
+    frames: VecDeque<Asked>,
     /// Bytes of the first one that were sent, once its `Load` was.
     sent: Option<usize>,
     inputs: BTreeMap<u32, (Vec<u8>, bool)>,
@@ -80,15 +104,20 @@ impl Pending {
     /// Takes what was asked for.
     pub(super) fn take(&mut self, commands: Vec<Command>) {
         for command in commands {
+            let short = |kind, container, argument| Asked { kind, container, argument, module: Vec::new() };
             match command {
                 Command::Load { container, module } => {
                     // Input that its predecessor did not read is not its own.
                     self.inputs.remove(&container);
-                    self.frames.push_back((FrameKind::Load, container, module));
+                    self.frames.push_back(Asked { kind: FrameKind::Load, container, argument: 0, module });
                 }
                 Command::Kill { container } => {
-                    self.frames.push_back((FrameKind::Kill, container, Vec::new()));
+                    self.frames.push_back(short(FrameKind::Kill, container, 0));
                 }
+                Command::Pause { container, paused } => {
+                    self.frames.push_back(short(FrameKind::Pause, container, paused.into()));
+                }
+                Command::Ask { container } => self.frames.push_back(short(FrameKind::Ask, container, 0)),
                 Command::Input { container, bytes, end } => {
                     let (queued, ends) = self.inputs.entry(container).or_default();
                     queued.extend(bytes);
@@ -103,7 +132,7 @@ impl Pending {
         let mut console = lock(console);
         let mux = console.device_mut().backend_mut();
         let mut fed = false;
-        while let Some((kind, container, bytes)) = self.frames.front() {
+        while let Some(Asked { kind, container, argument, module }) = self.frames.front() {
             let (kind, container) = (*kind, *container);
             let mut send = |kind, argument: usize, payload: &[u8]| {
                 let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
@@ -112,13 +141,13 @@ impl Pending {
                     && mux.send_control(&FrameHeader { kind, container, len, argument }, payload)
             };
             let done = match (kind, self.sent) {
-                (FrameKind::Load, None) if send(FrameKind::Load, bytes.len(), &[]) => {
+                (FrameKind::Load, None) if send(FrameKind::Load, module.len(), &[]) => {
                     self.sent = Some(0);
                     false
                 }
-                (FrameKind::Load, Some(at)) if at < bytes.len() => {
-                    let end = bytes.len().min(at + LOAD_CHUNK);
-                    if !send(FrameKind::LoadData, 0, bytes.get(at..end).unwrap_or_default()) {
+                (FrameKind::Load, Some(at)) if at < module.len() => {
+                    let end = module.len().min(at + LOAD_CHUNK);
+                    if !send(FrameKind::LoadData, 0, module.get(at..end).unwrap_or_default()) {
                         break;
                     }
                     self.sent = Some(end);
@@ -128,7 +157,8 @@ impl Pending {
                     self.sent = None;
                     true
                 }
-                (FrameKind::Kill, _) if send(FrameKind::Kill, 0, &[]) => true,
+                (FrameKind::Load, _) => break,
+                (kind, _) if send(kind, *argument as usize, &[]) => true,
                 _ => break,
             };
             fed = true;
@@ -139,7 +169,7 @@ impl Pending {
         let frames = &self.frames;
         self.inputs.retain(|container, (bytes, end)| {
             // Not before the container itself.
-            if frames.iter().any(|(kind, loading, _)| *kind == FrameKind::Load && loading == container) {
+            if frames.iter().any(|asked| asked.kind == FrameKind::Load && asked.container == *container) {
                 return true;
             }
             let taken = mux.offer_stdin(*container, bytes);

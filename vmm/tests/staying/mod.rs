@@ -5,6 +5,7 @@
 use crate::guest::{alone, null_streams};
 use sentient_abi::boot_module::{ContainerSpec, container_flags};
 use sentient_abi::exit::ContainerEnd;
+use sentient_abi::stdio::Status;
 use sentient_devices::virtio::stdio_mux::{ContainerEvent, Stream, Written};
 use sentient_images::{ImageCache, KernelImage};
 use sentient_vmm::kvm::vm::DirtyLog;
@@ -58,6 +59,7 @@ pub struct Resident {
     pub output: BTreeMap<u32, Vec<u8>>,
     pub errors: BTreeMap<u32, Vec<u8>>,
     pub ends: BTreeMap<u32, ContainerEvent>,
+    pub statuses: BTreeMap<u32, Status>,
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -112,6 +114,7 @@ impl Resident {
             output: BTreeMap::new(),
             errors: BTreeMap::new(),
             ends: BTreeMap::new(),
+            statuses: BTreeMap::new(),
             _alone: alone,
         }
     }
@@ -154,10 +157,21 @@ impl Resident {
             }
             Said::Bytes(container, _, bytes) => self.errors.entry(container).or_default().extend(bytes),
             Said::Event(_, ContainerEvent::Started) => {}
+            Said::Event(container, ContainerEvent::Status(status)) => {
+                self.statuses.insert(container, status);
+            }
             Said::Event(container, event) => {
                 self.ends.insert(container, event);
             }
         }
+    }
+
+    /// What the guest says of containers, asked now.
+    pub fn ask(&mut self, containers: &[u32]) -> Vec<Status> {
+        self.statuses.clear();
+        containers.iter().for_each(|container| self.handle.ask(*container));
+        self.until("an answer", |resident| resident.statuses.len() == containers.len());
+        containers.iter().map(|container| self.statuses[container]).collect()
     }
 
     /// Waits for a container's end.

@@ -1,10 +1,10 @@
-//! The half of the multiplexer that loads, starts and kills containers of a resident machine: frames to the
+//! The half of the multiplexer that loads, starts, pauses and kills containers of a resident machine: frames to the
 //! guest, in the order they were given, and what the guest answers.
 
 use std::collections::VecDeque;
 
 use sentient_abi::exit::ContainerEnd;
-use sentient_abi::stdio::{FrameHeader, FrameKind, HEADER_LEN};
+use sentient_abi::stdio::{FrameHeader, FrameKind, HEADER_LEN, Status};
 use serde::{Deserialize, Serialize};
 use vm_memory::bitmap::BitmapSlice;
 
@@ -24,6 +24,8 @@ pub enum ContainerEvent {
     Ended(ContainerEnd),
     /// It was not started, for this reason; its number is free.
     Refused(String),
+    /// What it takes: the answer when it was asked, or paused.
+    Status(Status),
 }
 
 /// Bytes a container has written and the sink has taken, since the machine booted. They go on counting when
@@ -106,7 +108,15 @@ impl Outbox {
 }
 
 fn is_control(kind: FrameKind) -> bool {
-    matches!(kind, FrameKind::Load | FrameKind::LoadData | FrameKind::Start | FrameKind::Kill)
+    matches!(
+        kind,
+        FrameKind::Load
+            | FrameKind::LoadData
+            | FrameKind::Start
+            | FrameKind::Kill
+            | FrameKind::Pause
+            | FrameKind::Ask
+    )
 }
 
 /// Length of the frame that starts here, with its header.

@@ -39,6 +39,12 @@ pub enum ProtocolViolation {
         /// The number.
         word: u32,
     },
+    /// The frame says what a container takes, in numbers that cannot be.
+    #[error("the guest says of container {container} what no container can be")]
+    Status {
+        /// The container.
+        container: u32,
+    },
     /// The frame's payload is too long for its kind.
     #[error(
         "the guest sent a frame of kind {kind:?} with {len} bytes of payload, which has {MAX_REASON} at most"

@@ -1,7 +1,7 @@
 //! Verbs about containers: listing, ending, starting again, removing them, and what they have written.
 
 use super::Context;
-use crate::cli::containers::{KillArgs, LogsArgs, MatrixBoxCommand, PsArgs};
+use crate::cli::containers::{LogsArgs, MatrixBoxCommand, Names, PsArgs};
 use crate::errors::CommandError;
 use sentient_control::api::{ContainerState, ContainerStatus};
 use sentient_control::client::{Client, ClientError, encoded};
@@ -20,6 +20,7 @@ pub fn doing(container: &ContainerStatus) -> String {
     match (container.state, container.exit_code) {
         (ContainerState::Starting, _) => "starts".to_owned(),
         (ContainerState::Running, _) => "runs".to_owned(),
+        (ContainerState::Paused, _) => "is paused".to_owned(),
         (ContainerState::Ended, Some(code)) => format!("ended with {code}"),
         (ContainerState::Ended, None) => container.reason.clone().unwrap_or_else(|| "ended".to_owned()),
     }
@@ -45,6 +46,9 @@ impl Context {
             }
             MatrixBoxCommand::Logs(args) => self.logs(args),
             MatrixBoxCommand::Kill(args) => self.kill(args),
+            MatrixBoxCommand::Pause(args) => self.pause(args, true),
+            MatrixBoxCommand::Unpause(args) => self.pause(args, false),
+            MatrixBoxCommand::Stats(args) => self.stats(args),
             MatrixBoxCommand::Restart { name } => {
                 let path = format!("/v1/containers/{}/restart", encoded(name));
                 let client = self.client()?;
@@ -83,10 +87,19 @@ impl Context {
     }
 
     /// `kill`.
-    pub fn kill(&self, args: &KillArgs) -> Result<ExitCode, CommandError> {
+    pub fn kill(&self, args: &Names) -> Result<ExitCode, CommandError> {
+        self.tell_each(args, "kill")
+    }
+
+    /// `pause` and `unpause`.
+    pub fn pause(&self, args: &Names, paused: bool) -> Result<ExitCode, CommandError> {
+        self.tell_each(args, if paused { "pause" } else { "unpause" })
+    }
+
+    fn tell_each(&self, args: &Names, what: &str) -> Result<ExitCode, CommandError> {
         let client = self.client()?;
         self.each(&args.names, |name| {
-            client.post(&format!("/v1/containers/{}/kill", encoded(name)), &serde_json::json!({}))
+            client.post(&format!("/v1/containers/{}/{what}", encoded(name)), &serde_json::json!({}))
         })
     }
 

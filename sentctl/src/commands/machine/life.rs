@@ -165,6 +165,7 @@ impl Context {
                 .program
                 .cpu_time
                 .map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+            cpu_percent: args.cpu,
             permissions: permissions.map(|(text, _)| text),
             signer: args.program.signer.clone(),
             explain: args.program.explain,

@@ -1,0 +1,98 @@
+//! What containers do and take, as the guest says it: only it knows.
+
+use super::{Containers, Entry};
+use crate::api::{ContainerStats, ContainerStatus};
+use crate::error::ControlError;
+use sentient_abi::stdio::Status;
+use sentient_vmm::machine::resident::ResidentHandle;
+use std::time::Duration;
+
+/// How long the guest may take to say what a container takes, for who asks for that.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
+/// The same for who only wants to know what there is.
+const LIST_PATIENCE: Duration = Duration::from_secs(1);
+
+impl Containers {
+    /// All of them, in the order they were started. The guest is asked about those of which it has said nothing yet:
+    /// a machine that was put back may have paused containers. One of which it says nothing in time is told as running.
+    #[must_use]
+    pub fn list(&self, guest: &ResidentHandle) -> Vec<ContainerStatus> {
+        self.learn(guest, LIST_PATIENCE);
+        self.table().iter().map(Entry::status).collect()
+    }
+
+    /// One of them, whether it runs or not, as [`list`](Self::list) has it.
+    ///
+    /// # Errors
+    /// [`ControlError::NotFound`].
+    pub fn named(&self, guest: &ResidentHandle, name: &str) -> Result<ContainerStatus, ControlError> {
+        let found = self.list(guest).into_iter().find(|container| container.name == name);
+        found.ok_or_else(|| self.unknown(name))
+    }
+
+    /// What those that run take now.
+    ///
+    /// # Errors
+    /// [`ControlError::Conflict`] if the guest does not say.
+    pub fn stats(&self, guest: &ResidentHandle) -> Result<Vec<ContainerStats>, ControlError> {
+        for entry in self.table().iter_mut() {
+            entry.takes = None;
+        }
+        if !self.learn(guest, ANSWER_PATIENCE) {
+            return Err(silent());
+        }
+        Ok(self.table().iter().filter(|entry| entry.is_live()).filter_map(stats).collect())
+    }
+
+    /// Keeps a container from running, or lets it run again.
+    ///
+    /// # Errors
+    /// [`ControlError::NotFound`]; [`ControlError::Conflict`] if the guest does not answer.
+    pub fn pause(
+        &self,
+        guest: &ResidentHandle,
+        name: &str,
+        paused: bool,
+    ) -> Result<ContainerStatus, ControlError> {
+        guest.pause(self.running(name)?, paused);
+        let done = self.wait(ANSWER_PATIENCE, |table| {
+            let Some(entry) = table.iter().find(|entry| entry.name == name && entry.is_live()) else {
+                return Some(Err(self.ended_meanwhile(name)));
+            };
+            entry.takes.filter(|takes| takes.paused == paused).map(|_| Ok(entry.status()))
+        });
+        done.unwrap_or_else(|| Err(silent()))
+    }
+
+    fn ended_meanwhile(&self, name: &str) -> ControlError {
+        ControlError::NotFound(format!(
+            "the container `{name}` of `{}` has ended meanwhile",
+            self.machine.name()
+        ))
+    }
+
+    /// Asks the guest about all of which it has said nothing; whether it has said something of each.
+    fn learn(&self, guest: &ResidentHandle, patience: Duration) -> bool {
+        let unknown = |entry: &&Entry| entry.is_live() && entry.takes.is_none();
+        for entry in self.table().iter().filter(unknown) {
+            guest.ask(entry.index);
+        }
+        self.wait(patience, |table| (!table.iter().any(|entry| unknown(&entry))).then_some(())).is_some()
+    }
+}
+
+fn stats(entry: &Entry) -> Option<ContainerStats> {
+    let Status { weight, used_ns, memory, memory_limit, .. } = entry.takes?;
+    Some(ContainerStats {
+        name: entry.name.clone(),
+        state: entry.status().state,
+        cpu_ns: used_ns,
+        cpu_percent: weight,
+        memory_bytes: memory,
+        memory_limit_bytes: memory_limit,
+    })
+}
+
+fn silent() -> ControlError {
+    ControlError::Conflict(format!("the guest has not answered within {ANSWER_PATIENCE:?}"))
+}

@@ -1,0 +1,60 @@
+//! What the guest says: containers' output, and what becomes of them.
+
+use super::Containers;
+use crate::api::ContainerState;
+use sentient_abi::exit::ContainerEnd;
+use sentient_devices::virtio::stdio_mux::{ContainerEvent, Stream, Written};
+use sentient_vmm::streams::ContainerSink;
+use std::sync::Arc;
+
+/// The console's end of it.
+pub struct Outputs(pub Arc<Containers>);
+
+impl std::fmt::Debug for Outputs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Outputs")
+    }
+}
+
+impl ContainerSink for Outputs {
+    fn output(&mut self, container: u32, stream: Stream, bytes: &[u8]) -> Written {
+        let mut table = self.0.table();
+        let Some(entry) = table.iter_mut().find(|entry| entry.is_live() && entry.index == container) else {
+            return Written::Closed;
+        };
+        let sink = if stream == Stream::Stdout { &mut entry.stdout } else { &mut entry.stderr };
+        if let Err(error) = sink.write(bytes) {
+            // A full disk must not stop the machine; the loss is told where people look.
+            tracing::error!(%error, container = entry.name, "a container's output is lost");
+        }
+        Written::Accepted(bytes.len())
+    }
+
+    fn event(&mut self, container: u32, event: ContainerEvent) {
+        let mut table = self.0.table();
+        let found = table.iter_mut().find(|entry| entry.is_live() && entry.index == container);
+        if let Some(entry) = found {
+            match event {
+                ContainerEvent::Started => entry.state = ContainerState::Running,
+                ContainerEvent::Status(status) => entry.takes = Some(status),
+                ContainerEvent::Refused(reason) => entry.end(None, Some(reason)),
+                ContainerEvent::Ended(end) => entry.end(Some(end.process_code()), reason(end)),
+            }
+        }
+        drop(table);
+        self.0.changed.notify_all();
+    }
+}
+
+/// What there is to say beyond a code.
+fn reason(end: ContainerEnd) -> Option<String> {
+    let said = match end {
+        ContainerEnd::Exited(_) => return None,
+        ContainerEnd::Trapped => "it trapped; its standard error tells where",
+        ContainerEnd::CpuLimit => "its CPU time was up",
+        ContainerEnd::Unstartable => "it could not be started; its standard error tells why",
+        ContainerEnd::BadBootModule => "the guest could not read it",
+        ContainerEnd::Killed => "it was killed",
+    };
+    Some(said.to_owned())
+}
