@@ -81,7 +81,8 @@ unsafe impl MemoryCreator for Arena {
         let Some(base) = self.take(capacity as u64) else {
             return Err(alloc::format!("no {capacity} bytes left in the container's region"));
         };
-        let mut memory = Memory { base: base as usize, size: 0, capacity, zeroed: self.zeroed, used: self.used() };
+        let mut memory =
+            Memory { base: base as usize, size: 0, capacity, zeroed: self.zeroed, used: self.used() };
         memory.grow_to(minimum).map_err(|error| alloc::format!("{error}"))?;
         Ok(Box::new(memory))
     }

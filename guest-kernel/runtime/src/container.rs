@@ -111,7 +111,17 @@ impl Container {
         let mut store = Store::new(&engine, state);
         store.limiter(|state| &mut state.limits);
         let region = region.base as usize..(region.base + region.len) as usize;
-        Ok(Self { config, index, region, memory_used, instantiated: None, entry: None, store, linker, module })
+        Ok(Self {
+            config,
+            index,
+            region,
+            memory_used,
+            instantiated: None,
+            entry: None,
+            store,
+            linker,
+            module,
+        })
     }
 
     /// Where its compiled code lies.
