@@ -8,7 +8,7 @@
 use crate::bytes::{read_u32, read_u64};
 use crate::image_files::ImageFiles;
 use crate::permissions::Permissions;
-use crate::stdio::FULL_WEIGHT;
+use crate::stdio::WEIGHTS;
 use crate::{ABI_VERSION, PAGE_SIZE};
 
 /// First field of a module: `"SENTBOOT"`.
@@ -227,7 +227,7 @@ pub struct ContainerConfig<'a> {
     pub memory_limit: u64,
     /// Most CPU time, in nanoseconds; 0 for no limit.
     pub cpu_limit_ns: u64,
-    /// Its part of the processor where others want it too, from 1 to [`FULL_WEIGHT`](crate::stdio::FULL_WEIGHT).
+    /// Its part of the processor where others want it too, one of [`WEIGHTS`].
     pub cpu_weight: u32,
     /// The exported function that runs; empty for `_start`.
     pub entry: &'a str,
@@ -260,7 +260,7 @@ impl<'a> ContainerConfig<'a> {
             cpu_limit_ns: read_u64(bytes, 16)?,
             arg_count: read_u32(bytes, 24)?,
             env_count: read_u32(bytes, 28)?,
-            cpu_weight: read_u32(bytes, 32).filter(|weight| (1..=FULL_WEIGHT).contains(weight))?,
+            cpu_weight: read_u32(bytes, 32).filter(|weight| WEIGHTS.contains(weight))?,
             entry: core::str::from_utf8(entry).ok()?,
             strings,
         };

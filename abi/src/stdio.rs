@@ -85,6 +85,9 @@ pub struct Status {
 /// The weight of a container that says nothing: hundredths.
 pub const FULL_WEIGHT: u32 = 100;
 
+/// All weights there are.
+pub const WEIGHTS: core::ops::RangeInclusive<u32> = 1..=FULL_WEIGHT;
+
 impl Status {
     /// The status as bytes.
     #[must_use]
@@ -102,16 +105,20 @@ impl Status {
     /// Reads one; `None` for another length, or a flag or weight that there is not.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let weight = read_u32(bytes, 4)?;
-        let known = bytes.len() == STATUS_LEN as usize && (1..=FULL_WEIGHT).contains(&weight);
-        let paused = match read_u32(bytes, 0)? {
-            _ if !known => return None,
-            0 => false,
-            1 => true,
-            _ => return None,
-        };
-        let (used_ns, memory) = (read_u64(bytes, 8)?, read_u64(bytes, 16)?);
-        Some(Self { paused, weight, used_ns, memory, memory_limit: read_u64(bytes, 24)? })
+        if bytes.len() != STATUS_LEN as usize {
+            return None;
+        }
+        Some(Self {
+            paused: match read_u32(bytes, 0)? {
+                0 => false,
+                1 => true,
+                _ => return None,
+            },
+            weight: read_u32(bytes, 4).filter(|weight| WEIGHTS.contains(weight))?,
+            used_ns: read_u64(bytes, 8)?,
+            memory: read_u64(bytes, 16)?,
+            memory_limit: read_u64(bytes, 24)?,
+        })
     }
 }
 

@@ -15,7 +15,7 @@ use crate::home::{MachineFolder, append_to, check_container_name, make_folder};
 use folder::{Kept, Sink};
 pub use outputs::Outputs;
 use sentient_abi::region::RegionKind;
-use sentient_abi::stdio::{FULL_WEIGHT, Status};
+use sentient_abi::stdio::{FULL_WEIGHT, Status, WEIGHTS};
 use sentient_abi::{MAX_CONTAINERS, region::Region};
 use sentient_images::ImageCache;
 use sentient_images::program::{self, Prepared, Wanted};
@@ -144,7 +144,7 @@ impl Containers {
             _ => ControlError::Request(format!("the program {} cannot be read: {error}", given.program)),
         })?;
         let failed = |source| ControlError::Program { program: given.program.clone(), source };
-        if let Some(cpu) = given.cpu_percent.filter(|cpu| !(1..=FULL_WEIGHT).contains(cpu)) {
+        if let Some(cpu) = given.cpu_percent.filter(|cpu| !WEIGHTS.contains(cpu)) {
             let problem = format!("cpu_percent {cpu} is no part of a processor: it is 1 to {FULL_WEIGHT}");
             return Err(ControlError::Request(problem));
         }

@@ -1,5 +1,6 @@
 //! Sizes and times as people write them: on the command line, and in the texts of packages.
 
+use sentient_abi::stdio::WEIGHTS;
 use std::time::Duration;
 
 /// Reads a size in bytes: a number with an optional K, M, G (powers of 1024; `KiB` and `KB` too).
@@ -52,7 +53,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 /// What is wrong with it, for people.
 pub fn parse_share(text: &str) -> Result<u32, String> {
     let number = text.strip_suffix('%').unwrap_or(text).parse().ok();
-    let whole = number.filter(|percent| (1..=100).contains(percent));
+    let whole = number.filter(|percent| WEIGHTS.contains(percent));
     whole.ok_or_else(|| format!("`{text}` is no part of a processor: use 1% to 100%"))
 }
 

@@ -27,6 +27,7 @@ use digest::Digest;
 use meta::Meta;
 use permissions::Permissions;
 use signature::{Signature, Signatures};
+use std::path::Path;
 
 /// Name of the program in a package.
 pub const PROGRAM: &str = "main.wasm";
@@ -125,6 +126,10 @@ pub enum TsoError {
 impl TsoError {
     fn archive(problem: impl Into<String>) -> Self {
         Self::Archive(problem.into())
+    }
+
+    fn on_disk(path: &Path, problem: impl ToString) -> Self {
+        Self::Folder { path: path.display().to_string(), problem: problem.to_string() }
     }
 
     fn in_text(file: &'static str, problem: impl Into<String>) -> Self {

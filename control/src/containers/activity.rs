@@ -1,7 +1,7 @@
 //! What containers do and take, as the guest says it: only it knows.
 
 use super::{Containers, Entry};
-use crate::api::{ContainerStats, ContainerStatus};
+use crate::api::{ContainerState, ContainerStats, ContainerStatus};
 use crate::error::ControlError;
 use sentient_abi::stdio::Status;
 use sentient_vmm::machine::resident::ResidentHandle;
@@ -73,7 +73,8 @@ impl Containers {
 
     /// Asks the guest about all of which it has said nothing; whether it has said something of each.
     fn learn(&self, guest: &ResidentHandle, patience: Duration) -> bool {
-        let unknown = |entry: &&Entry| entry.is_live() && entry.takes.is_none();
+        // One that starts is not there yet for the guest.
+        let unknown = |entry: &&Entry| entry.state == ContainerState::Running && entry.takes.is_none();
         for entry in self.table().iter().filter(unknown) {
             guest.ask(entry.index);
         }

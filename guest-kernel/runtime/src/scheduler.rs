@@ -166,13 +166,16 @@ impl Scheduler {
 
     /// Ends a container's thread; `false` if there is none.
     pub fn kill(&mut self, index: u32) -> bool {
-        let found = self.threads.iter().find(|thread| thread.index == index);
-        found.map(|thread| doom(thread, ContainerEnd::Killed)).is_some()
+        self.thread(index).map(|thread| doom(thread, ContainerEnd::Killed)).is_some()
+    }
+
+    fn thread(&self, index: u32) -> Option<&Thread> {
+        self.threads.iter().map(Box::as_ref).find(|thread| thread.index == index)
     }
 
     /// Keeps a container's thread from running, or lets it run again.
     pub fn pause(&self, index: u32, paused: bool) {
-        if let Some(thread) = self.threads.iter().find(|thread| thread.index == index) {
+        if let Some(thread) = self.thread(index) {
             thread.paused.set(paused);
             self.catch_up(thread);
         }
@@ -180,7 +183,7 @@ impl Scheduler {
 
     /// What a container takes.
     pub fn status(&self, index: u32) -> Option<Status> {
-        self.threads.iter().find(|thread| thread.index == index).map(|thread| thread.status())
+        self.thread(index).map(Thread::status)
     }
 
     /// A thread that did not want the processor for a while has saved up one slice at most.

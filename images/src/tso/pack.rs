@@ -48,8 +48,8 @@ impl Folder {
     /// [`TsoError::Text`] for texts that are not in order; what [`Source::compile`] says.
     pub fn read(folder: &Path) -> Result<Self, TsoError> {
         let mut room = MAX_LEN;
-        let meta =
-            read(&folder.join(META), &mut room)?.ok_or_else(|| at(&folder.join(META), "it is missing"))?;
+        let meta = read(&folder.join(META), &mut room)?
+            .ok_or_else(|| TsoError::on_disk(&folder.join(META), "it is missing"))?;
         let compiled = read(&folder.join(PROGRAM), &mut room)?;
         let permissions = read(&folder.join(PERMISSIONS), &mut room)?;
         let permissions = permissions.unwrap_or_else(|| NOTHING.as_bytes().to_vec());
@@ -113,12 +113,9 @@ impl Folder {
     }
 }
 
-fn at(path: &Path, problem: impl ToString) -> TsoError {
-    TsoError::Folder { path: path.display().to_string(), problem: problem.to_string() }
-}
-
 fn text<'a>(bytes: &'a [u8], folder: &Path, name: &str) -> Result<&'a str, TsoError> {
-    std::str::from_utf8(bytes).map_err(|error| at(&folder.join(name), format!("it is not UTF-8: {error}")))
+    std::str::from_utf8(bytes)
+        .map_err(|error| TsoError::on_disk(&folder.join(name), format!("it is not UTF-8: {error}")))
 }
 
 /// Reads a plain file if it is there, and takes its length from the room there is. Links are not followed: what a
@@ -129,18 +126,20 @@ fn read(path: &Path, room: &mut u64) -> Result<Option<Vec<u8>>, TsoError> {
         Ok(file) => std::fs::File::from(file),
         Err(rustix::io::Errno::NOENT) => return Ok(None),
         Err(rustix::io::Errno::LOOP) => {
-            return Err(at(path, "it is a symbolic link; a package holds plain files"));
+            return Err(TsoError::on_disk(path, "it is a symbolic link; a package holds plain files"));
         }
-        Err(error) => return Err(at(path, error)),
+        Err(error) => return Err(TsoError::on_disk(path, error)),
     };
-    if !file.metadata().map_err(|error| at(path, error))?.is_file() {
-        return Err(at(path, "it is no plain file"));
+    if !file.metadata().map_err(|error| TsoError::on_disk(path, error))?.is_file() {
+        return Err(TsoError::on_disk(path, "it is no plain file"));
     }
     let mut bytes = Vec::new();
-    file.take(room.saturating_add(1)).read_to_end(&mut bytes).map_err(|error| at(path, error))?;
-    *room = room
-        .checked_sub(bytes.len() as u64)
-        .ok_or_else(|| at(path, format!("with it the package has more than {MAX_LEN} bytes")))?;
+    file.take(room.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(|error| TsoError::on_disk(path, error))?;
+    *room = room.checked_sub(bytes.len() as u64).ok_or_else(|| {
+        TsoError::on_disk(path, format!("with it the package has more than {MAX_LEN} bytes"))
+    })?;
     Ok(Some(bytes))
 }
 
@@ -153,24 +152,29 @@ fn collect(
     found: &mut Vec<(String, Vec<u8>)>,
 ) -> Result<(), TsoError> {
     if depth > MAX_DEPTH {
-        return Err(at(folder, format!("folders lie in one another more than {MAX_DEPTH} deep")));
+        return Err(TsoError::on_disk(
+            folder,
+            format!("folders lie in one another more than {MAX_DEPTH} deep"),
+        ));
     }
     if folder.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink()) {
-        return Err(at(folder, "it is a symbolic link; a package holds plain files"));
+        return Err(TsoError::on_disk(folder, "it is a symbolic link; a package holds plain files"));
     }
-    let failed = |error: std::io::Error| at(folder, error);
+    let failed = |error: std::io::Error| TsoError::on_disk(folder, error);
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let path: PathBuf = entry.path();
-        let part = entry.file_name().into_string().map_err(|_| at(&path, "its name is not UTF-8"))?;
+        let part =
+            entry.file_name().into_string().map_err(|_| TsoError::on_disk(&path, "its name is not UTF-8"))?;
         if entry.file_type().map_err(failed)?.is_dir() {
             collect(&path, &format!("{name}{part}/"), depth + 1, room, found)?;
             continue;
         }
         if found.len() >= MAX_FILES {
-            return Err(at(folder, format!("a package has at most {MAX_FILES} files")));
+            return Err(TsoError::on_disk(folder, format!("a package has at most {MAX_FILES} files")));
         }
-        let bytes = read(&path, room)?.ok_or_else(|| at(&path, "it went away while it was packed"))?;
+        let bytes =
+            read(&path, room)?.ok_or_else(|| TsoError::on_disk(&path, "it went away while it was packed"))?;
         found.push((format!("{name}{part}"), bytes));
     }
     Ok(())

@@ -137,7 +137,7 @@ impl Source {
                 )
             }
         };
-        Err(TsoError::Folder { path: folder.display().to_string(), problem })
+        Err(TsoError::on_disk(folder, problem))
     }
 
     /// The file it begins in.
@@ -163,7 +163,7 @@ impl Source {
 
     fn assemble(&self, compiler: &Compiler) -> Result<Vec<u8>, TsoError> {
         let path = self.folder.join(self.main());
-        let text = std::fs::read_to_string(&path).map_err(|error| failed(&path, &error))?;
+        let text = std::fs::read_to_string(&path).map_err(|error| TsoError::on_disk(&path, error))?;
         wat::parse_str(&text).map_err(|mut error| {
             error.set_path(self.main());
             self.refused(compiler, error.to_string())
@@ -171,7 +171,7 @@ impl Source {
     }
 
     fn by(&self, compiler: &Compiler) -> Result<(Vec<u8>, String), TsoError> {
-        let room = tempfile::tempdir().map_err(|error| failed(&std::env::temp_dir(), &error))?;
+        let room = tempfile::tempdir().map_err(|error| TsoError::on_disk(&std::env::temp_dir(), error))?;
         let output = room.path().join(OUTPUT);
         let Some((program, first)) = compiler.words.split_first() else {
             return Err(TsoError::NoCompiler { of: self.main(), remedy: self.language.remedy() });
@@ -216,7 +216,7 @@ impl Source {
 
     /// The folder's files with this ending, in their order.
     fn files(&self, ending: &str) -> Result<Vec<String>, TsoError> {
-        let failed = |error| failed(&self.folder, &error);
+        let failed = |error: std::io::Error| TsoError::on_disk(&self.folder, error);
         let mut names = Vec::new();
         for entry in std::fs::read_dir(&self.folder).map_err(failed)? {
             let entry = entry.map_err(failed)?;
@@ -236,10 +236,6 @@ impl Source {
     fn refused(&self, compiler: &Compiler, said: String) -> TsoError {
         TsoError::Compile { file: self.main(), compiler: compiler.to_string(), said }
     }
-}
-
-fn failed(path: &Path, error: &std::io::Error) -> TsoError {
-    TsoError::Folder { path: path.display().to_string(), problem: error.to_string() }
 }
 
 /// Words that stand apart, and more behind them.

@@ -54,7 +54,7 @@ fn failed(path: &Path, error: &io::Error) -> TsoError {
         io::ErrorKind::NotFound => "the folder that it is to be in is not there".to_owned(),
         _ => error.to_string(),
     };
-    TsoError::Folder { path: path.display().to_string(), problem }
+    TsoError::on_disk(path, problem)
 }
 
 #[cfg(test)]

@@ -86,6 +86,7 @@ impl ResidentHandle {
 struct Asked {
     kind: FrameKind,
     container: u32,
+    /// Of the header, which for a `Load` is the module's length.
     argument: u32,
     module: Vec<u8>,
 }
@@ -109,7 +110,8 @@ impl Pending {
                 Command::Load { container, module } => {
                     // Input that its predecessor did not read is not its own.
                     self.inputs.remove(&container);
-                    self.frames.push_back(Asked { kind: FrameKind::Load, container, argument: 0, module });
+                    let argument = u32::try_from(module.len()).unwrap_or(u32::MAX);
+                    self.frames.push_back(Asked { kind: FrameKind::Load, container, argument, module });
                 }
                 Command::Kill { container } => {
                     self.frames.push_back(short(FrameKind::Kill, container, 0));
@@ -133,15 +135,14 @@ impl Pending {
         let mux = console.device_mut().backend_mut();
         let mut fed = false;
         while let Some(Asked { kind, container, argument, module }) = self.frames.front() {
-            let (kind, container) = (*kind, *container);
-            let mut send = |kind, argument: usize, payload: &[u8]| {
+            let (kind, container, argument) = (*kind, *container, *argument);
+            let mut send = |kind, argument, payload: &[u8]| {
                 let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
-                let argument = u32::try_from(argument).unwrap_or(u32::MAX);
                 mux.control_room() >= payload.len() + HEADER_LEN
                     && mux.send_control(&FrameHeader { kind, container, len, argument }, payload)
             };
             let done = match (kind, self.sent) {
-                (FrameKind::Load, None) if send(FrameKind::Load, module.len(), &[]) => {
+                (FrameKind::Load, None) if send(FrameKind::Load, argument, &[]) => {
                     self.sent = Some(0);
                     false
                 }
@@ -158,7 +159,7 @@ impl Pending {
                     true
                 }
                 (FrameKind::Load, _) => break,
-                (kind, _) if send(kind, *argument as usize, &[]) => true,
+                (kind, _) if send(kind, argument, &[]) => true,
                 _ => break,
             };
             fed = true;
