@@ -224,9 +224,16 @@ impl History {
     /// # Errors
     /// [`ControlError::Store`], and [`ControlError::Machine`] for a state that this build cannot read.
     pub fn load(record: &Record, session: &StoreSession) -> Result<(MemoryMap, MachineState), ControlError> {
-        let map = MemoryMap::load(record, session)?;
+        Ok((MemoryMap::load(record, session)?, Self::load_state(record, session)?))
+    }
+
+    /// Reads its vCPU and devices.
+    ///
+    /// # Errors
+    /// [`ControlError::Machine`] if this build cannot run it.
+    fn load_state(record: &Record, session: &StoreSession) -> Result<MachineState, ControlError> {
         let state = session.object(Kind::State, record.state)?;
-        Ok((map, MachineState::decode(&state).map_err(MachineError::from)?))
+        Ok(MachineState::decode(&state).map_err(MachineError::from)?)
     }
 
     /// All snapshots, oldest first. What is damaged in the store keeps only the sizes from being known that

@@ -44,18 +44,25 @@ impl History {
         let trust = Trust::only(self.key.public()).and_hex(trusted.iter().map(String::as_str))?;
         let holder = self.description.id.0;
         let (signed, _) = stream::import(&self.store, holder, &trust, stream)?;
-        let ram = signed.record().ram;
-        if ram != self.description.ram_bytes {
+        if let Err(error) = self.can_run(signed.record()) {
             self.store.remove(&[Root { machine: holder, snapshot: signed.id().0 }])?;
+            return Err(error);
+        }
+        self.timeline.adopt(&signed, tag)?;
+        self.trace("import", &json!({ "snapshot": signed.id().to_string() }))?;
+        Ok(signed.id())
+    }
+
+    fn can_run(&self, record: &Record) -> Result<(), ControlError> {
+        let Record { ram, .. } = record;
+        if *ram != self.description.ram_bytes {
             return Err(ControlError::Conflict(format!(
                 "the snapshot is of a machine with {ram} bytes of RAM, and `{}` has {}; import it into a machine of its size",
                 self.machine.name(),
                 self.description.ram_bytes
             )));
         }
-        self.timeline.adopt(&signed, tag)?;
-        self.trace("import", &json!({ "snapshot": signed.id().to_string() }))?;
-        Ok(signed.id())
+        Self::load_state(record, &self.store.session()?).map(drop)
     }
 
     /// Begins another machine that is to start from a snapshot of this one.
@@ -71,6 +78,7 @@ impl History {
     /// # Errors
     /// [`ControlError`].
     pub fn fork(&self, home: &Home, newborn: Newborn, from: &SignedRecord) -> Result<Forked, ControlError> {
+        Self::load_state(from.record(), &self.store.session()?)?;
         let other = newborn.with_history(home)?;
         let (name, id) = (other.machine.name().to_owned(), other.description.id);
         let record = Record {
@@ -102,5 +110,63 @@ struct NothingNew;
 impl Objects for NothingNew {
     fn object(&mut self, _: Kind, _: Hash) -> Result<Option<Cow<'_, [u8]>>, StoreError> {
         Ok(None)
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use super::*;
+    use sentient_snapshot::capture::{Capture, Details};
+    use sentient_snapshot::layout::Layout;
+    use sentient_snapshot::store::Store;
+
+    /// What the VMM's own tests keep readable.
+    const STATE: &[u8] = include_bytes!("../../../vmm/tests/golden/machine-state-v2.bin");
+    const RAM: u64 = 32 << 20;
+
+    fn snapshot(history: &History, store: &Store, abi: u8) -> SignedRecord {
+        let layout = Layout::new(Vec::new(), &[0..RAM]).unwrap();
+        let mut state = STATE.to_vec();
+        state[1] = abi;
+        let capture = Capture { previous: None, layout: &layout, dirty: &[], state: &state };
+        let details = Details {
+            machine: history.description.id.0,
+            parent: None,
+            created_unix_ns: 1,
+            message: String::new(),
+            kernel: [0; 32],
+            containers: Vec::new(),
+            outputs: Vec::new(),
+        };
+        let mut commit = capture.commit(details).unwrap();
+        commit.store(store).unwrap();
+        SignedRecord::sign(commit.record().clone(), &history.key).unwrap()
+    }
+
+    #[test]
+    fn a_snapshot_whose_kernel_speaks_another_abi_is_neither_imported_nor_forked() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::find(Some(folder.path().join("home"))).unwrap();
+        let newborn = |name| Newborn::begin(home.machine(name).unwrap(), RAM, false).unwrap();
+        let history = newborn("m").with_history(&home).unwrap();
+        let elsewhere = Store::open(&folder.path().join("elsewhere"), None).unwrap();
+        let abi = u8::try_from(sentient_abi::ABI_VERSION).unwrap();
+
+        for other in [abi - 1, abi + 1] {
+            let signed = snapshot(&history, &elsewhere, other);
+            let mut file = Vec::new();
+            stream::export(&elsewhere, &signed, &mut file).unwrap();
+            let refused = history.import(file.as_slice(), &[], None).unwrap_err().to_string();
+            assert!(refused.contains(&format!("speaks ABI version {other},")), "{refused}");
+            assert_eq!(history.store.roots(None).unwrap(), []);
+        }
+
+        let signed = snapshot(&history, &history.store, abi - 1);
+        assert!(matches!(history.fork(&home, newborn("f"), &signed), Err(ControlError::Machine(_))));
+        assert!(!home.machine("f").unwrap().exists());
+        let signed = snapshot(&history, &history.store, abi);
+        history.fork(&home, newborn("g"), &signed).unwrap();
+        assert!(home.machine("g").unwrap().exists());
     }
 }

@@ -54,8 +54,8 @@ pub fn kernel(data: &[u8]) {
     }
 }
 
-/// The state of a machine of the first version, which the VMM's own tests keep readable.
-const STATE: &[u8] = include_bytes!("../../../vmm/tests/golden/machine-state-v1.bin");
+/// The state of a machine, which the VMM's own tests keep readable.
+const STATE: &[u8] = include_bytes!("../../../vmm/tests/golden/machine-state-v2.bin");
 
 /// A state that is taken is written, and then read, as the same one.
 pub fn machine_state(data: &[u8]) {
@@ -66,7 +66,9 @@ pub fn machine_state(data: &[u8]) {
 }
 
 pub fn machine_states() -> Vec<Vec<u8>> {
-    vec![STATE.to_vec()]
+    let mut state = STATE.to_vec();
+    state[1] = sentient_abi::ABI_VERSION as u8;
+    vec![state]
 }
 
 fn config(kernel: KernelImage, protocol: BootProtocol) -> MachineConfig {

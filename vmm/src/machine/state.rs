@@ -1,21 +1,23 @@
 //! The state of a stopped machine besides its memory.
 //!
-//! Encoded it is a `postcard` of [`MachineState`] behind a version: a private format of this crate, carried
-//! by snapshots as bytes that only their hash and signature speak for. A state of another version, or one
-//! that a device could never have been in, is refused.
+//! Encoded it is a `postcard` of [`MachineState`] behind a version and that of the [`abi`](sentient_abi) which the
+//! guest's kernel speaks: a private format of this crate, carried by snapshots as bytes that only their hash and
+//! signature speak for. A state of another version, one whose kernel would not be understood, or one that a
+//! device could never have been in, is refused.
 
 use super::shared::{Console, RngDevice};
 use super::vcpu_thread::Stopped;
 use crate::error::MachineError;
 use crate::kvm::KvmError;
 use crate::kvm::state::{ForeignRegister, IrqchipState, VcpuState};
+use sentient_abi::ABI_VERSION;
 use sentient_devices::sentinel::Sentinel;
 use sentient_devices::serial::Serial;
 use sentient_devices::{Lifecycle, RestoreError};
 use serde::{Deserialize, Serialize};
 
-/// Version of the encoding.
-const VERSION: u32 = 1;
+/// Version of the encoding. Version 1 did not say which ABI the kernel speaks.
+const VERSION: u32 = 2;
 
 /// Where the guest has what the host looks at: guest physical addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +56,14 @@ pub enum StateError {
     )]
     Version {
         /// Its version.
+        found: u32,
+    },
+    /// Its kernel speaks to another VMM.
+    #[error(
+        "the machine's kernel speaks ABI version {found}, and this build speaks {ABI_VERSION}; use the build that made the machine, or make a new one"
+    )]
+    Abi {
+        /// The kernel's version.
         found: u32,
     },
     /// It cannot be decoded.
@@ -131,7 +141,7 @@ impl MachineState {
     /// # Errors
     /// [`StateError::Damaged`] if it cannot be encoded; a bug.
     pub fn encode(&self) -> Result<Vec<u8>, StateError> {
-        postcard::to_stdvec(&(VERSION, self)).map_err(StateError::Damaged)
+        postcard::to_stdvec(&(VERSION, ABI_VERSION, self)).map_err(StateError::Damaged)
     }
 
     /// Reads bytes.
@@ -142,6 +152,10 @@ impl MachineState {
         let (found, rest) = postcard::take_from_bytes::<u32>(bytes).map_err(StateError::Damaged)?;
         if found != VERSION {
             return Err(StateError::Version { found });
+        }
+        let (found, rest) = postcard::take_from_bytes::<u32>(rest).map_err(StateError::Damaged)?;
+        if found != ABI_VERSION {
+            return Err(StateError::Abi { found });
         }
         let (state, rest) = postcard::take_from_bytes::<Self>(rest).map_err(StateError::Damaged)?;
         if !rest.is_empty() {
