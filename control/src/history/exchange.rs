@@ -126,7 +126,7 @@ mod tests {
     const RAM: u64 = 32 << 20;
 
     fn snapshot(history: &History, store: &Store, abi: u8) -> SignedRecord {
-        let layout = Layout::new(Vec::new(), &[0..RAM]).unwrap();
+        let layout = Layout::new(Vec::new(), std::slice::from_ref(&(0..RAM))).unwrap();
         let mut state = STATE.to_vec();
         state[1] = abi;
         let capture = Capture { previous: None, layout: &layout, dirty: &[], state: &state };
