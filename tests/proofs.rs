@@ -201,6 +201,31 @@ fn proofs_that_a_killed_process_owes_are_made_by_the_next_one() {
 }
 
 #[test]
+fn going_back_to_where_the_chain_ends_is_recorded_by_the_next_process() {
+    let home = Home::counting();
+    home.ok(&["snapshot", "-t", "early"]);
+    home.all_proved("m");
+    home.ok(&["rollback", "early"]);
+    let before = home.all_proved("m");
+    home.kill("m");
+    // What a process leaves that is killed before it has recorded both.
+    let taken = before["records"].as_u64().unwrap();
+    for sequence in [taken - 2, taken - 1] {
+        for kind in ["record", "opening", "proof"] {
+            fs::remove_file(home.chain("m", &format!("{sequence:08}.{kind}"))).unwrap();
+        }
+    }
+    home.ok(&["boot"]);
+    let after = home.all_proved("m");
+    assert_eq!(after["records"], before["records"]);
+    let origins = home.origins("m");
+    assert_eq!(origins[origins.len() - 2..], ["snapshot", "rollback"], "{origins:?}");
+    for info in home.json(&["log"]).as_array().unwrap() {
+        assert!(!info["transitions"].as_array().unwrap().is_empty(), "{info}");
+    }
+}
+
+#[test]
 fn killed_at_any_instant_a_machine_loses_no_transition() {
     let home = Home::counting();
     home.ok(&["snapshot", "-t", "early"]);

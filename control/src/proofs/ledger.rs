@@ -180,13 +180,10 @@ pub fn missing(
         return Ok(vec![(if is_fork { Origin::Fork } else { Origin::Genesis }, head)]);
     };
     let mut steps = Vec::new();
-    if at == head {
-        return Ok(steps);
-    }
     let is_next = |id: SnapshotId, at: SnapshotId| -> Result<bool, ControlError> {
         Ok(!ledger.has(id) && timeline.get(id)?.record().parent == Some(at))
     };
-    // Where the machine was before it was rolled back.
+    // Where the machine was before it was rolled back, even if that was to where the ledger ends.
     if let Some(kept) = timeline.undo()?.map(|undo| undo.snapshot)
         && kept != head
         && is_next(kept, at)?
@@ -194,6 +191,8 @@ pub fn missing(
         steps.push((Origin::Snapshot, kept));
         at = kept;
     }
-    steps.push((if is_next(head, at)? { Origin::Snapshot } else { Origin::Rollback }, head));
+    if at != head {
+        steps.push((if is_next(head, at)? { Origin::Snapshot } else { Origin::Rollback }, head));
+    }
     Ok(steps)
 }
