@@ -54,8 +54,22 @@ impl Home {
         self.transitions(machine).into_iter().map(|(origin, _)| origin).collect()
     }
 
+    /// Each snapshot that there is came about by a transition.
+    fn nothing_is_unrecorded(&self, when: &str) {
+        for info in self.json(&["log"]).as_array().unwrap() {
+            assert!(!info["transitions"].as_array().unwrap().is_empty(), "{when}: {info}");
+        }
+    }
+
     fn chain(&self, machine: &str, name: &str) -> PathBuf {
         self.of(machine, ".lock/zk.trace").join(name)
+    }
+
+    /// Leaves a record, which was proved, as if its process had been killed before it was written.
+    fn unwrite(&self, machine: &str, sequence: u64) {
+        for kind in ["record", "opening", "proof"] {
+            fs::remove_file(self.chain(machine, &format!("{sequence:08}.{kind}"))).unwrap();
+        }
     }
 }
 
@@ -188,9 +202,7 @@ fn proofs_that_a_killed_process_owes_are_made_by_the_next_one() {
     home.ok(&["stop"]);
     home.all_proved("m");
     let head = home.checked("m", &[], 0)["head"].clone();
-    for kind in ["record", "opening", "proof"] {
-        fs::remove_file(home.chain("m", &format!("{:08}.{kind}", taken + 1))).unwrap();
-    }
+    home.unwrite("m", taken + 1);
     home.ok(&["boot"]);
     let checked = home.all_proved("m");
     assert_eq!(checked["records"], json!(taken + 2));
@@ -209,20 +221,16 @@ fn going_back_to_where_the_chain_ends_is_recorded_by_the_next_process() {
     let before = home.all_proved("m");
     home.kill("m");
     // What a process leaves that is killed before it has recorded both.
-    let taken = before["records"].as_u64().unwrap();
-    for sequence in [taken - 2, taken - 1] {
-        for kind in ["record", "opening", "proof"] {
-            fs::remove_file(home.chain("m", &format!("{sequence:08}.{kind}"))).unwrap();
-        }
+    let records = before["records"].as_u64().unwrap();
+    for sequence in [records - 2, records - 1] {
+        home.unwrite("m", sequence);
     }
     home.ok(&["boot"]);
     let after = home.all_proved("m");
     assert_eq!(after["records"], before["records"]);
     let origins = home.origins("m");
     assert_eq!(origins[origins.len() - 2..], ["snapshot", "rollback"], "{origins:?}");
-    for info in home.json(&["log"]).as_array().unwrap() {
-        assert!(!info["transitions"].as_array().unwrap().is_empty(), "{info}");
-    }
+    home.nothing_is_unrecorded("after the boot");
 }
 
 #[test]
@@ -244,10 +252,7 @@ fn killed_at_any_instant_a_machine_loses_no_transition() {
         let checked = home.run(&["--json", "zk-verify"]);
         let said: Value = serde_json::from_slice(&checked.stdout).unwrap();
         assert_eq!(said["problems"], json!([]), "round {round}: {said}");
-        // Each snapshot that there is came about by a transition.
-        for info in home.json(&["log"]).as_array().unwrap() {
-            assert!(!info["transitions"].as_array().unwrap().is_empty(), "round {round}: {info}");
-        }
+        home.nothing_is_unrecorded(&format!("round {round}"));
     }
     home.all_proved("m");
 }
