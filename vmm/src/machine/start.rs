@@ -5,14 +5,14 @@
 //! or the snapshot that the machine goes on with, and the first half of it not even the machine's size, so it goes
 //! on beside finding out about them. Loading the kernel fills what KVM's waiting leaves.
 //!
-//! Both threads are made at the very beginning, and begin by [moving away](move_away) and waiting.
+//! Both threads are made at the very beginning, and begin by [going to their processor](go_to) and waiting.
 
+use super::placement::{Place, go_to};
 use super::vcpu_thread::{Made, Maker};
 use crate::error::MachineError;
 use crate::handover;
 use crate::kvm::vm::DirtyLog;
 use crate::memory::{self, GuestMemory};
-use rustix::thread::{sched_getaffinity, sched_getcpu, sched_setaffinity};
 use sentient_images::KernelImage;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvError, Sender, TryRecvError, channel};
@@ -37,23 +37,6 @@ pub struct Start {
     loader: Option<Loader>,
     /// The loader is at work.
     loading: bool,
-}
-
-/// Takes the calling thread to the other processor, of two. Linux often puts a new thread behind the one that made
-/// it, on the same processor, and a woken one where it slept, and leaves it there for up to a time slice although the
-/// other processor is idle: that costs more than all the rest of a start. Where there are more, it does better by
-/// itself.
-pub(super) fn move_away() {
-    let Ok(all) = sched_getaffinity(None) else { return };
-    if all.count() != 2 {
-        return;
-    }
-    let mut others = all;
-    others.unset(sched_getcpu());
-    if others.count() == 1 && sched_setaffinity(None, &others).is_ok() {
-        // From here on it may run anywhere again.
-        let _ = sched_setaffinity(None, &all);
-    }
 }
 
 /// What comes within a moment from another thread of a start. Who sleeps for it is woken where the other one runs, and
@@ -84,7 +67,7 @@ impl Loader {
         let (work, working) = channel::<(KernelImage, GuestMemory)>();
         let (tell, loaded) = channel();
         let load = move || {
-            move_away();
+            go_to(Place::Beside);
             if let Ok((kernel, memory)) = receive_soon(&working) {
                 let result = handover::load_kernel(&kernel, &memory);
                 drop(memory);
@@ -105,7 +88,7 @@ impl Early {
     /// [`MachineError::Io`] if there can be no thread.
     pub fn begin() -> Result<Self, MachineError> {
         let early = Self { maker: Self::maker()?, loader: None };
-        std::thread::yield_now();
+        go_to(Place::Beside);
         Ok(early)
     }
 
@@ -124,7 +107,7 @@ impl Early {
     /// As [`begin`](Self::begin).
     pub fn begin_to_boot() -> Result<Self, MachineError> {
         let early = Self { maker: Self::maker()?, loader: Some(Loader::start()?) };
-        std::thread::yield_now();
+        go_to(Place::Beside);
         Ok(early)
     }
 

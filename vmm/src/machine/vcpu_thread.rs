@@ -2,7 +2,8 @@
 
 use super::event_loop::end_by;
 use super::shared::{Console, Events, RngDevice, lock};
-use super::start::{move_away, receive_soon};
+use super::placement::{Place, go_to};
+use super::start::receive_soon;
 use super::state::Places;
 use crate::bus::Bus;
 use crate::ended::{Ended, PanicReport};
@@ -182,7 +183,7 @@ impl Maker {
     /// # Errors
     /// The error of the thread's creation.
     pub fn start() -> io::Result<Self> {
-        Self::start_after(move_away)
+        Self::start_after(|| go_to(Place::Kvm))
     }
 
     /// Starts it where Linux puts it.

@@ -13,6 +13,7 @@ use sentient_control::home::{Home, MachineFolder};
 use sentient_control::machine_process::{Task, Verify};
 use sentient_control::process::{self, Invocation};
 use serde_json::{Map, Value, json};
+use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -89,12 +90,21 @@ impl Stage {
         Ok(process::start(&Invocation { task, machine, home })?)
     }
 
+    /// Waits until nothing of the rounds before goes on: their proofs, which keep both processors busy, and the disk's
+    /// journal, for which waits who makes a file.
+    fn settle(&self) -> Result<(), CommandError> {
+        self.sentctl(&["-m", "bench", "zk", "prove"])?;
+        let settled = File::open(self.home.path()).and_then(|home| Ok(rustix::fs::syncfs(home)?));
+        settled.map_err(CommandError::io("waiting for the disk"))
+    }
+
     /// Has a clone made, and ends it: milliseconds until its counter's first byte, and until `make` returned.
     fn forked(
         &self,
         name: &str,
         make: impl FnOnce(&MachineFolder) -> Result<(), CommandError>,
     ) -> Result<(f64, f64), CommandError> {
+        self.settle()?;
         let clone = self.home.machine(name)?;
         let log = clone.container("counter").join("stdout.log");
         let started = Instant::now();
@@ -359,8 +369,10 @@ fn restore(memory: &str, repeats: u32) -> Measured {
     stage.sentctl(&["stop"])?;
     let (mut answers, mut commands) = (Vec::new(), Vec::new());
     for round in 0..=repeats.min(11) {
+        stage.settle()?;
         let answer = stage.counter_goes_on_after(|| stage.machine_process())?;
         stage.sentctl(&["stop", "--discard"])?;
+        stage.settle()?;
         let whole = stage.counter_goes_on_after(|| stage.sentctl(&["boot"]))?;
         stage.sentctl(&["stop", "--discard"])?;
         if round > 0 {
