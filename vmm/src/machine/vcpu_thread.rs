@@ -1,8 +1,8 @@
 //! The thread that runs the vCPU. It has made it, with all else that is KVM's, before it knew for what.
 
 use super::event_loop::end_by;
-use super::shared::{Console, Events, RngDevice, lock};
 use super::placement::{Place, go_to};
+use super::shared::{Console, Events, RngDevice, lock};
 use super::start::receive_soon;
 use super::state::Places;
 use crate::bus::Bus;
