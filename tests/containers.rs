@@ -164,6 +164,37 @@ fn a_container_is_paused_and_that_belongs_to_snapshots() {
 }
 
 #[test]
+fn what_comes_and_goes_leaves_its_neighbours_as_they_are() {
+    let home = Home::counting();
+    home.start("other", &container("counter"), &["--interval-ms", "5"]);
+    home.wait_for_number("m", "other", 5);
+    home.ok(&["pause", "counter", "other"]);
+    home.ok(&["snapshot", "-t", "before"]);
+    // One that ends by itself, one that fails, and one that is killed in its own code; with files, and without.
+    home.start("files", &container("fs"), &[]);
+    home.start("trap", &container("faults"), &["trap"]);
+    home.start("loop", &container("faults"), &["loop"]);
+    while home.listed(&["ps"]).iter().any(|(name, _)| name == "files" || name == "trap") {}
+    home.ok(&["snapshot", "-t", "among"]);
+    home.ok(&["kill", "loop"]);
+    home.ok(&["snapshot", "-t", "after"]);
+    let others = |from: &str, to: &str| -> Vec<String> {
+        let difference = home.json(&["diff", from, to]);
+        let regions = difference["regions"].as_array().unwrap().iter();
+        regions.filter_map(|region| region["container"].as_str().map(str::to_owned)).collect()
+    };
+    assert_eq!(others("before", "among"), ["loop"]);
+    assert!(others("among", "after").is_empty());
+    assert!(others("before", "after").is_empty());
+    // And what differs when they run is theirs.
+    home.ok(&["unpause", "other"]);
+    let before = home.output("m", "other").len();
+    home.wait_for("m", "other", |output| output.len() > before);
+    home.ok(&["snapshot", "-t", "later"]);
+    assert_eq!(others("after", "later"), ["other"]);
+}
+
+#[test]
 fn what_containers_take_is_measured_and_shared_by_weight() {
     let home = Home::counting();
     let faults = container("faults");

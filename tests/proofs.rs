@@ -113,7 +113,7 @@ fn a_snapshot_is_proved_by_itself_and_what_is_changed_behind_it_is_found() {
     let kernel: Value =
         serde_json::from_slice(&fs::read(home.of("m", ".lock/binary.zk/kernel.json")).unwrap()).unwrap();
     assert_eq!(kernel["regions"].as_array().unwrap().len(), 4, "{kernel}");
-    assert!(home.of("m", ".lock/binary.zk/container-0.json").exists());
+    assert!(home.of("m", ".lock/binary.zk/image-0.json").exists());
 
     let part =
         home.checked("m", &["--from", "v1", "--to", "v2", "--known", checked["head"].as_str().unwrap()], 0);

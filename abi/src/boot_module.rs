@@ -43,6 +43,8 @@ pub enum EntryKind {
     Permissions = 4,
     /// [`ImageFiles`] of the container of this number.
     Files = 5,
+    /// The digest of the container's image, instead of an image: 32 bytes.
+    ImageDigest = 6,
 }
 
 /// One entry. Offsets are from the start of the module.
@@ -158,13 +160,17 @@ impl<'a> BootModule<'a> {
         };
         let config = find(EntryKind::Container).and_then(|(_, bytes)| ContainerConfig::parse(bytes));
         let config = config.ok_or("it has no configuration")?;
-        let (image_entry, image) = find(EntryKind::Image).ok_or("it has no image")?;
+        let digest = |(_, bytes): (_, &[u8])| <[u8; 32]>::try_from(bytes).ok().map(Image::Elsewhere);
+        let image = match find(EntryKind::Image) {
+            Some((entry, bytes)) => Image::Here(entry, bytes),
+            None => find(EntryKind::ImageDigest).and_then(digest).ok_or("it has no image")?,
+        };
         // Permissions that cannot be read are not those of a container that may do everything.
         let permissions = find(EntryKind::Permissions).map(|(_, bytes)| Permissions::parse(bytes));
         let permissions = permissions.map(|read| read.ok_or("its permissions cannot be read")).transpose()?;
         let files = find(EntryKind::Files).map(|(_, bytes)| ImageFiles::parse(bytes));
         let files = files.map(|read| read.ok_or("its files cannot be read")).transpose()?;
-        Ok(Container { config, permissions, files, image_entry, image })
+        Ok(Container { config, permissions, files, image })
     }
 
     /// Where the images' code lies: whole pages, as offsets from the start of the module.
@@ -190,6 +196,7 @@ impl<'a> BootModule<'a> {
             3 => EntryKind::Image,
             4 => EntryKind::Permissions,
             5 => EntryKind::Files,
+            6 => EntryKind::ImageDigest,
             _ => return None,
         };
         Some(Entry {
@@ -212,10 +219,17 @@ pub struct Container<'a> {
     pub permissions: Option<Permissions<'a>>,
     /// The files it starts with.
     pub files: Option<ImageFiles<'a>>,
-    /// The entry of its image.
-    pub image_entry: Entry,
     /// Its image.
-    pub image: &'a [u8],
+    pub image: Image<'a>,
+}
+
+/// A container's image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Image<'a> {
+    /// In the same module: its entry, and its bytes.
+    Here(Entry, &'a [u8]),
+    /// Loaded into the machine as one of its own: its digest.
+    Elsewhere([u8; 32]),
 }
 
 /// How one container is to be run. Strings are bytes: WASI has no encoding for them.
@@ -340,8 +354,9 @@ mod tests {
         let module = BootModule::parse(&bytes).unwrap();
         assert_eq!(module.flags(), TABLES_PREPARED);
         let read = module.container(0).unwrap();
-        assert_eq!((read.image, read.image_entry.exec_len), (&image[..], 4096));
-        assert_eq!(read.image_entry.exec_offset - read.image_entry.offset, 4096);
+        let Image::Here(entry, bytes) = read.image else { panic!("it is in the module") };
+        assert_eq!((bytes, entry.exec_len), (&image[..], 4096));
+        assert_eq!(entry.exec_offset - entry.offset, 4096);
         let config = read.config;
         assert_eq!(config.args().collect::<Vec<_>>(), [&b"prog"[..], b"", b"--x=\xff"]);
         assert_eq!(config.env().collect::<Vec<_>>(), [&b"A=b"[..]]);

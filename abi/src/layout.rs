@@ -6,7 +6,7 @@
 //! ```text
 //! 0                first page: never mapped, so that a null pointer faults
 //! to 640 KiB       what the loader hands over
-//! 1 MiB            nucleus (kernel header, text, constants, data), then the region table's page
+//! 1 MiB            nucleus (kernel header, text, constants, data), then the region table's pages
 //! 2 MiB            runtime (text up to the next 2 MiB mark, constants, data)
 //!                  guard page, runtime stack
 //!                  time page
@@ -202,15 +202,15 @@ pub fn plan(
     push(table, RegionKind::BootModule, module_base, module_bytes, access::USER)
 }
 
-/// The heap takes a quarter of what is free, 2 MiB at least and [`MAX_HEAP_LEN`] at most, on large pages.
+/// The heap takes an eighth of what is free, 2 MiB at least and [`MAX_HEAP_LEN`] at most, on large pages.
 const fn heap_len(free: u64) -> u64 {
-    let quarter = (free / 4) & !(LARGE_PAGE_SIZE - 1);
-    if quarter < LARGE_PAGE_SIZE {
+    let eighth = (free / 8) & !(LARGE_PAGE_SIZE - 1);
+    if eighth < LARGE_PAGE_SIZE {
         LARGE_PAGE_SIZE
-    } else if quarter > MAX_HEAP_LEN {
+    } else if eighth > MAX_HEAP_LEN {
         MAX_HEAP_LEN
     } else {
-        quarter
+        eighth
     }
 }
 

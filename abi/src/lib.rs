@@ -45,7 +45,7 @@ pub mod stdio;
 pub mod time_page;
 
 /// Version of everything in this crate. A VMM and a guest of different versions refuse each other.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// Size of a page, in bytes: the unit of regions, dirty tracking and hashing.
 pub const PAGE_SIZE: u64 = 4096;

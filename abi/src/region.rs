@@ -1,6 +1,6 @@
-//! The region table: guest memory as at most 64 named, page-aligned ranges.
+//! The region table: guest memory as at most 128 named, page-aligned ranges.
 //!
-//! The table lies in guest memory, in a page of its own whose address the
+//! The table lies in guest memory, in pages of its own whose address the
 //! [kernel header](crate::kernel_header) gives. Whoever makes the page tables (the VMM, or the nucleus
 //! under a foreign loader) fills it; the runtime adds and removes containers' regions. It never
 //! does so halfway: a page that changes hands lies in both regions for a moment, not in none. What lies in no
@@ -8,8 +8,11 @@
 
 use crate::PAGE_SIZE;
 
-/// Most regions of a machine. The proof system commits to exactly this many.
-pub const MAX_REGIONS: usize = 64;
+/// Most regions of a machine: enough for 48 containers with an image each.
+pub const MAX_REGIONS: usize = 128;
+
+/// Bytes of the pages that hold a table.
+pub const TABLE_LEN: u64 = (size_of::<RegionTable>() as u64).next_multiple_of(PAGE_SIZE);
 
 /// Bytes of a region's name; shorter names end with zeros.
 pub const NAME_LEN: usize = 16;
@@ -41,7 +44,7 @@ pub enum RegionKind {
     NucleusConstants = 2,
     /// The nucleus' variables and stacks.
     NucleusData = 3,
-    /// The page that holds this table.
+    /// The pages that hold this table.
     RegionTable = 4,
     /// The runtime's code.
     RuntimeText = 5,
@@ -61,14 +64,16 @@ pub enum RegionKind {
     BootModule = 12,
     /// Memory no container owns yet.
     Unassigned = 13,
-    /// One container's memory; `owner` is its index.
+    /// All that is one container's: its configuration and files, its memory, its heap and its stack; `owner` is its
+    /// index.
     Container = 14,
     /// Memory below 1 MiB: what the loader hands over lies there.
     LoaderData = 15,
     /// The [time page](crate::time_page).
     Time = 16,
-    /// A boot module that was loaded while the machine runs: one container's configuration and compiled
-    /// image; `owner` is its index. The image's code is executable, and nothing of it can be written.
+    /// A boot module that was loaded while the machine runs: a compiled image, which any number of containers run;
+    /// `owner` is its number. Its code is executable, and nothing of it can be written. The region's
+    /// [name](image_name) is of its digest.
     Image = 17,
 }
 
@@ -139,7 +144,7 @@ pub struct Region {
     pub kind: u32,
     /// Bits of [`access`].
     pub access: u32,
-    /// Index of the container it belongs to, for [`RegionKind::Container`] and
+    /// Index of the container, for [`RegionKind::Container`], or number of the image, for
     /// [`RegionKind::Image`].
     pub owner: u32,
     /// Zero.
@@ -174,7 +179,6 @@ pub struct RegionTable {
 
 const _: () = assert!(size_of::<Region>() == 48);
 const _: () = assert!(size_of::<RegionTable>() == 16 + 48 * MAX_REGIONS);
-const _: () = assert!(size_of::<RegionTable>() as u64 <= PAGE_SIZE);
 
 impl RegionTable {
     /// A table without regions.
@@ -241,10 +245,29 @@ pub fn padded_name(name: &str) -> [u8; NAME_LEN] {
     padded
 }
 
+/// The name of an image's region: two images that differ have different ones (of 2^40).
+#[must_use]
+pub fn image_name(digest: &[u8; 32]) -> [u8; NAME_LEN] {
+    let hex = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+    let nibbles = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    let mut name = padded_name("image-");
+    for (to, nibble) in name.iter_mut().skip("image-".len()).zip(nibbles) {
+        *to = hex(nibble);
+    }
+    name
+}
+
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_name_of_an_image_is_the_beginning_of_its_digest() {
+        let mut digest = [0; 32];
+        digest[..5].copy_from_slice(&[0x01, 0xab, 0xcd, 0xef, 0x90]);
+        assert_eq!(&image_name(&digest), b"image-01abcdef90");
+    }
 
     #[test]
     fn a_region_taken_out_leaves_the_others_in_order() {

@@ -8,7 +8,9 @@
 //!
 //! To a resident machine ([`RESIDENT`](crate::boot_module::RESIDENT)) the host also sends containers, on the
 //! same stream: `Load`, as many `LoadData` as it takes, `Start`. The bytes are a boot module with one
-//! container and its image. The guest answers each `Start` with `Started` or `Refused`, and a started
+//! container, and its image's digest instead of the image. Images come in the same way, each of them once: `Image`,
+//! as many `ImageData` as it takes. The guest answers each `Start` with `Started` or `Refused`, the latter with
+//! [`NO_IMAGE`] if all that is missing is the image, and a started
 //! container ends with `Ended`; after `Refused` and `Ended` the container's number is free again, its
 //! window is closed, and input under way to it is dropped. It answers `Pause` and `Ask` with `Status`, unless the
 //! container is not there. The guest ignores frames that make no sense
@@ -38,7 +40,8 @@ pub enum FrameKind {
     Window = 5,
     /// Guest to host: a line of the kernel's log, UTF-8.
     Log = 6,
-    /// Host to guest: a container of `argument` bytes is coming; no payload.
+    /// Host to guest: a container of `argument` bytes is coming. The payload is how much room it needs: an
+    /// encoded [`Room`].
     Load = 7,
     /// Host to guest: the next bytes of a container.
     LoadData = 8,
@@ -51,7 +54,7 @@ pub enum FrameKind {
     /// Guest to host: a container has ended; `argument` is its encoded
     /// [`ContainerEnd`](crate::exit::ContainerEnd), no payload.
     Ended = 12,
-    /// Guest to host: a container was not started; the payload says why, UTF-8.
+    /// Guest to host: a container was not started; the payload says why, UTF-8. `argument` is 0 or [`NO_IMAGE`].
     Refused = 13,
     /// Host to guest: a container is not to run (`argument` 1) or may run again (0); no payload.
     Pause = 14,
@@ -59,6 +62,46 @@ pub enum FrameKind {
     Ask = 15,
     /// Guest to host: what a container takes: an encoded [`Status`].
     Status = 16,
+    /// Host to guest: an image of `argument` bytes is coming, as a boot module with nothing else. The payload is its
+    /// digest, 32 bytes; `container` says nothing.
+    Image = 17,
+    /// Host to guest: the next bytes of an image.
+    ImageData = 18,
+}
+
+/// Argument of a [`FrameKind::Refused`]: the machine has not got the container's image.
+pub const NO_IMAGE: u32 = 1;
+
+/// The room that a container needs, besides its bytes: the payload of a [`FrameKind::Load`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Most bytes of linear memory.
+    pub memory: u64,
+    /// Most bytes of files; 0 for the usual part of the memory.
+    pub files: u64,
+}
+
+impl Room {
+    /// Bytes of an encoded one.
+    pub const LEN: usize = 16;
+
+    /// The room as bytes.
+    #[must_use]
+    pub fn encode(&self) -> [u8; Self::LEN] {
+        let mut bytes = [0; Self::LEN];
+        // In bounds by construction.
+        let _ = (write_u64(&mut bytes, 0, self.memory), write_u64(&mut bytes, 8, self.files));
+        bytes
+    }
+
+    /// Reads one; `None` for another length.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        if bytes.len() != Self::LEN {
+            return None;
+        }
+        Some(Self { memory: read_u64(bytes, 0)?, files: read_u64(bytes, 8)? })
+    }
 }
 
 /// Longest reason of a [`FrameKind::Refused`], in bytes.
@@ -168,6 +211,8 @@ impl FrameHeader {
             14 => FrameKind::Pause,
             15 => FrameKind::Ask,
             16 => FrameKind::Status,
+            17 => FrameKind::Image,
+            18 => FrameKind::ImageData,
             _ => return None,
         };
         let len = read_u32(bytes, 8)?;

@@ -50,6 +50,8 @@ struct Entry {
     index: u32,
     kept: Kept,
     state: ContainerState,
+    /// The guest has said that it has not got its image.
+    wants_image: bool,
     /// What the guest has said of it; nothing since it was put back, or is asked anew.
     takes: Option<Status>,
     exit_code: Option<u8>,
@@ -130,10 +132,21 @@ impl Containers {
             program: file_name,
         };
         let index = self.enter(&name, kept)?;
-        guest.load(index, &ContainerRun { spec, image })?;
-        // Nobody is there to write to it.
-        guest.end_input(index);
-        self.wait_until_up(&name)
+        let run = ContainerRun { spec, image };
+        let load = || {
+            guest.load(index, &run)?;
+            // Nobody is there to write to it.
+            guest.end_input(index);
+            self.wait_until_up(&name)
+        };
+        if let Some(status) = load()? {
+            return Ok(status);
+        }
+        guest.load_image(&run)?;
+        load()?.ok_or_else(|| {
+            self.table().retain(|entry| entry.name != name);
+            ControlError::Conflict(format!("the machine cannot start `{name}`: it loses images"))
+        })
     }
 
     fn prepare(&self, program: &Path, given: &StartContainer) -> Result<Prepared, ControlError> {
@@ -205,8 +218,9 @@ impl Containers {
         let file = append_to(&path).map_err(ControlError::io(&path))?;
         let stdout = Sink { path, file: Some(file), bytes: 0 };
         let stderr = Sink { path: folder.join("stderr.log"), file: None, bytes: 0 };
-        let name = name.to_owned();
-        Ok(Entry { name, index, kept, state, takes: None, exit_code: None, reason: None, stdout, stderr })
+        let (name, wants_image) = (name.to_owned(), false);
+        let (takes, exit_code, reason) = (None, None, None);
+        Ok(Entry { name, index, kept, state, wants_image, takes, exit_code, reason, stdout, stderr })
     }
 
     /// Looks at the table now and after every change until `found` has an answer; `None` if there is none
@@ -224,11 +238,15 @@ impl Containers {
         }
     }
 
-    fn wait_until_up(&self, name: &str) -> Result<ContainerStatus, ControlError> {
+    /// Waits until a container runs; `None` if the guest has not got its image.
+    fn wait_until_up(&self, name: &str) -> Result<Option<ContainerStatus>, ControlError> {
         let up = self.wait(START_PATIENCE, |table| {
-            let Some(entry) = table.iter().find(|entry| entry.name == name) else {
+            let Some(entry) = table.iter_mut().find(|entry| entry.name == name) else {
                 return Some(Err(ControlError::Conflict(format!("the container `{name}` is gone"))));
             };
+            if std::mem::take(&mut entry.wants_image) {
+                return Some(Ok(None));
+            }
             match (entry.state, &entry.reason) {
                 (ContainerState::Starting, _) => None,
                 (ContainerState::Ended, Some(reason)) if entry.exit_code.is_none() => {
@@ -237,7 +255,7 @@ impl Containers {
                     table.retain(|entry| entry.name != name);
                     Some(Err(error))
                 }
-                _ => Some(Ok(entry.status())),
+                _ => Some(Ok(Some(entry.status()))),
             }
         });
         up.unwrap_or_else(|| {

@@ -58,6 +58,12 @@ pub struct CompiledImage {
 }
 
 impl CompiledImage {
+    /// What a machine knows it by: BLAKE3 of its bytes.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        *blake3::hash(&self.bytes).as_bytes()
+    }
+
     /// Whether the module fits a memory limit.
     ///
     /// # Errors

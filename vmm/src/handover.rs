@@ -172,7 +172,7 @@ fn encoded(container: &ContainerRun) -> Result<EncodedContainer<'_>, MachineErro
     container.spec.encode().ok_or(MachineError::ArgumentsTooLong)
 }
 
-/// A boot module of one container: for a machine that runs, and for other loaders than ours.
+/// A boot module of one container: for other loaders than ours.
 ///
 /// # Errors
 /// [`MachineError::ArgumentsTooLong`].
@@ -181,6 +181,28 @@ pub fn container_module(container: &ContainerRun) -> Result<Vec<u8>, MachineErro
     let image = &container.image;
     let mut builder = ModuleBuilder::new(0);
     let pushed = builder.push_container(&encoded, &image.bytes, image.exec.clone());
+    pushed.and_then(|()| builder.into_bytes()).ok_or(MachineError::ArgumentsTooLong)
+}
+
+/// A boot module of one container, for a machine that runs, and has the image or is given it as one of its own.
+///
+/// # Errors
+/// [`MachineError::ArgumentsTooLong`].
+pub fn container_without_image(container: &ContainerRun) -> Result<Vec<u8>, MachineError> {
+    let (encoded, digest) = (encoded(container)?, container.image.digest());
+    let mut builder = ModuleBuilder::new(0);
+    let pushed = builder.push_container_of(&encoded, &digest);
+    pushed.and_then(|()| builder.into_bytes()).ok_or(MachineError::ArgumentsTooLong)
+}
+
+/// A boot module of a container's image.
+///
+/// # Errors
+/// [`MachineError::ArgumentsTooLong`] if the image is longer than memory can be.
+pub fn image_module(container: &ContainerRun) -> Result<Vec<u8>, MachineError> {
+    let image = &container.image;
+    let mut builder = ModuleBuilder::new(0);
+    let pushed = builder.push_image(0, &image.bytes, image.exec.clone());
     pushed.and_then(|()| builder.into_bytes()).ok_or(MachineError::ArgumentsTooLong)
 }
 

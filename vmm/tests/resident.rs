@@ -9,10 +9,11 @@ mod guest;
 mod staying;
 
 use sentient_abi::exit::ContainerEnd;
-use sentient_abi::stdio::Status;
+use sentient_abi::region::{RegionKind, image_name};
+use sentient_abi::stdio::{Room, Status};
 use sentient_devices::virtio::stdio_mux::ContainerEvent;
 use sentient_vmm::BootProtocol;
-use staying::{EXITED, Resident, busy, hello, looping, of_wasm, program};
+use staying::{EXITED, Resident, busy, hello, looping, of_wasm, program, small};
 use std::time::{Duration, Instant};
 
 #[test]
@@ -237,7 +238,8 @@ fn what_cannot_run_is_refused_with_a_reason() {
         ContainerEvent::Refused(reason) => assert!(reason.contains(part), "{reason}"),
         other => panic!("{other:?}"),
     };
-    resident.handle.load_module(0, b"this is no boot module".to_vec()).unwrap();
+    let room = Room { memory: 1 << 20, files: 0 };
+    resident.handle.load_module(0, room, b"this is no boot module".to_vec()).unwrap();
     refused(&mut resident, "boot module");
     resident.ends.clear();
     let mut damaged = hello();
@@ -250,6 +252,69 @@ fn what_cannot_run_is_refused_with_a_reason() {
     refused(&mut resident, "memory");
     resident.load(0, &hello());
     assert_eq!(resident.end(0), EXITED);
+}
+
+#[test]
+fn an_image_that_is_not_there_is_asked_for_and_then_stays() {
+    let mut resident = Resident::start(128 << 20);
+    for _ in 0..2 {
+        resident.handle.load(0, &hello()).unwrap();
+        assert_eq!(resident.end(0), ContainerEvent::NoImage);
+        resident.ends.clear();
+    }
+    resident.load(0, &hello());
+    assert_eq!(resident.end(0), EXITED);
+    let mut images = Vec::new();
+    for container in 1..5 {
+        resident.ends.clear();
+        resident.handle.load(container, &hello()).unwrap();
+        assert_eq!(resident.end(container), EXITED, "it is still there");
+        images.push(resident.regions(RegionKind::Image));
+    }
+    assert_eq!(images[0].len(), 1);
+    assert!(images.iter().all(|regions| *regions == images[0]), "{images:?}");
+    let name = image_name(&hello().image.digest());
+    assert_eq!(images[0][0].name, name);
+}
+
+#[test]
+fn images_that_nobody_runs_make_room() {
+    // With 24 MiB there is room for one container of 10 MiB, and for little beside it.
+    let mut resident = Resident::start(24 << 20);
+    let programs =
+        ["hello/hello", "jsonq/jsonq", "minidb/minidb", "digest/digest", "press/press", "seek/seek"];
+    for path in programs {
+        resident.load(0, &small(&format!("resources/containers/{path}.wasm"), 2 << 20));
+        resident.handle.end_input(0);
+        resident.until("an end", |resident| resident.ends.contains_key(&0));
+    }
+    let before = resident.regions(RegionKind::Image).len();
+    assert!(before > 1, "{before}");
+    let free: u64 = resident.regions(RegionKind::Unassigned).iter().map(|region| region.len).max().unwrap();
+    let mut large = hello();
+    // With the stack, the heap and its files this is more than is free.
+    large.spec.memory_limit = free - (700 << 10);
+    resident.load(0, &large);
+    assert_eq!(resident.end(0), EXITED);
+    assert!(resident.regions(RegionKind::Image).len() < before);
+}
+
+#[test]
+fn forty_eight_containers_run_at_once_on_128_mib() {
+    let mut resident = Resident::start(128 << 20);
+    let cat = small("resources/containers/cat/cat.wasm", 17 << 16);
+    for container in 0..48 {
+        resident.load(container, &cat);
+        resident.handle.input(container, format!("{container}\n").as_bytes());
+    }
+    resident.until("all lines", |resident| (0..48).all(|container| resident.lines(container) == 1));
+    assert!(resident.ends.is_empty(), "{:?}", resident.ends);
+    assert_eq!(resident.regions(RegionKind::Container).len(), 48);
+    for container in 0..48 {
+        assert_eq!(resident.out(container), format!("{container}\n"));
+        resident.handle.end_input(container);
+        assert_eq!(resident.end(container), EXITED);
+    }
 }
 
 #[test]

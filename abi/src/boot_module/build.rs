@@ -116,6 +116,23 @@ impl<'a> ModuleBuilder<'a> {
         image: &'a [u8],
         exec: core::ops::Range<u64>,
     ) -> Option<()> {
+        self.push_without_image(container)?;
+        self.push_image(0, image, exec)
+    }
+
+    /// Adds a container whose image is [loaded](crate::stdio::FrameKind::Image) as one of the machine's own; `None` if
+    /// the module is full.
+    #[must_use]
+    pub fn push_container_of(
+        &mut self,
+        container: &'a EncodedContainer<'a>,
+        digest: &'a [u8; 32],
+    ) -> Option<()> {
+        self.push_without_image(container)?;
+        self.push(EntryKind::ImageDigest, 0, digest)
+    }
+
+    fn push_without_image(&mut self, container: &'a EncodedContainer<'a>) -> Option<()> {
         self.push(EntryKind::Container, 0, &container.config)?;
         if let Some(permissions) = &container.permissions {
             self.push(EntryKind::Permissions, 0, permissions)?;
@@ -123,7 +140,7 @@ impl<'a> ModuleBuilder<'a> {
         if !container.files.is_empty() {
             self.push(EntryKind::Files, 0, container.files)?;
         }
-        self.push_image(0, image, exec)
+        Some(())
     }
 
     /// The module as one buffer; `None` if it is longer than memory can be.

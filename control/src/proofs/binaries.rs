@@ -1,4 +1,4 @@
-//! What is executed in a machine, by its roots: `.lock/binary.zk/kernel.json`, and one file for each container.
+//! What is executed in a machine, by its roots: `.lock/binary.zk/kernel.json`, and one file for each image.
 //!
 //! Whoever has the kernel's file or a program's image can compute the same roots, and compare. The files follow
 //! from the record of the snapshot that they name, which signs for them; `sentctl zk-verify` compares the two.
@@ -23,13 +23,13 @@ const KERNEL: [RegionKind; 4] = [
     RegionKind::RuntimeConstants,
 ];
 
-/// Roots of the kernel, or of a container's image.
+/// Roots of the kernel, or of an image that containers run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Binary {
     /// BLAKE3 of the kernel's file; `None` for an image.
     pub kernel: Option<String>,
-    /// The container; `None` for the kernel.
-    pub container: Option<String>,
+    /// The image's number; `None` for the kernel.
+    pub image: Option<u32>,
     /// Its regions, by ascending base.
     pub regions: Vec<Root>,
     /// The snapshot that this was first true of.
@@ -66,24 +66,20 @@ pub fn of(record: &Record, snapshot: &str) -> BTreeMap<String, Binary> {
     let is_kernel = |kind, _| KERNEL.iter().any(|kernel| *kernel as u32 == kind);
     let kernel = Binary {
         kernel: Some(hex(&record.kernel)),
-        container: None,
+        image: None,
         regions: roots(&is_kernel),
         snapshot: snapshot.to_owned(),
     };
     let mut found = BTreeMap::from([("kernel.json".to_owned(), kernel)]);
-    for container in &record.containers {
-        let is_image = |kind, owner| kind == RegionKind::Image as u32 && owner == container.index;
-        let regions = roots(&is_image);
-        if regions.is_empty() {
-            continue;
-        }
+    for region in record.regions.iter().filter(|region| region.kind == RegionKind::Image as u32) {
+        let image = region.owner;
         let binary = Binary {
             kernel: None,
-            container: Some(container.name.clone()),
-            regions,
+            image: Some(image),
+            regions: roots(&|kind, owner| kind == RegionKind::Image as u32 && owner == image),
             snapshot: snapshot.to_owned(),
         };
-        found.insert(format!("container-{}.json", container.index), binary);
+        found.insert(format!("image-{image}.json"), binary);
     }
     found
 }
@@ -131,12 +127,12 @@ pub fn compare(folder: &Path, record: &Record) -> Result<Vec<String>, ControlErr
 }
 
 fn same(one: &Binary, two: &Binary) -> bool {
-    (&one.kernel, &one.container, &one.regions) == (&two.kernel, &two.container, &two.regions)
+    (&one.kernel, &one.image, &one.regions) == (&two.kernel, &two.image, &two.regions)
 }
 
 /// All files that are of this kind. One that cannot be understood is as good as another's.
 fn read(folder: &Path) -> Result<BTreeMap<String, Binary>, ControlError> {
-    let nothing = Binary { kernel: None, container: None, regions: Vec::new(), snapshot: String::new() };
+    let nothing = Binary { kernel: None, image: None, regions: Vec::new(), snapshot: String::new() };
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
         entries => entries.map_err(ControlError::io(folder))?,

@@ -14,7 +14,7 @@ mod violation;
 
 use sentient_abi::MAX_CONTAINERS;
 use sentient_abi::exit::ContainerEnd;
-use sentient_abi::stdio::{FrameHeader, FrameKind, HEADER_LEN, MAX_REASON, STATUS_LEN, Status};
+use sentient_abi::stdio::{FrameHeader, FrameKind, HEADER_LEN, MAX_REASON, NO_IMAGE, STATUS_LEN, Status};
 use serde::{Deserialize, Serialize};
 use vm_memory::VolatileSlice;
 use vm_memory::bitmap::BitmapSlice;
@@ -245,7 +245,9 @@ impl<S: StreamSink> StdioMux<S> {
             | FrameKind::Start
             | FrameKind::Kill
             | FrameKind::Pause
-            | FrameKind::Ask => {
+            | FrameKind::Ask
+            | FrameKind::Image
+            | FrameKind::ImageData => {
                 return Err(ProtocolViolation::Direction { kind });
             }
         };
@@ -294,6 +296,10 @@ impl<S: StreamSink> StdioMux<S> {
                 let end = end.ok_or(ProtocolViolation::End { container, word: argument })?;
                 self.stdin.forget(container);
                 self.sink.control(container, ContainerEvent::Ended(end));
+            }
+            _ if argument == NO_IMAGE => {
+                self.stdin.forget(container);
+                self.sink.control(container, ContainerEvent::NoImage);
             }
             _ => self.refused(container, &[]),
         }

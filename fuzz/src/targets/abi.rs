@@ -22,6 +22,7 @@ pub fn boot_module(data: &[u8]) {
             EntryKind::Machine => machine_info(bytes.unwrap_or(&[])),
             EntryKind::Container => container_config(bytes.unwrap_or(&[])),
             EntryKind::Permissions => permissions(bytes.unwrap_or(&[])),
+            EntryKind::ImageDigest => {}
             EntryKind::Files => image_files(bytes.unwrap_or(&[])),
             EntryKind::Image => assert_eq!(entry.offset % PAGE_SIZE, 0),
         }

@@ -9,10 +9,10 @@ use core::num::NonZeroUsize;
 use wasmtime::Config;
 
 /// Native stack for WebAssembly frames, in bytes. Deep recursion past it is a trap, not a crash.
-pub const MAX_WASM_STACK: usize = 896 << 10;
+pub const MAX_WASM_STACK: usize = 512 << 10;
 
 /// Native stack of a container, in bytes: WebAssembly frames and the host functions under them.
-pub const CONTAINER_STACK: usize = 1 << 20;
+pub const CONTAINER_STACK: usize = 640 << 10;
 
 /// Frames of a trap's backtrace.
 const MAX_BACKTRACE: Option<NonZeroUsize> = NonZeroUsize::new(20);

@@ -13,7 +13,7 @@ mod output;
 
 use crate::machine::Machine;
 use crate::virtqueue::VirtQueue;
-use crate::{gate, scheduler};
+use crate::{gate, heap, scheduler};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -159,21 +159,24 @@ pub fn flush() {
 }
 
 /// Sends a frame as soon as there is room for it. Long text goes in several.
-pub fn queue(kind: FrameKind, container: u32, argument: u32, payload: Vec<u8>) {
+pub fn queue(kind: FrameKind, container: u32, argument: u32, payload: &[u8]) {
     if !PRESENT.load(Relaxed) {
-        return gate::serial(&payload);
+        return gate::serial(payload);
     }
-    let mut queue = QUEUE.lock();
-    if kind == FrameKind::Log && queue.len() >= MAX_QUEUED {
-        return;
-    }
-    if payload.is_empty() {
-        queue.push_back(Queued { kind, container, argument, payload });
-        return;
-    }
-    for piece in payload.chunks(MAX_REASON as usize) {
-        queue.push_back(Queued { kind, container, argument, payload: piece.to_vec() });
-    }
+    // What waits here may be sent when whoever said it is gone.
+    heap::in_runtime(|| {
+        let mut queue = QUEUE.lock();
+        if kind == FrameKind::Log && queue.len() >= MAX_QUEUED {
+            return;
+        }
+        if payload.is_empty() {
+            queue.push_back(Queued { kind, container, argument, payload: Vec::new() });
+            return;
+        }
+        for piece in payload.chunks(MAX_REASON as usize) {
+            queue.push_back(Queued { kind, container, argument, payload: piece.to_vec() });
+        }
+    });
 }
 
 /// Whether frames wait for room.

@@ -1,29 +1,23 @@
 //! One container, from its configuration and its compiled image to its end.
 
-use crate::arena::{self, Arena};
+use crate::arena::{Arena, MIN_FILES, Needs};
+use crate::images::{Image, Images};
 use crate::machine::Machine;
-use crate::platform::MappedCode;
-use crate::preview1::{self, Stop, Streams};
+use crate::preview1::{Stop, Streams};
 use crate::report::tell;
-use crate::{clock, invoke, scheduler};
+use crate::{clock, heap, invoke, scheduler};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
-use core::ptr::NonNull;
-use core::sync::atomic::AtomicU64;
-use sentient_abi::boot_module::{self, ContainerConfig, Entry, container_flags};
+use sentient_abi::boot_module::{self, ContainerConfig, container_flags};
 use sentient_abi::exit::ContainerEnd;
 use sentient_abi::image_files::ImageFiles;
-use sentient_abi::machine_info::cpu;
 use sentient_abi::permissions::{FileAccess, Permissions, permission_flags};
-use sentient_abi::region::RegionKind;
+use sentient_abi::region::{Region, RegionKind};
 use sentient_wasi::{Builder, Limits, Wasi};
-use wasmtime::{
-    Config, Engine, Instance, InstancePre, Linker, Memory, Module, Store, StoreLimits, StoreLimitsBuilder,
-    TypedFunc,
-};
+use wasmtime::{Instance, Memory, Store, StoreLimits, StoreLimitsBuilder, TypedFunc};
 
-/// Most elements of a table, and most tables: they live on the runtime's heap, outside the memory limit.
+/// Most elements of a table, and most tables: they live on a heap, outside the memory limit.
 const MAX_TABLE_ELEMENTS: usize = 100_000;
 const MAX_TABLES: usize = 8;
 
@@ -44,95 +38,92 @@ pub struct State {
     limits: StoreLimits,
 }
 
-/// A container that is ready to run, or runs. What it holds on the heap goes when it is dropped; its regions
-/// do not.
+/// A container that is ready to run, or runs. What it holds is in its [arena](crate::arena), and goes when this is
+/// dropped; its region does not.
 pub struct Container {
     /// Its configuration.
     pub config: ContainerConfig<'static>,
     /// Its number.
     pub index: u32,
-    /// Its region: memory, and at the end the stack of its thread.
+    /// Its region: at the end of it is the stack of its thread.
     pub region: Range<usize>,
-    /// Bytes of linear memory that it has.
-    pub memory_used: Arc<AtomicU64>,
-    /// What is being instantiated, and the function that runs. Not on the thread's stack: one that is ended in its
-    /// code, of which a start function is part, never comes back there, and what lies there is not dropped. These
-    /// hold the module, whose code wasmtime knows by its address, and the engine.
-    instantiated: Option<InstancePre<State>>,
+    /// What lies in it.
+    pub arena: &'static Arena,
+    /// The function that runs. Not on the thread's stack: one that is ended in its code, of which a start function is
+    /// part, never comes back there, and what lies there is not dropped.
     entry: Option<TypedFunc<(), ()>>,
     store: Store<State>,
-    linker: Linker<State>,
-    module: Module,
+    /// What it runs.
+    pub image: Arc<Image>,
+}
+
+/// Room for a container: a region, and whether nothing was ever written there.
+pub struct Room {
+    /// The region.
+    pub region: Region,
+    zeroed: bool,
+    needs: Needs,
+}
+
+impl Room {
+    /// A region with room for what a container needs. Where there is not enough for its files, it gets what is left.
+    pub fn make(machine: &mut Machine, images: &mut Images, index: u32, mut needs: Needs) -> Option<Self> {
+        loop {
+            let len = needs.region_len()?;
+            let found = images.make_room(machine, |machine| machine.assign(index, len));
+            if let Some((region, zeroed)) = found {
+                return Some(Self { region, zeroed, needs });
+            }
+            let less = needs.file_bytes() / 2;
+            if needs.files.is_some_and(|_| less < MIN_FILES) {
+                return None;
+            }
+            needs.files = Some(less);
+        }
+    }
 }
 
 impl Container {
-    /// Makes a container of its configuration and image, in a region of its own.
+    /// Makes a container of its configuration and image, in its region.
     ///
     /// # Errors
-    /// wasmtime's, with the reason for people. Then there may be a region already.
+    /// The reason, for people.
     pub fn prepare(
-        machine: &mut Machine,
+        machine: &Machine,
         index: u32,
+        room: &Room,
         given: &boot_module::Container<'static>,
+        image: Arc<Image>,
     ) -> wasmtime::Result<Self> {
-        let boot_module::Container { config, image, .. } = *given;
-        let region_len = arena::region_len(config.memory_limit);
-        let Some((region, zeroed)) = region_len.and_then(|len| machine.assign(index, len)) else {
-            wasmtime::bail!("{}", machine.no_room(config.memory_limit, "it"));
-        };
-        let arena = Arc::new(Arena::new(&region, config.memory_limit, zeroed));
-        let memory_used = arena.used();
-        let engine = engine(machine, &arena, image, &given.image_entry)?;
-        let code = NonNull::from(image);
-        // SAFETY: the image comes from our compiler: the VMM checks its digest, and on other loaders it is
-        // as trusted as the kernel it came with. It is not written while the container is there.
-        let module = unsafe { Module::deserialize_raw(&engine, code)? };
-        let mut linker = Linker::new(&engine);
-        for import in module.imports() {
-            if !preview1::define(&mut linker, import.module(), import.name())? {
-                wasmtime::bail!(
-                    "it imports `{}` from `{}`, which there is not",
-                    import.name(),
-                    import.module()
-                );
-            }
+        let Room { region, zeroed, needs } = room;
+        let config = given.config;
+        if config.memory_limit > needs.memory {
+            wasmtime::bail!(
+                "it has room for {} bytes of memory, and a limit of {}",
+                needs.memory,
+                config.memory_limit
+            );
         }
-        let limit = usize::try_from(config.memory_limit).unwrap_or(usize::MAX);
-        let state = State {
-            wasi: wasi(machine, given)?,
-            streams: Streams::new(index, config.flags, given.permissions.as_ref()),
-            memory: None,
-            limits: StoreLimitsBuilder::new()
-                .memory_size(limit)
-                .table_elements(MAX_TABLE_ELEMENTS)
-                .tables(MAX_TABLES)
-                .build(),
-        };
-        let mut store = Store::new(&engine, state);
-        store.limiter(|state| &mut state.limits);
-        let region = region.base as usize..(region.base + region.len) as usize;
-        Ok(Self {
-            config,
-            index,
-            region,
-            memory_used,
-            instantiated: None,
-            entry: None,
-            store,
-            linker,
-            module,
+        // SAFETY: the region is this container's, and as long as its needs say; it is given back when all that is
+        // made here is dropped (`Control::ended`).
+        let arena = unsafe { Arena::new(index, region, needs, *zeroed) };
+        heap::within(arena, || {
+            let limit = usize::try_from(config.memory_limit).unwrap_or(usize::MAX);
+            let state = State {
+                wasi: wasi(machine, given, needs.file_bytes())?,
+                streams: Streams::new(index, config.flags, given.permissions.as_ref()),
+                memory: None,
+                limits: StoreLimitsBuilder::new()
+                    .memory_size(limit)
+                    .table_elements(MAX_TABLE_ELEMENTS)
+                    .tables(MAX_TABLES)
+                    .build(),
+            };
+            let mut store = Store::new(image.module().engine(), state);
+            store.limiter(|state| &mut state.limits);
+            let region = region.base as usize..(region.base + region.len) as usize;
+            Ok(Self { config, index, region, arena, entry: None, store, image })
         })
-    }
-
-    /// Where its compiled code lies.
-    pub fn code(&self) -> Range<usize> {
-        let text = self.module.text().as_ptr_range();
-        text.start as usize..text.end as usize
-    }
-
-    /// Its compiled module.
-    pub fn module(&self) -> &Module {
-        &self.module
     }
 
     /// Runs it to its end, on its thread.
@@ -147,8 +138,7 @@ impl Container {
     }
 
     fn execute(&mut self) -> wasmtime::Result<()> {
-        let imported = self.linker.instantiate_pre(&self.module)?;
-        let instance = self.instantiated.insert(imported).instantiate(&mut self.store)?;
+        let instance = self.image.instance.instantiate(&mut self.store)?;
         if self.config.flags & container_flags::INVOKE != 0 {
             let args: Vec<&[u8]> = self.config.args().skip(1).collect();
             return invoke::invoke(&mut self.store, &instance, self.index, &args);
@@ -191,15 +181,17 @@ fn end_of(index: u32, error: &wasmtime::Error) -> ContainerEnd {
     ContainerEnd::Unstartable
 }
 
-fn wasi(machine: &Machine, given: &boot_module::Container<'static>) -> wasmtime::Result<Wasi> {
+fn wasi(
+    machine: &Machine,
+    given: &boot_module::Container<'static>,
+    file_bytes: u64,
+) -> wasmtime::Result<Wasi> {
     let boot_module::Container { config, permissions, files, .. } = given;
-    // Files live on the runtime's heap, which must not run out because of them.
-    let heap = machine.region(RegionKind::Heap).map_or(0, |region| region.len);
-    let mut limits = Limits { file_bytes: heap / 2, ..Limits::default() };
+    let mut limits = Limits { file_bytes, ..Limits::default() };
     if let Some(permissions) = permissions {
-        limits.file_bytes = limited(limits.file_bytes, permissions.file_bytes);
         limits.descriptors = limited(limits.descriptors.into(), permissions.open_files.into()) as u32;
     }
+    let heap = machine.region(RegionKind::Heap).map_or(0, |region| region.len);
     let words: u64 = config.args().chain(config.env()).map(|word| word.len() as u64).sum();
     if words > heap / ARGUMENTS_SHARE {
         wasmtime::bail!(
@@ -243,34 +235,4 @@ fn wasi_permissions(given: &Permissions<'_>) -> sentient_wasi::Permissions {
         monotonic_clock_ns: clock(given.monotonic_clock_ns),
         random: given.flags & permission_flags::RANDOM != 0,
     }
-}
-
-fn engine(machine: &Machine, arena: &Arc<Arena>, image: &[u8], entry: &Entry) -> wasmtime::Result<Engine> {
-    let mut config = Config::new();
-    sentient_engine::configure(&mut config);
-    let start = image.as_ptr() as usize + (entry.exec_offset - entry.offset) as usize;
-    let code = MappedCode::new(start..start + entry.exec_len as usize);
-    config.with_host_memory(arena.clone()).with_custom_code_memory(Some(code));
-    let detect = match machine.info {
-        Some(info) if info.cpu_features & cpu::X86_64_V2 != 0 => |_: &str| Some(true),
-        // The VMM says the processor lacks it, or nobody says: ask the processor.
-        _ => from_cpuid as fn(&str) -> Option<bool>,
-    };
-    // SAFETY: both answers are true of the processor: the first by the VMM's look at the host's.
-    unsafe { config.detect_host_feature(detect) };
-    Engine::new(&config)
-}
-
-/// Whether the processor has a feature (Intel SDM volume 2, CPUID leaf 1, ECX).
-fn from_cpuid(feature: &str) -> Option<bool> {
-    let bit = match feature {
-        "sse3" => 0,
-        "ssse3" => 9,
-        "cmpxchg16b" => 13,
-        "sse4.1" => 19,
-        "sse4.2" => 20,
-        "popcnt" => 23,
-        _ => return Some(false),
-    };
-    Some(core::arch::x86_64::__cpuid(1).ecx & (1 << bit) != 0)
 }

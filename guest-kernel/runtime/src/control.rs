@@ -5,42 +5,64 @@
 //! queue. A frame that makes no sense is named in the log and otherwise ignored: the host may have sent it
 //! before it knew that a container had ended.
 
-use crate::container::Container;
+use crate::arena::Needs;
+use crate::container::{Container, Room};
+use crate::images::Images;
 use crate::machine::Machine;
 use crate::report::log;
 use crate::scheduler::Scheduler;
-use crate::{console, gate};
+use crate::{console, heap};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use sentient_abi::boot_module::BootModule;
+use sentient_abi::MAX_CONTAINERS;
+use sentient_abi::boot_module::{BootModule, Image};
 use sentient_abi::exit::ContainerEnd;
-use sentient_abi::gate::Rights;
 use sentient_abi::region::RegionKind;
-use sentient_abi::stdio::{FrameHeader, FrameKind, MAX_REASON};
-use sentient_abi::{MAX_CONTAINERS, page_align_up};
+use sentient_abi::stdio::{FrameHeader, FrameKind, MAX_REASON, NO_IMAGE, Room as Wanted};
 
 /// What there is of a container.
 enum Slot {
     /// Nothing.
     Empty,
-    /// It is being loaded into its image region: first address, bytes it is to have and has.
-    Loading { base: u64, total: u64, filled: u64 },
+    /// Its configuration is being loaded into its region: bytes it is to have and has.
+    Loading { room: Room, total: u64, filled: u64 },
     /// It cannot be loaded; the answer to its start.
     Refused(String),
     /// It has a thread.
     Running,
 }
 
-/// All containers.
+/// Why a container does not start.
+enum Refusal {
+    /// For this reason.
+    Because(String),
+    /// Its image is not there.
+    NoImage,
+}
+
+impl From<String> for Refusal {
+    fn from(reason: String) -> Self {
+        Self::Because(reason)
+    }
+}
+
+impl From<&str> for Refusal {
+    fn from(reason: &str) -> Self {
+        Self::Because(reason.into())
+    }
+}
+
+/// All containers, and their images.
 pub struct Control {
     slots: Vec<Slot>,
+    images: Images,
 }
 
 impl Control {
-    /// No containers.
-    pub fn new() -> Self {
-        Self { slots: (0..MAX_CONTAINERS).map(|_| Slot::Empty).collect() }
+    /// No containers, and the images there are.
+    pub fn new(images: Images) -> Self {
+        Self { slots: (0..MAX_CONTAINERS).map(|_| Slot::Empty).collect(), images }
     }
 
     /// Takes what the host has sent.
@@ -51,7 +73,7 @@ impl Control {
     /// A container of the boot module was started.
     pub fn started(&mut self, index: u32) {
         self.set(index, Slot::Running);
-        console::queue(FrameKind::Started, index, 0, Vec::new());
+        console::queue(FrameKind::Started, index, 0, &[]);
     }
 
     /// A container has ended, and nothing refers to its memory any more.
@@ -59,7 +81,7 @@ impl Control {
         give_back(machine, index);
         self.set(index, Slot::Empty);
         console::close_input(index);
-        console::queue(FrameKind::Ended, index, end.encode(), Vec::new());
+        console::queue(FrameKind::Ended, index, end.encode(), &[]);
     }
 
     fn set(&mut self, index: u32, state: Slot) {
@@ -72,36 +94,44 @@ impl Control {
         let index = header.container;
         let slot = self.slots.get_mut(index as usize);
         match (header.kind, slot) {
-            (FrameKind::Load, Some(slot @ (Slot::Empty | Slot::Refused(_)))) => {
-                *slot = load(&mut scheduler.machine, index, u64::from(header.argument));
+            (FrameKind::Image, _) => {
+                self.images.expect(&mut scheduler.machine, bytes, u64::from(header.argument));
             }
-            (FrameKind::LoadData, Some(Slot::Loading { base, total, filled })) => {
+            (FrameKind::ImageData, _) => self.images.take(&mut scheduler.machine, bytes),
+            (FrameKind::Load, Some(slot @ (Slot::Empty | Slot::Refused(_)))) => {
+                let total = u64::from(header.argument);
+                *slot = load(&mut scheduler.machine, &mut self.images, index, total, bytes);
+            }
+            (FrameKind::LoadData, Some(Slot::Loading { room, total, filled })) => {
                 let len = bytes.len() as u64;
                 if len > *total - *filled {
                     *filled = *total;
                     log(format_args!("container {index}: more bytes came than were announced"));
                     return;
                 }
-                // SAFETY: within the image region, which is mapped for writing and known to nobody else.
+                // SAFETY: at the start of the container's region, which is mapped for writing and not in use.
                 unsafe {
-                    let to = (*base + *filled) as *mut u8;
+                    let to = (room.region.base + *filled) as *mut u8;
                     core::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len());
                 }
                 *filled += len;
             }
             (FrameKind::LoadData, Some(Slot::Refused(_))) => {}
             (FrameKind::Start, Some(slot @ (Slot::Loading { .. } | Slot::Refused(_)))) => {
-                match start(scheduler, index, slot) {
+                match start(scheduler, &mut self.images, index, slot) {
                     Ok(container) => {
                         scheduler.add(container);
                         self.started(index);
                     }
-                    Err(reason) => {
+                    Err(refusal) => {
                         *slot = Slot::Empty;
                         give_back(&mut scheduler.machine, index);
-                        let mut reason = reason.into_bytes();
-                        reason.truncate(MAX_REASON as usize);
-                        console::queue(FrameKind::Refused, index, 0, reason);
+                        let (argument, reason) = match &refusal {
+                            Refusal::Because(reason) => (0, reason.as_bytes()),
+                            Refusal::NoImage => (NO_IMAGE, &[][..]),
+                        };
+                        let reason = reason.get(..MAX_REASON as usize).unwrap_or(reason);
+                        console::queue(FrameKind::Refused, index, argument, reason);
                     }
                 }
             }
@@ -123,52 +153,48 @@ impl Control {
 /// Tells the host what a container takes.
 fn tell(scheduler: &Scheduler, index: u32) {
     if let Some(status) = scheduler.status(index) {
-        console::queue(FrameKind::Status, index, 0, status.encode().to_vec());
+        console::queue(FrameKind::Status, index, 0, &status.encode());
     }
 }
 
-/// Finds room for a container's bytes.
-fn load(machine: &mut Machine, index: u32, total: u64) -> Slot {
-    let region = page_align_up(total).filter(|len| *len > 0).and_then(|len| machine.assign_image(index, len));
-    match region {
-        Some(region) => Slot::Loading { base: region.base, total, filled: 0 },
-        None => Slot::Refused(machine.no_room(total, "its image")),
+/// Finds room for a container of which `total` bytes are coming, and which needs what `payload` says.
+fn load(machine: &mut Machine, images: &mut Images, index: u32, total: u64, payload: &[u8]) -> Slot {
+    let Some(Wanted { memory, files }) = Wanted::decode(payload) else {
+        return Slot::Refused("nobody said how much room it needs".into());
+    };
+    let needs = Needs { given: total, memory, files: Some(files).filter(|bytes| *bytes > 0) };
+    match Room::make(machine, images, index, needs) {
+        Some(room) => Slot::Loading { room, total, filled: 0 },
+        None => Slot::Refused(machine.no_room(needs.memory, "it")),
     }
 }
 
 /// Makes a container of the bytes that were loaded, or says why not.
-fn start(scheduler: &mut Scheduler, index: u32, slot: &Slot) -> Result<Container, String> {
-    let (base, total) = match slot {
-        Slot::Loading { base, total, filled } if filled == total => (*base, *total),
+fn start(scheduler: &Scheduler, images: &mut Images, index: u32, slot: &Slot) -> Result<Container, Refusal> {
+    let (room, total) = match slot {
+        Slot::Loading { room, total, filled } if filled == total => (room, *total),
         Slot::Loading { total, filled, .. } => {
-            return Err(format!("only {filled} of its {total} bytes have come"));
+            return Err(format!("only {filled} of its {total} bytes have come").into());
         }
-        Slot::Refused(reason) => return Err(reason.clone()),
+        Slot::Refused(reason) => return Err(reason.clone().into()),
         Slot::Empty | Slot::Running => return Err("it was not loaded".into()),
     };
-    // SAFETY: the image region, mapped, and written by nobody from here on. It is given back when what is
-    // made here was dropped: at once if that fails, else by `Control::ended`.
-    let bytes: &'static [u8] = unsafe { core::slice::from_raw_parts(base as *const u8, total as usize) };
+    // SAFETY: the start of the container's region, mapped, and written by nobody from here on. It is given back when
+    // what is made here was dropped: at once if that fails, else by `Control::ended`.
+    let bytes: &'static [u8] =
+        unsafe { core::slice::from_raw_parts(room.region.base as *const u8, total as usize) };
     let module = BootModule::parse(bytes).map_err(|error| format!("it is no boot module: {error:?}"))?;
-    let container = module.container(0)?;
-    let code = module.code_ranges().next().ok_or("its image has no code")?;
-    let end = page_align_up(total).ok_or("it is too long")?;
-    let parts =
-        [(0..code.start, Rights::Read), (code.clone(), Rights::Execute), (code.end..end, Rights::Read)];
-    let mut parts = parts.into_iter().filter(|(part, _)| !part.is_empty());
-    if !parts.all(|(part, rights)| gate::protect(base + part.start, part.end - part.start, rights)) {
-        return Err("the machine has no page tables left for it".into());
-    }
-    Container::prepare(&mut scheduler.machine, index, &container).map_err(|error| format!("{error:#}"))
+    let given = module.container(0)?;
+    let Image::Elsewhere(digest) = given.image else { return Err("it came with its image".into()) };
+    let Some(image) = images.find(&digest) else {
+        return Err(images.failure(&digest).map_or(Refusal::NoImage, Refusal::Because));
+    };
+    let made = Container::prepare(&scheduler.machine, index, room, &given, image);
+    Ok(made.map_err(|error| format!("{error:#}"))?)
 }
 
-/// Gives a container's regions back, writable again.
+/// Gives a container's region back.
 fn give_back(machine: &mut Machine, index: u32) {
+    heap::remove(index);
     machine.release(RegionKind::Container, index);
-    let Some(image) = machine.owned(RegionKind::Image, index) else { return };
-    if gate::protect(image.base, image.len, Rights::Write) {
-        machine.release(RegionKind::Image, index);
-    } else {
-        log(format_args!("the image of container {index} cannot be given back"));
-    }
 }

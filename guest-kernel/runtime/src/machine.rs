@@ -6,7 +6,7 @@ use core::ops::Range;
 use core::ptr::NonNull;
 use sentient_abi::boot_module::{BootModule, Container, Entry, EntryKind, ModuleError, RESIDENT};
 use sentient_abi::machine_info::MachineInfo;
-use sentient_abi::region::{MAX_REGIONS, Region, RegionKind, RegionTable, access, padded_name};
+use sentient_abi::region::{MAX_REGIONS, NAME_LEN, Region, RegionKind, RegionTable, access, padded_name};
 
 /// Ranges of unassigned memory at boot: below the gap of device registers, and above it.
 const RANGES: usize = 2;
@@ -101,13 +101,16 @@ impl Machine {
         Some((taken, self.touch(base..base + len)))
     }
 
-    /// Takes `len` bytes from the start of unassigned memory for container `owner`'s image: all images lie
+    /// Takes `len` bytes from the start of unassigned memory for an image of this number and name: all images lie
     /// close together, because each large page they touch takes a page table. `None` as for
     /// [`assign`](Self::assign).
-    pub fn assign_image(&mut self, owner: u32, len: u64) -> Option<Region> {
+    pub fn assign_image(&mut self, number: u32, len: u64, name: [u8; NAME_LEN]) -> Option<Region> {
         let index = self.unassigned(len)?;
         let base = self.table().regions.get(index)?.base;
-        let taken = self.take(index, RegionKind::Image, owner, base, len)?;
+        let taken = self.take(index, RegionKind::Image, number, base, len)?;
+        if let Some(named) = self.table_mut().regions.iter_mut().find(|region| **region == taken) {
+            named.name = name;
+        }
         self.touch(base..base + len);
         Some(taken)
     }
@@ -116,8 +119,8 @@ impl Machine {
     pub fn no_room(&self, len: u64, what: &str) -> String {
         if self.table().count as usize >= MAX_REGIONS {
             return format!(
-                "all {MAX_REGIONS} regions that a machine's memory can have are in use, two of them \
-                 for each container; end a container first, or use another machine"
+                "all {MAX_REGIONS} regions that a machine's memory can have are in use, one of them \
+                 for each container and each image; end a container first, or use another machine"
             );
         }
         format!("the machine has no {len} bytes of memory left for {what}")

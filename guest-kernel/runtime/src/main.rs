@@ -30,6 +30,7 @@ mod control;
 mod gate;
 mod heap;
 mod heartbeat;
+mod images;
 mod invoke;
 mod machine;
 mod memory_functions;
@@ -43,13 +44,15 @@ mod thread;
 mod upcall;
 mod virtqueue;
 
-use container::Container;
+use arena::Needs;
+use container::{Container, Room};
 use control::Control;
 use core::arch::naked_asm;
 use core::panic::PanicInfo;
+use images::Images;
 use machine::Machine;
 use scheduler::Scheduler;
-use sentient_abi::boot_module::EntryKind;
+use sentient_abi::boot_module::{self, EntryKind, Image};
 use sentient_abi::exit::ContainerEnd;
 use sentient_abi::region::RegionTable;
 use sentient_abi::sentinel::Event;
@@ -74,11 +77,12 @@ extern "C" fn main(module: *const u8, len: u64, regions: *mut RegionTable, senti
     heartbeat::start(&machine);
     gate::announce(Event::Ready);
     let resident = machine.is_resident();
-    let first = first_container(&mut machine);
+    let mut images = Images::new();
+    let first = first_container(&mut machine, &mut images);
     let mut scheduler = Scheduler::new(machine);
     let control = resident.then(|| {
         scheduler.want_upcalls();
-        Control::new()
+        Control::new(images)
     });
     match (first, control) {
         (Ok(container), None) => {
@@ -98,7 +102,7 @@ extern "C" fn main(module: *const u8, len: u64, regions: *mut RegionTable, senti
 }
 
 /// The boot module's first container, or how a machine ends that has nothing else to run.
-fn first_container(machine: &mut Machine) -> Result<Container, ContainerEnd> {
+fn first_container(machine: &mut Machine, images: &mut Images) -> Result<Container, ContainerEnd> {
     if machine.entry(EntryKind::Container, 0).is_none() && machine.is_resident() {
         return Err(ContainerEnd::BadBootModule);
     }
@@ -109,10 +113,27 @@ fn first_container(machine: &mut Machine) -> Result<Container, ContainerEnd> {
         gate::serial(b"\r\n");
         ContainerEnd::BadBootModule
     })?;
-    Container::prepare(machine, 0, &container).map_err(|error| {
+    prepare(machine, images, &container).map_err(|error| {
         report::tell(0, format_args!("cannot start the container: {error:#}"));
         ContainerEnd::Unstartable
     })
+}
+
+fn prepare(
+    machine: &mut Machine,
+    images: &mut Images,
+    given: &boot_module::Container<'static>,
+) -> wasmtime::Result<Container> {
+    let Image::Here(entry, bytes) = given.image else {
+        wasmtime::bail!("its image is not in the boot module");
+    };
+    let files = given.permissions.map(|permissions| permissions.file_bytes).filter(|bytes| *bytes > 0);
+    let needs = Needs { given: 0, memory: given.config.memory_limit, files };
+    let Some(room) = Room::make(machine, images, 0, needs) else {
+        wasmtime::bail!("{}", machine.no_room(given.config.memory_limit, "it"));
+    };
+    let image = images.of_boot_module(machine, &entry, bytes)?;
+    Container::prepare(machine, 0, &room, given, image)
 }
 
 /// Ends the machine with what became of its container.

@@ -22,7 +22,7 @@ pub fn tell(container: u32, text: fmt::Arguments<'_>) {
         console::write_all(FrameKind::Stderr, container, line.as_bytes());
     } else {
         // The scheduler does not wait: others may want to run.
-        console::queue(FrameKind::Stderr, container, 0, line.into_bytes());
+        console::queue(FrameKind::Stderr, container, 0, line.as_bytes());
     }
 }
 
@@ -44,14 +44,14 @@ pub fn denied(container: u32, denied: &Denied) {
         Denied::Clock(_) => writeln!(line, "the monotonic clock; allowed by clocks: {{ monotonic: 1us }}"),
         Denied::Random => writeln!(line, "random numbers; allowed by random: true"),
     };
-    console::queue(FrameKind::Stderr, container, 0, line.into_bytes());
+    console::queue(FrameKind::Stderr, container, 0, line.as_bytes());
 }
 
 /// A line in the kernel's log.
 pub fn log(text: fmt::Arguments<'_>) {
     let mut line = String::new();
     let _ = writeln!(line, "sentient: {text}");
-    console::queue(FrameKind::Log, 0, 0, line.into_bytes());
+    console::queue(FrameKind::Log, 0, 0, line.as_bytes());
 }
 
 /// Tells that a container has reached its CPU time limit, and where that was if it was in its own code.
@@ -60,7 +60,7 @@ pub fn tell_limit(thread: &Thread) {
     let (seconds, millis) = (thread.limit_ns / 1_000_000_000, thread.limit_ns / 1_000_000 % 1000);
     tell(thread.index, format_args!("its CPU time limit of {seconds}.{millis:03} s is reached, at:"));
     // SAFETY: the thread has ended.
-    let module = unsafe { thread.container() }.module();
+    let module = unsafe { thread.container() }.image.module();
     let text = module.text().as_ptr() as usize;
     for (depth, address) in frames(thread, state.frame.rip, state.frame_pointer()).enumerate() {
         let offset = address.wrapping_sub(text);

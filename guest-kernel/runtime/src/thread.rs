@@ -8,16 +8,17 @@
 //!
 //! The scheduler runs on the runtime's own stack, and every switch is from it or to it.
 
+use crate::arena::Arena;
 use crate::container::Container;
+use crate::heap;
 use crate::platform::{self, ThreadWords};
 use crate::scheduler;
 use crate::upcall::{self, Interrupted};
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use core::arch::naked_asm;
 use core::cell::{Cell, UnsafeCell};
 use core::ops::Range;
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::AtomicU64;
 use sentient_abi::exit::ContainerEnd;
 use sentient_abi::stdio::{FULL_WEIGHT, Status};
 use sentient_wasi::Wait;
@@ -66,8 +67,10 @@ pub struct Thread {
     pub weight: u32,
     /// The host does not want it to run.
     pub paused: Cell<bool>,
-    /// Bytes of linear memory of its container, and the most there may be.
-    pub memory: (Arc<AtomicU64>, u64),
+    /// What its container has.
+    arena: &'static Arena,
+    /// Most bytes of linear memory there may be.
+    memory_limit: u64,
     /// It is to end with this at its next host function.
     pub doomed: Cell<Option<ContainerEnd>>,
     /// Its container is over, and only its last words are not.
@@ -86,14 +89,15 @@ impl Thread {
     pub fn new(container: Container) -> Box<Self> {
         let thread = Box::new(Self {
             index: container.index,
-            code: container.code(),
+            code: container.image.code(),
             region: container.region.clone(),
             state: Cell::new(State::Ready),
             stopped: Cell::new(Stopped::Fresh),
             limit_ns: container.config.cpu_limit_ns,
             weight: container.config.cpu_weight,
             paused: Cell::new(false),
-            memory: (Arc::clone(&container.memory_used), container.config.memory_limit),
+            arena: container.arena,
+            memory_limit: container.config.memory_limit,
             used_ns: Cell::new(0),
             virtual_ns: Cell::new(0),
             doomed: Cell::new(None),
@@ -134,19 +138,20 @@ impl Thread {
 
     /// What it takes.
     pub fn status(&self) -> Status {
-        let (memory, memory_limit) = &self.memory;
         Status {
             paused: self.paused.get(),
             weight: self.weight,
             used_ns: self.used_ns.get(),
-            memory: memory.load(Relaxed),
-            memory_limit: *memory_limit,
+            memory: self.arena.used(),
+            memory_limit: self.memory_limit,
         }
     }
 
     /// Lets the thread run until it stops. Called by the scheduler, on its own stack.
     pub fn run(&self) {
         let mine = platform::exchange(self.words.get());
+        // What it allocates is its container's.
+        let allocating = heap::enter(Some(self.arena));
         // SAFETY: the thread has stopped as `stopped` says, and its stack is as it left it. It comes back
         // here by `stop` or `leave`, both of which go to the stack pointer that is saved here.
         unsafe {
@@ -155,6 +160,7 @@ impl Thread {
                 Stopped::Fresh | Stopped::InHost => switch(SCHEDULER.as_ptr(), self.stack_pointer.get()),
             }
         }
+        heap::enter(allocating);
         self.words.set(platform::exchange(mine));
     }
 

@@ -3,6 +3,7 @@
 //! Whole runs are measured in child processes, as a user starts them; the native side of the comparison
 //! runs in this process, from the same compiled image and the same settings.
 
+mod containers;
 mod kernels;
 mod machines;
 mod proofs;
@@ -40,7 +41,7 @@ struct Figure {
 type Measurement = fn(u32) -> Result<(Series, Map<String, Value>), CommandError>;
 
 /// Every figure with its bar and how it is measured.
-const FIGURES: [(&str, Bar, Measurement); 26] = [
+const FIGURES: [(&str, Bar, Measurement); 29] = [
     ("cold_first_byte_ms", Bar::AtMost(5.0), runs::cold_first_byte),
     ("wasm_ratio", Bar::AtLeast(0.95), kernels::ratio),
     ("vmm_overhead_mib", Bar::AtMost(6.0), runs::vmm_overhead),
@@ -62,6 +63,9 @@ const FIGURES: [(&str, Bar, Measurement); 26] = [
     ("snapshot_pause_zk_ratio", Bar::AtMost(1.05), proofs::pause_ratio),
     ("prover_memory_mib", Bar::AtMost(250.0), proofs::memory),
     ("snarkjs_ratio", Bar::None, snarkjs::ratio),
+    ("container_start_ms", Bar::AtMost(1.0), containers::start_ms),
+    ("containers_per_second", Bar::AtLeast(500.0), containers::per_second),
+    ("container_overhead_kib", Bar::AtMost(256.0), containers::overhead),
     ("snapshot_durable_256_ms", Bar::None, snapshots::durable_on_disk),
     ("snapshot_durable_256_tmpfs_ms", Bar::None, snapshots::durable_on_tmpfs),
     ("clone_private_kib", Bar::None, snapshots::clone_private),

@@ -12,9 +12,9 @@ use crate::tree::region_root;
 /// Most bytes of a message.
 pub const MAX_MESSAGE: usize = 4096;
 /// Most regions of the guest's table.
-pub const MAX_OWNED: usize = 64;
+pub const MAX_OWNED: usize = 128;
 /// Most ranges between them.
-pub const MAX_UNOWNED: usize = 64;
+pub const MAX_UNOWNED: usize = 128;
 /// Most bytes of a region's name.
 pub const MAX_REGION_NAME: usize = 16;
 /// Most containers.
@@ -25,7 +25,7 @@ pub const MAX_CONTAINER_NAME: usize = 128;
 pub const MAX_OUTPUTS: usize = 192;
 /// Most bytes of guest memory: 1 TiB. Bounds the work that a lying record can cause.
 pub const MAX_RAM: u64 = 1 << 40;
-/// Most bytes of a record. All fields at their longest have about 31 KiB.
+/// Most bytes of a record. All fields at their longest have about 40 KiB.
 pub const MAX_RECORD: usize = 64 << 10;
 
 /// Why a record or its envelope was refused.

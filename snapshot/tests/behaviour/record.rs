@@ -151,8 +151,8 @@ fn fields_that_no_snapshot_has_are_refused_by_name() {
         ("output stream", |r| r.outputs[0].stream = 3),
         ("output position", |r| r.outputs.swap(0, 1)),
         ("number of output positions", |r| r.outputs = vec![r.outputs[0]; 193]),
-        ("number of regions", |r| r.regions = (0..65).map(|at| entry(1, at * 4096, 1)).collect()),
-        ("number of unowned ranges", |r| r.regions = (0..65).map(|at| entry(0, at * 8192, 1)).collect()),
+        ("number of regions", |r| r.regions = (0..129).map(|at| entry(1, at * 4096, 1)).collect()),
+        ("number of unowned ranges", |r| r.regions = (0..129).map(|at| entry(0, at * 8192, 1)).collect()),
     ];
     for (name, change) in table {
         let mut record = record();
@@ -167,11 +167,11 @@ fn fields_that_no_snapshot_has_are_refused_by_name() {
 fn the_longest_record_there_can_be_fits() {
     let mut record = record();
     record.message = "x".repeat(4096);
-    record.regions = (0..128).map(|at| entry(u32::from(at % 2 == 0), at * 4096, 1)).collect();
+    record.regions = (0..256).map(|at| entry(u32::from(at % 2 == 0), at * 4096, 1)).collect();
     for region in &mut record.regions {
         region.name = "x".repeat(16);
     }
-    record.ram = 128 * 4096;
+    record.ram = 256 * 4096;
     record.containers = (0..64)
         .map(|at| ContainerEntry { name: "x".repeat(128), index: at, base: u64::from(at) * 8192 })
         .collect();

@@ -5,18 +5,20 @@ use crate::config::ContainerRun;
 use crate::error::MachineError;
 use crate::handover;
 use sentient_abi::MAX_CONTAINERS;
-use sentient_abi::stdio::{FrameHeader, FrameKind, HEADER_LEN};
+use sentient_abi::stdio::{FrameHeader, FrameKind, HEADER_LEN, Room};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
-/// Bytes of a container sent in one frame.
+/// Bytes of a container or an image sent in one frame.
 const LOAD_CHUNK: usize = 64 << 10;
 
 /// What is asked of a resident machine.
 #[derive(Debug)]
 pub(super) enum Command {
     /// Load and start this boot module as a container.
-    Load { container: u32, module: Vec<u8> },
+    Load { container: u32, room: Room, module: Vec<u8> },
+    /// Load this boot module as an image.
+    Image { digest: [u8; 32], module: Vec<u8> },
     /// End a container.
     Kill { container: u32 },
     /// Keep a container from running, or let it run again.
@@ -34,23 +36,38 @@ pub(super) enum Command {
 pub struct ResidentHandle(pub(super) Arc<Events>);
 
 impl ResidentHandle {
-    /// Loads and starts a container under a number below [`MAX_CONTAINERS`].
+    /// Loads and starts a container under a number below [`MAX_CONTAINERS`]. The guest answers with
+    /// [`NoImage`](sentient_devices::virtio::stdio_mux::ContainerEvent::NoImage) if it has to be given the
+    /// [image](Self::load_image) first: most often it has it.
     ///
     /// # Errors
     /// [`MachineError::ArgumentsTooLong`], [`MachineError::ContainerNumber`].
     pub fn load(&self, container: u32, run: &ContainerRun) -> Result<(), MachineError> {
-        self.load_module(container, handover::container_module(run)?)
+        let files = run.spec.permissions.as_ref().map_or(0, |permissions| permissions.file_bytes);
+        let room = Room { memory: run.spec.memory_limit, files };
+        self.load_module(container, room, handover::container_without_image(run)?)
+    }
+
+    /// Gives the guest the image of a container, if it has not got it. Why it cannot take it, the next
+    /// [`load`](Self::load) is told.
+    ///
+    /// # Errors
+    /// [`MachineError::ArgumentsTooLong`].
+    pub fn load_image(&self, run: &ContainerRun) -> Result<(), MachineError> {
+        let digest = run.image.digest();
+        self.0.command(Command::Image { digest, module: handover::image_module(run)? });
+        Ok(())
     }
 
     /// Loads and starts a boot module of one container, which only the guest checks.
     ///
     /// # Errors
     /// [`MachineError::ContainerNumber`].
-    pub fn load_module(&self, container: u32, module: Vec<u8>) -> Result<(), MachineError> {
+    pub fn load_module(&self, container: u32, room: Room, module: Vec<u8>) -> Result<(), MachineError> {
         if container >= MAX_CONTAINERS {
             return Err(MachineError::ContainerNumber(container));
         }
-        self.0.command(Command::Load { container, module });
+        self.0.command(Command::Load { container, room, module });
         Ok(())
     }
 
@@ -81,22 +98,34 @@ impl ResidentHandle {
     }
 }
 
-/// One of the frames to send: a header alone, or a `Load` with all that follows it.
+/// One of the frames to send: a header alone, or one with a payload and all that follows it.
 #[derive(Debug)]
 struct Asked {
     kind: FrameKind,
     container: u32,
-    /// Of the header, which for a `Load` is the module's length.
+    /// Of the header, which for what has a module is that one's length.
     argument: u32,
+    payload: Vec<u8>,
     module: Vec<u8>,
+}
+
+impl Asked {
+    fn short(kind: FrameKind, container: u32, argument: u32) -> Self {
+        Self { kind, container, argument, payload: Vec::new(), module: Vec::new() }
+    }
+
+    fn with_module(kind: FrameKind, container: u32, payload: &[u8], module: Vec<u8>) -> Self {
+        let argument = u32::try_from(module.len()).unwrap_or(u32::MAX);
+        Self { kind, container, argument, payload: payload.to_vec(), module }
+    }
 }
 
 /// What was asked for and has not gone to the multiplexer yet.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
-    /// Frames in order, with the payload that is left of the container being loaded.
+    /// Frames in order.
     frames: VecDeque<Asked>,
-    /// Bytes of the first one that were sent, once its `Load` was.
+    /// Bytes of the first one's module that were sent, once it was itself.
     sent: Option<usize>,
     inputs: BTreeMap<u32, (Vec<u8>, bool)>,
 }
@@ -105,21 +134,25 @@ impl Pending {
     /// Takes what was asked for.
     pub(super) fn take(&mut self, commands: Vec<Command>) {
         for command in commands {
-            let short = |kind, container, argument| Asked { kind, container, argument, module: Vec::new() };
             match command {
-                Command::Load { container, module } => {
+                Command::Load { container, room, module } => {
                     // Input that its predecessor did not read is not its own.
                     self.inputs.remove(&container);
-                    let argument = u32::try_from(module.len()).unwrap_or(u32::MAX);
-                    self.frames.push_back(Asked { kind: FrameKind::Load, container, argument, module });
+                    let asked = Asked::with_module(FrameKind::Load, container, &room.encode(), module);
+                    self.frames.push_back(asked);
+                }
+                Command::Image { digest, module } => {
+                    self.frames.push_back(Asked::with_module(FrameKind::Image, 0, &digest, module));
                 }
                 Command::Kill { container } => {
-                    self.frames.push_back(short(FrameKind::Kill, container, 0));
+                    self.frames.push_back(Asked::short(FrameKind::Kill, container, 0));
                 }
                 Command::Pause { container, paused } => {
-                    self.frames.push_back(short(FrameKind::Pause, container, paused.into()));
+                    self.frames.push_back(Asked::short(FrameKind::Pause, container, paused.into()));
                 }
-                Command::Ask { container } => self.frames.push_back(short(FrameKind::Ask, container, 0)),
+                Command::Ask { container } => {
+                    self.frames.push_back(Asked::short(FrameKind::Ask, container, 0));
+                }
                 Command::Input { container, bytes, end } => {
                     let (queued, ends) = self.inputs.entry(container).or_default();
                     queued.extend(bytes);
@@ -134,32 +167,35 @@ impl Pending {
         let mut console = lock(console);
         let mux = console.device_mut().backend_mut();
         let mut fed = false;
-        while let Some(Asked { kind, container, argument, module }) = self.frames.front() {
+        while let Some(Asked { kind, container, argument, payload, module }) = self.frames.front() {
             let (kind, container, argument) = (*kind, *container, *argument);
             let mut send = |kind, argument, payload: &[u8]| {
                 let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
                 mux.control_room() >= payload.len() + HEADER_LEN
                     && mux.send_control(&FrameHeader { kind, container, len, argument }, payload)
             };
-            let done = match (kind, self.sent) {
-                (FrameKind::Load, None) if send(FrameKind::Load, argument, &[]) => {
-                    self.sent = Some(0);
-                    false
+            // What carries a module's bytes, and what comes after them.
+            let (data, end) = match kind {
+                FrameKind::Load => (FrameKind::LoadData, Some(FrameKind::Start)),
+                _ => (FrameKind::ImageData, None),
+            };
+            let done = match self.sent {
+                None if send(kind, argument, payload) => {
+                    self.sent = (!module.is_empty()).then_some(0);
+                    module.is_empty()
                 }
-                (FrameKind::Load, Some(at)) if at < module.len() => {
-                    let end = module.len().min(at + LOAD_CHUNK);
-                    if !send(FrameKind::LoadData, 0, module.get(at..end).unwrap_or_default()) {
+                Some(at) if at < module.len() => {
+                    let until = module.len().min(at + LOAD_CHUNK);
+                    if !send(data, 0, module.get(at..until).unwrap_or_default()) {
                         break;
                     }
-                    self.sent = Some(end);
+                    self.sent = Some(until);
                     false
                 }
-                (FrameKind::Load, Some(_)) if send(FrameKind::Start, 0, &[]) => {
+                Some(_) if end.is_none_or(|end| send(end, 0, &[])) => {
                     self.sent = None;
                     true
                 }
-                (FrameKind::Load, _) => break,
-                (kind, _) if send(kind, argument, &[]) => true,
                 _ => break,
             };
             fed = true;

@@ -1,9 +1,9 @@
 //! The guest's region table, read from its memory: what the guest says, not what is so.
 
 use crate::memory::GuestMemory;
+use sentient_abi::ABI_VERSION;
 use sentient_abi::bytes::{read_u32, read_u64};
 use sentient_abi::region::{MAGIC, MAX_REGIONS, NAME_LEN, Region, RegionKind, RegionTable};
-use sentient_abi::{ABI_VERSION, PAGE_SIZE};
 use vm_memory::{Bytes, GuestAddress};
 
 /// Bytes of the table before its slots.
@@ -29,7 +29,7 @@ pub struct BadTable {
 /// [`BadTable`].
 pub fn read(memory: &GuestMemory, at: u64) -> Result<Vec<Region>, BadTable> {
     let bad = |problem: String| BadTable { at, problem };
-    let mut bytes = [0; PAGE_SIZE as usize];
+    let mut bytes = [0; size_of::<RegionTable>()];
     memory
         .read_slice(&mut bytes, GuestAddress(at))
         .map_err(|error| bad(format!("is outside of RAM ({error})")))?;
@@ -66,5 +66,4 @@ pub fn read(memory: &GuestMemory, at: u64) -> Result<Vec<Region>, BadTable> {
         .collect())
 }
 
-const _: () = assert!(HEADER + MAX_REGIONS * SLOT <= PAGE_SIZE as usize);
 const _: () = assert!(size_of::<RegionTable>() == HEADER + MAX_REGIONS * SLOT);

@@ -5,7 +5,7 @@
 use rustix::fs::{MemfdFlags, memfd_create};
 use sentient_abi::boot_module::ContainerSpec;
 use sentient_abi::kernel_header::{KernelHeader, MAGIC, MAX_SEGMENTS, Segment};
-use sentient_abi::region::{RegionKind, access};
+use sentient_abi::region::{RegionKind, TABLE_LEN, access};
 use sentient_abi::{ABI_VERSION, PAGE_SIZE};
 use sentient_images::{CompiledImage, KernelError, KernelImage};
 use sentient_vmm::streams::{Input, Output, Streams};
@@ -22,7 +22,7 @@ pub const CODE: u64 = 0x10_1000;
 /// Bytes of code and data that fit.
 pub const CODE_LEN: u64 = 16 * PAGE_SIZE;
 const REGION_TABLE: u64 = CODE + CODE_LEN;
-pub const PANIC_RECORD: u64 = REGION_TABLE + PAGE_SIZE;
+pub const PANIC_RECORD: u64 = REGION_TABLE + TABLE_LEN;
 const END: u64 = PANIC_RECORD + PAGE_SIZE;
 
 /// `cli; hlt`, for ever.
@@ -62,7 +62,11 @@ fn image(abi_version: u32, code: &[u8], record: u8, also: u32) -> Result<KernelI
         (PANIC_RECORD, RegionKind::NucleusData, access::WRITE | also),
     ];
     for (slot, (base, kind, access)) in segments.iter_mut().zip(parts) {
-        let len = if base == CODE { CODE_LEN } else { PAGE_SIZE };
+        let len = match base {
+            CODE => CODE_LEN,
+            REGION_TABLE => TABLE_LEN,
+            _ => PAGE_SIZE,
+        };
         *slot = Segment { base, len, kind: kind as u32, access };
     }
     let header = KernelHeader {

@@ -5,15 +5,17 @@
 use crate::guest::{alone, null_streams};
 use sentient_abi::boot_module::{ContainerSpec, container_flags};
 use sentient_abi::exit::ContainerEnd;
+use sentient_abi::region::{Region, RegionKind};
 use sentient_abi::stdio::Status;
 use sentient_devices::virtio::stdio_mux::{ContainerEvent, Stream, Written};
 use sentient_images::{ImageCache, KernelImage};
 use sentient_vmm::kvm::vm::DirtyLog;
 use sentient_vmm::machine::resident::ResidentHandle;
 use sentient_vmm::machine::state::MachineState;
+use sentient_vmm::machine::vcpu_thread::Stopped;
 use sentient_vmm::machine::{Door, Report, Start, StopHandle};
 use sentient_vmm::memory::image::Image;
-use sentient_vmm::snapshots::MemoryWriter;
+use sentient_vmm::snapshots::{MemoryWriter, regions};
 use sentient_vmm::streams::ContainerSink;
 use sentient_vmm::{BootProtocol, ContainerRun, Ended, Machine, MachineConfig, MachineError};
 use std::collections::BTreeMap;
@@ -123,6 +125,7 @@ impl Resident {
         self.output.remove(&container);
         self.errors.remove(&container);
         self.ends.remove(&container);
+        self.handle.load_image(run).unwrap();
         self.handle.load(container, run).unwrap();
     }
 
@@ -174,6 +177,13 @@ impl Resident {
         containers.iter().map(|container| self.statuses[container]).collect()
     }
 
+    /// The guest's regions of a kind.
+    pub fn regions(&self, kind: RegionKind) -> Vec<Region> {
+        let read = |machine: &mut Stopped<'_>| regions::read(machine.memory, machine.places.region_table);
+        let all = self.door.stopped(read).unwrap().unwrap();
+        all.into_iter().filter(|region| region.kind == kind as u32).collect()
+    }
+
     /// Waits for a container's end.
     pub fn end(&mut self, container: u32) -> ContainerEvent {
         self.until("waiting for an end", |resident| resident.ends.contains_key(&container));
@@ -213,6 +223,13 @@ pub fn of_wasm(wasm: &[u8], args: &[&str]) -> ContainerRun {
     let args = std::iter::once("program").chain(args.iter().copied()).map(|arg| arg.as_bytes().to_vec());
     let spec = ContainerSpec { memory_limit: 32 << 20, args: args.collect(), ..Default::default() };
     ContainerRun { spec, image }
+}
+
+/// The same with another limit of its memory, in bytes.
+pub fn small(path: &str, memory_limit: u64) -> ContainerRun {
+    let mut run = program(path, &[]);
+    run.spec.memory_limit = memory_limit;
+    run
 }
 
 /// A container that ends at once.

@@ -80,7 +80,7 @@ impl fmt::Display for Violation {
 
 /// A region's container, by name.
 fn container<'a>(record: &'a Record, region: &RegionEntry) -> Option<&'a str> {
-    let owned = [RegionKind::Container as u32, RegionKind::Image as u32].contains(&region.kind);
+    let owned = region.kind == RegionKind::Container as u32;
     let found = record.containers.iter().find(|container| owned && container.index == region.owner);
     found.map(|container| container.name.as_str())
 }
@@ -88,8 +88,7 @@ fn container<'a>(record: &'a Record, region: &RegionEntry) -> Option<&'a str> {
 impl Contract {
     /// Checks the transition from `old`, if there is one, to `new`.
     ///
-    /// A container's image is frozen while its container stays. One that comes or goes with its container,
-    /// or lies elsewhere because the container is another, breaks nothing.
+    /// An image is frozen while it is there. One that comes or goes breaks nothing.
     ///
     /// # Errors
     ///
@@ -133,24 +132,22 @@ impl Contract {
     pub fn frozen(&self, old: &Record, new: &Record) -> Result<SlotSet, ContractError> {
         let mut frozen_by: [Option<&str>; SLOTS] = [None; SLOTS];
         let mut mutable_by: [Option<&str>; SLOTS] = [None; SLOTS];
+        let mut passing = SlotSet::EMPTY;
         for (record, other) in [(old, new), (new, old)] {
             for region in &record.regions {
                 let Some(kind) = RegionKind::from_u32(region.kind) else { continue };
                 let name = container(record, region);
-                let stays = name.is_some()
-                    && other
-                        .regions
-                        .iter()
-                        .any(|there| same_place(there, region) && container(other, there) == name);
-                let rule = match self.rule(kind, name) {
-                    Rule::Frozen if kind == RegionKind::Image && !stays => Rule::Mutable,
-                    rule => rule,
-                };
-                let by = match rule {
+                let slot = Slot::of(region.kind, region.owner);
+                let stays = || other.regions.iter().any(|there| same_place(there, region));
+                let by = match self.rule(kind, name) {
+                    Rule::Frozen if kind == RegionKind::Image && !stays() => {
+                        passing = passing.with(slot);
+                        continue;
+                    }
                     Rule::Frozen => &mut frozen_by,
                     Rule::Mutable => &mut mutable_by,
                 };
-                if let Some(by) = by.get_mut(Slot::of(region.kind, region.owner).number()) {
+                if let Some(by) = by.get_mut(slot.number()) {
                     *by = Some(&region.name);
                 }
             }
@@ -166,12 +163,14 @@ impl Contract {
                 (None, _) => {}
             }
         }
-        Ok(frozen)
+        Ok(frozen.without(passing))
     }
 }
 
+/// Whether two records have the same region. An image's name says which one it is.
 fn same_place(one: &RegionEntry, two: &RegionEntry) -> bool {
     (one.kind, one.owner, one.base, one.pages) == (two.kind, two.owner, two.base, two.pages)
+        && (one.kind != RegionKind::Image as u32 || one.name == two.name)
 }
 
 /// The pages of a region that are in a delta.

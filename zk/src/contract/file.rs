@@ -6,7 +6,7 @@
 //! regions:
 //!   - { kind: nucleus-data, rule: frozen }
 //!   - { container: web, rule: mutable }
-//!   - { container: web, part: image, rule: frozen }
+//!   - { kind: image, rule: frozen }
 //! limits: { dirty_pages: 4096, region_pages: 65536 }
 //! ```
 //!
@@ -90,13 +90,6 @@ pub enum OnViolation {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Part {
-    Memory,
-    Image,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 struct Kind(RegionKind);
 
@@ -124,7 +117,7 @@ struct Regions {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Selector {
     Kind(RegionKind),
-    Container(String, Part),
+    Container(String),
 }
 
 #[derive(Deserialize)]
@@ -132,7 +125,6 @@ enum Selector {
 struct Line {
     kind: Option<Kind>,
     container: Option<String>,
-    part: Option<Part>,
     rule: Rule,
 }
 
@@ -140,13 +132,10 @@ impl TryFrom<Line> for Regions {
     type Error = &'static str;
 
     fn try_from(line: Line) -> Result<Self, &'static str> {
-        let of = match (line.kind, line.container, line.part) {
-            (Some(Kind(kind)), None, None) => Selector::Kind(kind),
-            (None, Some(name), part) => Selector::Container(name, part.unwrap_or(Part::Memory)),
-            (Some(_), _, _) => {
-                return Err("a rule has a kind or a container, and a part only with a container");
-            }
-            (None, None, _) => return Err("a rule has a kind or a container"),
+        let of = match (line.kind, line.container) {
+            (Some(Kind(kind)), None) => Selector::Kind(kind),
+            (None, Some(name)) => Selector::Container(name),
+            _ => return Err("a rule has a kind or a container"),
         };
         Ok(Self { of, rule: line.rule })
     }
@@ -244,18 +233,12 @@ impl Contract {
         hasher.finalize().into()
     }
 
-    /// What holds for a region; `container` is the name of the one it belongs to.
+    /// What holds for a region; `container` is the name of the one it is.
     #[must_use]
     pub fn rule(&self, kind: RegionKind, container: Option<&str>) -> Rule {
         let applies = |rule: &&Regions| match &rule.of {
             Selector::Kind(wanted) => *wanted == kind,
-            Selector::Container(name, part) => {
-                let wanted = match part {
-                    Part::Memory => RegionKind::Container,
-                    Part::Image => RegionKind::Image,
-                };
-                wanted == kind && container == Some(name)
-            }
+            Selector::Container(name) => kind == RegionKind::Container && container == Some(name),
         };
         let built_in =
             if FROZEN.contains(&kind) || kind == RegionKind::Image { Rule::Frozen } else { Rule::Mutable };

@@ -45,7 +45,7 @@ fn mistakes_are_reported_with_their_line() {
         ("regions:\n  - { kind: heap, rule: frozen }\n  - { kind: heap, rule: hot }\n", "line 5", "hot"),
         ("regions:\n  - { kind: heap, rule: frozen, colour: red }\n", "line 4", "colour"),
         ("regions:\n  - { rule: frozen }\n", "line 4", "kind or a container"),
-        ("regions:\n  - { kind: heap, part: image, rule: frozen }\n", "line 4", "part"),
+        ("regions:\n  - { kind: heap, container: web, rule: frozen }\n", "line 4", "kind or a container"),
         ("limits: { dirty_pages: -1 }\n", "line 3", "dirty_pages"),
         ("limits: { pages: 1 }\n", "line 3", "pages"),
         ("on_violation: flag\n", "top level", "on_violation"),
@@ -96,23 +96,36 @@ fn later_rules_win_and_containers_are_known_by_name() {
 }
 
 #[test]
-fn an_image_is_frozen_while_its_container_stays() {
+fn an_image_is_frozen_while_it_is_there() {
     let contract = Contract::built_in().unwrap();
     let before = first_snapshot();
     let image = Slot::of(RegionKind::Image as u32, 0);
     let changed = snapshot(Some(&before), regions(), &[(17, 9)], b"state 1");
     assert_eq!(violations(&contract, &before, &changed).len(), 1);
     assert!(contract.frozen(&before.record, &changed.record).unwrap().has(image));
-    // Its container ended.
-    let gone = snapshot(Some(&before), regions()[..2].to_vec(), &[], b"state 1");
+    // Nobody runs it any more.
+    let gone = snapshot(Some(&before), regions()[..3].to_vec(), &[], b"state 1");
     assert_eq!(violations(&contract, &before, &gone), []);
-    // Another container has its number now, and its own image.
+    // Another one is where it was.
     let mut others = regions();
-    others[2].base += PAGE_SIZE as u64;
-    others[2].pages -= 1;
+    others[3].name = "image-0badcafe00".to_owned();
     let other = snapshot(Some(&before), others, &[(16, 9)], b"state 1");
     assert_eq!(violations(&contract, &before, &other), []);
     assert!(!contract.frozen(&before.record, &other.record).unwrap().has(image));
+}
+
+#[test]
+fn an_image_that_comes_beside_one_that_stays_breaks_nothing() {
+    let contract = Contract::built_in().unwrap();
+    let before = first_snapshot();
+    // Both are committed to in one slot.
+    let mut more = regions();
+    more.push(region(RegionKind::Image, 23, 20, 2));
+    let after = snapshot(Some(&before), more, &[(20, 9)], b"state 1");
+    assert_eq!(violations(&contract, &before, &after), []);
+    assert!(
+        !contract.frozen(&before.record, &after.record).unwrap().has(Slot::of(RegionKind::Image as u32, 0))
+    );
 }
 
 #[test]

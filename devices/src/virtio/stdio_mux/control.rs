@@ -24,6 +24,8 @@ pub enum ContainerEvent {
     Ended(ContainerEnd),
     /// It was not started, for this reason; its number is free.
     Refused(String),
+    /// It was not started because the machine has not got its image; its number is free.
+    NoImage,
     /// What it takes: the answer when it was asked, or paused.
     Status(Status),
 }
@@ -116,6 +118,8 @@ fn is_control(kind: FrameKind) -> bool {
             | FrameKind::Kill
             | FrameKind::Pause
             | FrameKind::Ask
+            | FrameKind::Image
+            | FrameKind::ImageData
     )
 }
 

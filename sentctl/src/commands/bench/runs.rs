@@ -18,7 +18,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
-const HELLO: &[u8] = include_bytes!("../../../../resources/containers/hello/hello.wasm");
+pub const HELLO: &[u8] = include_bytes!("../../../../resources/containers/hello/hello.wasm");
 const SPOUT: &[u8] = include_bytes!("../../../../resources/containers/spout/spout.wasm");
 
 /// MiB written per run of the throughput figure.

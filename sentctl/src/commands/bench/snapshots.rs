@@ -14,7 +14,7 @@ use sentient_control::machine_process::{Task, Verify};
 use sentient_control::process::{self, Invocation};
 use serde_json::{Map, Value, json};
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -145,8 +145,13 @@ impl Stage {
     }
 
     /// Starts a program in the machine and waits for its first line.
+    /// A program's file.
+    pub fn program(&self, name: &str, wasm: &[u8]) -> Result<PathBuf, CommandError> {
+        self.programs.add(&format!("{name}.wasm"), wasm)
+    }
+
     pub fn start(&self, name: &str, wasm: &[u8], memory: u64, args: &[&str]) -> Result<(), CommandError> {
-        let program = self.programs.add(&format!("{name}.wasm"), wasm)?;
+        let program = self.program(name, wasm)?;
         let start = StartContainer {
             program: program.display().to_string(),
             name: Some(name.to_owned()),
@@ -438,12 +443,8 @@ pub fn clone_private(repeats: u32) -> Measured {
             clones.push(clone);
         }
         for clone in clones {
-            let status: MachineStatus = Client::new(clone.clone())?.get("/v1/machine")?;
-            let gone = || CommandError::Bench(format!("`{}` has no process", clone.name()));
-            let process = status.pid.ok_or_else(gone)?;
-            let memory = std::fs::read_to_string(format!("/proc/{process}/smaps_rollup"))
-                .map_err(CommandError::io("reading what a process has in memory"))?;
-            own.push(smaps_kib(&memory, "Private_Dirty") + smaps_kib(&memory, "Private_Clean"));
+            let memory = smaps(&clone)?;
+            own.push(private_of(&memory));
             whole.push(smaps_kib(&memory, "Rss"));
         }
         for number in 0..CLONES {
@@ -454,6 +455,24 @@ pub fn clone_private(repeats: u32) -> Measured {
     details.insert("resident_kib".into(), json!(Series::new(whole).median()));
     details.insert("clones_at_once".into(), json!(CLONES));
     Ok((Series::new(own), details))
+}
+
+/// What a machine's process has in memory, as the system tells it.
+fn smaps(machine: &MachineFolder) -> Result<String, CommandError> {
+    let status: MachineStatus = Client::new(machine.clone())?.get("/v1/machine")?;
+    let gone = || CommandError::Bench(format!("`{}` has no process", machine.name()));
+    let process = status.pid.ok_or_else(gone)?;
+    std::fs::read_to_string(format!("/proc/{process}/smaps_rollup"))
+        .map_err(CommandError::io("reading what a process has in memory"))
+}
+
+/// KiB of memory that a machine's process has for itself.
+pub fn private_kib(machine: &MachineFolder) -> Result<f64, CommandError> {
+    Ok(private_of(&smaps(machine)?))
+}
+
+fn private_of(smaps: &str) -> f64 {
+    smaps_kib(smaps, "Private_Dirty") + smaps_kib(smaps, "Private_Clean")
 }
 
 /// A line of smaps_rollup, in KiB (proc_pid_smaps(5)).
