@@ -195,6 +195,77 @@ fn what_comes_and_goes_leaves_its_neighbours_as_they_are() {
 }
 
 #[test]
+fn a_container_is_put_back_alone() {
+    let home = Home::counting();
+    home.start("other", &container("counter"), &["--interval-ms", "5"]);
+    home.wait_for_number("m", "other", 5);
+    assert!(home.refused(&["heal", "container", "other"]).contains("no snapshot has `other`"));
+    assert!(home.refused(&["heal", "container", "nobody"]).contains("nobody"));
+    // It sleeps most of the time, so that snapshots have it at rest.
+    let at = loop {
+        home.ok(&["snapshot"]);
+        let at = numbers(&home.output("m", "counter")).last().copied().unwrap();
+        let run = home.run(&["--json", "heal", "container", "counter"]);
+        if run.status.success() {
+            break at;
+        }
+        assert!(String::from_utf8_lossy(&run.stderr).contains("computing"), "{run:?}");
+    };
+    home.ok(&["tag", "@", "then"]);
+    home.wait_for_number("m", "counter", at + 100);
+    let (before, current) = (home.output("m", "counter"), home.json(&["status"])["current"].clone());
+    let other = numbers(&home.output("m", "other")).last().copied().unwrap();
+    let healed = home.json(&["heal", "container", "counter", "--to", "then"]);
+    assert_eq!(healed["container"], json!("counter"));
+    assert!(healed["pages"].as_u64().unwrap() > 0, "{healed}");
+    // It counts on from there, behind what it has written; nobody else has noticed.
+    let output = home.wait_for("m", "counter", |output| {
+        numbers(output.get(before.len()..).unwrap_or_default()).len() > 50
+    });
+    assert!(output.starts_with(&before));
+    let all = numbers(&output);
+    // The first one that succeeded above put it back, too.
+    let all = &all[all.iter().position(|number| *number == at + 50).unwrap()..];
+    let back = all.windows(2).position(|pair| pair[1] < pair[0]).unwrap();
+    assert!(
+        all[back] >= at + 100 && (at.saturating_sub(30)..at + 20).contains(&all[back + 1]),
+        "{at}, {all:?}"
+    );
+    let on = |numbers: &[u64]| numbers.windows(2).all(|pair| pair[1] == pair[0] + 1);
+    assert!(on(&all[..=back]) && on(&all[back + 1..]), "{all:?}");
+    home.wait_for_number("m", "other", other + 50);
+    assert!(on(&numbers(&home.output("m", "other"))));
+    assert_eq!(home.json(&["status"])["current"], current);
+
+    // What was put back is in the next snapshot, and is where a rollback to that goes on.
+    home.ok(&["snapshot", "-t", "after"]);
+    let at_after = numbers(&home.output("m", "counter")).last().copied().unwrap();
+    assert!(at_after < at + 1000);
+    home.wait_for_number("m", "other", other + 100);
+    let before = home.output("m", "counter").len();
+    home.ok(&["rollback", "after", "--discard"]);
+    let output = home.wait_for("m", "counter", |output| numbers(&output[before..]).len() > 40);
+    let all = numbers(&output);
+    let back = all.windows(2).rposition(|pair| pair[1] < pair[0]).unwrap();
+    assert!(on(&all[back + 1..]) && all[back + 1] <= at_after + 2, "{at_after}, {all:?}");
+    assert_eq!(home.ok(&["verify"]).lines().last().map(|line| line.ends_with("all is well")), Some(true));
+
+    // Another one of its name is another container.
+    home.ok(&["matrixbox", "restart", "counter"]);
+    let refused = home.refused(&["heal", "container", "counter", "--to", "then"]);
+    assert!(refused.contains("as it was last started"), "{refused}");
+    // One that computes without a pause is at rest when it is paused.
+    home.start("busy", &container("faults"), &["loop"]);
+    home.ok(&["pause", "busy"]);
+    home.ok(&["snapshot", "-t", "paused"]);
+    home.ok(&["unpause", "busy"]);
+    home.ok(&["heal", "container", "busy", "--to", "paused"]);
+    assert_eq!(home.json(&["matrixbox", "inspect", "busy"])["state"], json!("paused"));
+    home.ok(&["kill", "busy"]);
+    assert!(home.refused(&["heal", "container", "busy"]).contains("busy"));
+}
+
+#[test]
 fn what_containers_take_is_measured_and_shared_by_weight() {
     let home = Home::counting();
     let faults = container("faults");

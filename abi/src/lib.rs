@@ -30,6 +30,7 @@ extern crate alloc;
 
 pub mod boot_module;
 pub mod bytes;
+pub mod container_header;
 pub mod exit;
 pub mod gate;
 pub mod image_files;

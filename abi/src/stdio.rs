@@ -79,18 +79,22 @@ pub struct Room {
     pub memory: u64,
     /// Most bytes of files; 0 for the usual part of the memory.
     pub files: u64,
+    /// A number that no other container has: for its [header](crate::container_header).
+    pub life: u64,
 }
 
 impl Room {
     /// Bytes of an encoded one.
-    pub const LEN: usize = 16;
+    pub const LEN: usize = 24;
 
     /// The room as bytes.
     #[must_use]
     pub fn encode(&self) -> [u8; Self::LEN] {
         let mut bytes = [0; Self::LEN];
         // In bounds by construction.
-        let _ = (write_u64(&mut bytes, 0, self.memory), write_u64(&mut bytes, 8, self.files));
+        for (at, value) in [self.memory, self.files, self.life].into_iter().enumerate() {
+            let _ = write_u64(&mut bytes, 8 * at, value);
+        }
         bytes
     }
 
@@ -100,7 +104,7 @@ impl Room {
         if bytes.len() != Self::LEN {
             return None;
         }
-        Some(Self { memory: read_u64(bytes, 0)?, files: read_u64(bytes, 8)? })
+        Some(Self { memory: read_u64(bytes, 0)?, files: read_u64(bytes, 8)?, life: read_u64(bytes, 16)? })
     }
 }
 

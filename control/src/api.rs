@@ -155,6 +155,28 @@ pub struct StartContainer {
     pub explain: bool,
 }
 
+/// Where a container is to be put back to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Heal {
+    /// A snapshot: a tag, an id, or the unique beginning of one; the last one that has the container, if there is none.
+    #[serde(default)]
+    pub to: Option<String>,
+}
+
+/// A container that was put back alone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Healed {
+    /// Its name.
+    pub container: String,
+    /// The snapshot that it goes on from.
+    pub to: String,
+    /// Pages that were put back.
+    pub pages: u64,
+    /// How long the machine stood still for it, in microseconds.
+    pub pause_us: u64,
+}
+
 /// A snapshot to take.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

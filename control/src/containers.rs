@@ -11,7 +11,7 @@ pub(crate) mod routes;
 
 use crate::api::{ContainerState, ContainerStatus, PackageInfo, StartContainer};
 use crate::error::ControlError;
-use crate::home::{MachineFolder, append_to, check_container_name, make_folder};
+use crate::home::{MachineFolder, check_container_name, make_folder};
 use folder::{Kept, Sink};
 pub use outputs::Outputs;
 use sentient_abi::region::RegionKind;
@@ -61,6 +61,21 @@ struct Entry {
 }
 
 impl Entry {
+    fn new(name: &str, index: u32, kept: Kept, state: ContainerState, folder: &Path) -> Self {
+        Self {
+            name: name.to_owned(),
+            index,
+            kept,
+            state,
+            wants_image: false,
+            takes: None,
+            exit_code: None,
+            reason: None,
+            stdout: Sink::new(folder.join("stdout.log")),
+            stderr: Sink::new(folder.join("stderr.log")),
+        }
+    }
+
     fn is_live(&self) -> bool {
         self.state != ContainerState::Ended
     }
@@ -133,17 +148,24 @@ impl Containers {
         };
         let index = self.enter(&name, kept)?;
         let run = ContainerRun { spec, image };
-        let load = || {
+        let load = || -> Result<(), ControlError> {
             guest.load(index, &run)?;
             // Nobody is there to write to it.
             guest.end_input(index);
-            self.wait_until_up(&name)
+            Ok(())
         };
-        if let Some(status) = load()? {
+        load()?;
+        // Making files takes as long as the guest does, and goes on beside that.
+        if let Err(error) = self.write_down(&name) {
+            guest.kill(index);
+            return Err(error);
+        }
+        if let Some(status) = self.wait_until_up(&name)? {
             return Ok(status);
         }
         guest.load_image(&run)?;
-        load()?.ok_or_else(|| {
+        load()?;
+        self.wait_until_up(&name)?.ok_or_else(|| {
             self.table().retain(|entry| entry.name != name);
             ControlError::Conflict(format!("the machine cannot start `{name}`: it loses images"))
         })
@@ -203,24 +225,35 @@ impl Containers {
                 "{MAX_CONTAINERS} containers run already, which is all a machine has"
             ))
         })?;
-        let entry = self.open(name, index, kept, ContainerState::Starting)?;
-        entry.kept.write(&self.machine.container(name))?;
+        check_container_name(name)?;
+        let folder = self.machine.container(name);
+        make_folder(&folder).map_err(ControlError::io(&folder))?;
+        let entry = Entry::new(name, index, kept, ContainerState::Starting, &folder);
         table.retain(|entry| entry.name != name);
         table.push(entry);
         Ok(index)
+    }
+
+    /// Makes the files of a container that is being started.
+    fn write_down(&self, name: &str) -> Result<(), ControlError> {
+        let folder = self.machine.container(name);
+        let kept = {
+            let mut table = self.table();
+            let entry =
+                table.iter_mut().find(|entry| entry.name == name).ok_or_else(|| self.unknown(name))?;
+            entry.stdout.open().map_err(ControlError::io(&folder))?;
+            entry.kept.clone()
+        };
+        kept.write(&folder)
     }
 
     fn open(&self, name: &str, index: u32, kept: Kept, state: ContainerState) -> Result<Entry, ControlError> {
         check_container_name(name)?;
         let folder = self.machine.container(name);
         make_folder(&folder).map_err(ControlError::io(&folder))?;
-        let path = folder.join("stdout.log");
-        let file = append_to(&path).map_err(ControlError::io(&path))?;
-        let stdout = Sink { path, file: Some(file), bytes: 0 };
-        let stderr = Sink { path: folder.join("stderr.log"), file: None, bytes: 0 };
-        let (name, wants_image) = (name.to_owned(), false);
-        let (takes, exit_code, reason) = (None, None, None);
-        Ok(Entry { name, index, kept, state, wants_image, takes, exit_code, reason, stdout, stderr })
+        let mut entry = Entry::new(name, index, kept, state, &folder);
+        entry.stdout.open().map_err(ControlError::io(&folder))?;
+        Ok(entry)
     }
 
     /// Looks at the table now and after every change until `found` has an answer; `None` if there is none

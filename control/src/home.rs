@@ -103,6 +103,12 @@ impl Home {
         self.0.join("store")
     }
 
+    /// The images, by name and version.
+    #[must_use]
+    pub fn images(&self) -> PathBuf {
+        self.0.join("images")
+    }
+
     /// The secret that this user's packages are signed with by an algorithm; made if there is none.
     ///
     /// # Errors

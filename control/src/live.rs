@@ -17,6 +17,7 @@ use sentient_vmm::machine::state::MachineState;
 use sentient_vmm::machine::{Door, StopHandle, Stopped};
 use sentient_vmm::snapshots::capture::{self, Capture, Extent};
 use sentient_vmm::snapshots::page::PageBuffer;
+use sentient_vmm::snapshots::region;
 use sentient_vmm::snapshots::rollback::{self, Done};
 use std::ops::Range;
 use std::sync::Arc;
@@ -32,6 +33,8 @@ const PAGE: u64 = sentient_abi::PAGE_SIZE;
 pub struct Live {
     /// `None` if it is not known: the log of written pages was lost. The next capture is of everything.
     head: Option<MemoryMap>,
+    /// The snapshot whose memory `head` is, if it is one's.
+    at: Option<SnapshotId>,
     /// Digest of the kernel that runs.
     kernel: [u8; 32],
     /// Pages in memory.
@@ -129,6 +132,8 @@ pub struct PutBack {
 
 /// Where a machine is to be put back to.
 pub struct Target {
+    /// The snapshot.
+    pub id: SnapshotId,
     /// Its containers.
     pub returning: Returning,
     /// Its page hashes.
@@ -137,6 +142,16 @@ pub struct Target {
     pub state: MachineState,
     /// See [`Live::differing`].
     pub differing: Vec<u64>,
+}
+
+/// Where a container is to be put back to.
+pub struct RegionTarget {
+    /// The snapshot's page hashes.
+    pub map: MemoryMap,
+    /// Its region: numbers of pages.
+    pub pages: Range<u64>,
+    /// The container: its index, and the number of its [header](sentient_abi::container_header).
+    pub container: (u32, u64),
 }
 
 impl Live {
@@ -154,7 +169,7 @@ impl Live {
     /// Of a machine that has just been restored from a snapshot.
     #[must_use]
     pub fn restored(record: &Record, map: MemoryMap) -> Self {
-        Self { head: Some(map), ..Self::booted(record.kernel) }
+        Self { head: Some(map), at: Some(record.id()), ..Self::booted(record.kernel) }
     }
 
     /// Stops the guest and copies what has changed.
@@ -268,7 +283,7 @@ impl Live {
         for (number, page) in &dirty {
             self.cache.insert(memory.page_hash(*number), page);
         }
-        self.head = Some(memory);
+        (self.head, self.at) = (Some(memory), Some(signed.id()));
         Ok(Committed { id: signed.id(), dirty_pages: dirty.len() as u64, stored_bytes: added.bytes })
     }
 
@@ -276,6 +291,12 @@ impl Live {
     #[must_use]
     pub fn head(&self) -> Option<&MemoryMap> {
         self.head.as_ref()
+    }
+
+    /// A snapshot's page hashes, if they are known without looking.
+    #[must_use]
+    pub fn map_of(&self, id: SnapshotId) -> Option<MemoryMap> {
+        self.head.clone().filter(|_| self.at == Some(id))
     }
 
     /// Pages that `target` has otherwise than the machine had them when its log began; or, if that is not
@@ -321,6 +342,24 @@ impl Live {
         (self, result)
     }
 
+    /// On the vCPU's thread: puts a container's region back, and nothing else. `None` if it is not at rest, or not there.
+    pub fn put_back_region(
+        mut self,
+        machine: &Stopped<'_>,
+        target: &RegionTarget,
+        history: &History,
+    ) -> (Self, Result<Option<region::Done>, Failure>) {
+        let also = if self.head.is_some() { Ok(Vec::new()) } else { capture::touched(machine) };
+        let result = also.map_err(|error| Failure { error: error.into(), amid: false }).and_then(|also| {
+            let RegionTarget { map, pages, container } = target;
+            let differing = rollback::merge(&self.differing(map), &also);
+            let mut source = SnapshotPages { map, cache: &mut self.cache, store: history.store() };
+            region::put_back(machine, *container, pages.clone(), &differing, &mut source)
+                .map_err(|failed| Failure { error: failed.error.into(), amid: failed.amid })
+        });
+        (self, result)
+    }
+
     fn put_back(
         &mut self,
         machine: &mut Stopped<'_>,
@@ -331,7 +370,7 @@ impl Live {
     ) -> Result<PutBack, Failure> {
         let started = Clock::now();
         let before = |error| Failure { error, amid: false };
-        let Target { returning, map, state, differing } = target;
+        let Target { id, returning, map, state, differing } = target;
         let kept = keep.map(|message| self.keep(machine, history, containers, &message)).transpose();
         let kept = kept.map_err(before)?;
         let keeping = if kept.is_some() { started.elapsed() } else { Duration::ZERO };
@@ -347,7 +386,7 @@ impl Live {
         let mut pages = SnapshotPages { map: &map, cache: &mut self.cache, store: history.store() };
         let done = rollback::back_to(machine, &state, &differing, page_tables(&map), &mut pages)
             .map_err(|failed| Failure { error: failed.error.into(), amid: failed.amid })?;
-        self.head = Some(map);
+        (self.head, self.at) = (Some(map), Some(id));
         containers.went_back(returning);
         let kept = kept.map(|kept| kept.committed.id);
         Ok(PutBack { kept, done, pause: started.elapsed(), keeping })

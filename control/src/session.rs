@@ -32,12 +32,12 @@ const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The running machine.
 pub struct Session {
-    history: Arc<History>,
-    door: Arc<Door>,
-    stop: StopHandle,
-    guest: ResidentHandle,
-    memory: MemoryReader,
-    containers: Arc<Containers>,
+    pub(crate) history: Arc<History>,
+    pub(crate) door: Arc<Door>,
+    pub(crate) stop: StopHandle,
+    pub(crate) guest: ResidentHandle,
+    pub(crate) memory: MemoryReader,
+    pub(crate) containers: Arc<Containers>,
     started: Instant,
     /// What the next snapshot or rollback builds on; held while one is being done.
     live: Mutex<Live>,
@@ -91,7 +91,7 @@ impl Session {
     }
 
     /// Not before its memory is whole: nobody could say what of it is in use.
-    fn live(&self) -> MutexGuard<'_, Live> {
+    pub(crate) fn live(&self) -> MutexGuard<'_, Live> {
         while !self.is_whole_within(KILL_PATIENCE) {}
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -299,7 +299,7 @@ impl Session {
         let mut pages = SnapshotPages { map: &map, cache: &mut live.cache, store: self.history.store() };
         pages.load(&differing).map_err(ControlError::io("reading the snapshot"))?;
         let returning = self.containers.returning(target.record())?;
-        let target_now = Target { returning, map, state, differing };
+        let target_now = Target { id: target.id(), returning, map, state, differing };
         let keep = keep.then(|| format!("before going back to {}", short(target.id())));
         // Before the guest is stopped, and not while it is.
         self.history.proofs().record(&self.history);

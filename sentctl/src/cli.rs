@@ -208,6 +208,16 @@ They keep what they have. That they are paused is part of a snapshot, and of wha
   sentctl stats --follow --json")]
     Stats(containers::StatsArgs),
 
+    /// Put a part of a machine back, while all else goes on.
+    #[command(after_help = "Examples:
+  sentctl heal container web
+  sentctl heal container web --to before-upgrade")]
+    Heal {
+        /// What.
+        #[command(subcommand)]
+        command: containers::HealCommand,
+    },
+
     /// See to the containers of the machine.
     #[command(
         name = "matrixbox",
@@ -375,6 +385,23 @@ key, are the same bytes. Keys are made when they are first used, in auth/ of the
   sentctl inspect --signer ed25519:KEY greeter.tso --json")]
     Inspect(package::InspectArgs),
 
+    /// List the images of the home: packages that are run by their names.
+    #[command(after_help = "Examples:
+  sentctl images
+  sentctl images --json")]
+    Images,
+
+    /// See to the images of the home.
+    #[command(after_help = "Examples:
+  sentctl image add greeter.tso
+  sentctl run greeter -- Ada
+  sentctl image rm greeter:1.2.0")]
+    Image {
+        /// What to do.
+        #[command(subcommand)]
+        command: package::ImageCommand,
+    },
+
     /// Write the kernel and a boot module with a program, for QEMU or another loader.
     #[command(after_help = "Examples:
   sentctl boot-files -o boot/ hello.wasm
@@ -415,7 +442,7 @@ Run it on an idle machine: every figure is a median, with its spread.")]
 /// A program and how it is run.
 #[derive(Args, Debug)]
 pub struct ProgramArgs {
-    /// The program: a WebAssembly module for WASI preview 1, or a package of one.
+    /// The program: a WebAssembly module for WASI preview 1, a package of one, or the name of an image.
     #[arg(value_name = "PROGRAM")]
     pub program: PathBuf,
 

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod boot_files;
 pub mod completions;
 pub mod doctor;
+pub mod image;
 pub mod machine;
 pub mod package;
 pub mod program;

@@ -35,8 +35,8 @@ fn main() -> ExitCode {
     start_logging(&cli);
     let json = cli.json;
     let done = match &cli.command {
-        Command::Run(run) if !run.detach => commands::run::run(run, json, started, early),
-        Command::BootFiles(files) => commands::boot_files::write(files, json),
+        Command::Run(run) if !run.detach => commands::run::run(run, cli.home.as_ref(), json, started, early),
+        Command::BootFiles(files) => commands::boot_files::write(files, cli.home.as_ref(), json),
         Command::Bench(bench) => commands::bench::run(bench, json),
         Command::Doctor => commands::doctor::run(json),
         Command::Version => commands::version::run(json),
@@ -76,6 +76,7 @@ fn on_machine(cli: &Cli) -> Result<ExitCode, CommandError> {
         Command::Unpause(args) => context.pause(args, false),
         Command::Stats(args) => context.stats(args),
         Command::MatrixBox { command } => context.matrixbox(command),
+        Command::Heal { command } => context.heal(command),
         Command::Snapshot(args) => context.snapshot(args),
         Command::Tag(args) => context.tag(args),
         Command::Log => context.log(),
@@ -95,6 +96,8 @@ fn on_machine(cli: &Cli) -> Result<ExitCode, CommandError> {
         Command::Create { command: CreateCommand::Container(args) } => context.create_container(args),
         Command::Pack(args) => context.pack(args),
         Command::Inspect(args) => context.inspect(args),
+        Command::Images => context.images(),
+        Command::Image { command } => context.image(command),
         Command::BootFiles(_)
         | Command::Bench(_)
         | Command::Doctor

@@ -8,6 +8,7 @@
 pub mod capture;
 pub mod dirty;
 pub mod page;
+pub mod region;
 pub mod regions;
 pub mod rollback;
 

@@ -238,7 +238,7 @@ fn what_cannot_run_is_refused_with_a_reason() {
         ContainerEvent::Refused(reason) => assert!(reason.contains(part), "{reason}"),
         other => panic!("{other:?}"),
     };
-    let room = Room { memory: 1 << 20, files: 0 };
+    let room = Room { memory: 1 << 20, files: 0, life: 1 };
     resident.handle.load_module(0, room, b"this is no boot module".to_vec()).unwrap();
     refused(&mut resident, "boot module");
     resident.ends.clear();

@@ -54,7 +54,10 @@ impl Containers {
         name: &str,
         paused: bool,
     ) -> Result<ContainerStatus, ControlError> {
-        guest.pause(self.running(name)?, paused);
+        let index = self.running(name)?;
+        // What it has said before is no answer.
+        self.forget(name);
+        guest.pause(index, paused);
         let done = self.wait(ANSWER_PATIENCE, |table| {
             let Some(entry) = table.iter().find(|entry| entry.name == name && entry.is_live()) else {
                 return Some(Err(self.ended_meanwhile(name)));
@@ -62,6 +65,20 @@ impl Containers {
             entry.takes.filter(|takes| takes.paused == paused).map(|_| Ok(entry.status()))
         });
         done.unwrap_or_else(|| Err(silent()))
+    }
+
+    /// Whether the guest has said that a container is paused.
+    pub fn is_known_paused(&self, name: &str) -> bool {
+        let table = self.table();
+        let found = table.iter().find(|entry| entry.name == name);
+        found.and_then(|entry| entry.takes).is_some_and(|takes| takes.paused)
+    }
+
+    /// Forgets what the guest has said of a container: something was done to it.
+    pub fn forget(&self, name: &str) {
+        if let Some(entry) = self.table().iter_mut().find(|entry| entry.name == name) {
+            entry.takes = None;
+        }
     }
 
     fn ended_meanwhile(&self, name: &str) -> ControlError {

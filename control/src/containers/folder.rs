@@ -59,15 +59,28 @@ pub struct Sink {
 }
 
 impl Sink {
+    /// One that has written nothing, and whose file is not open.
+    pub fn new(path: PathBuf) -> Self {
+        Self { path, file: None, bytes: 0 }
+    }
+
+    /// Opens its file, and makes it if there is none.
+    ///
+    /// # Errors
+    /// That of opening.
+    pub fn open(&mut self) -> io::Result<&mut File> {
+        match &mut self.file {
+            Some(file) => Ok(file),
+            none => Ok(none.insert(append_to(&self.path)?)),
+        }
+    }
+
     /// Appends what the container has written.
     ///
     /// # Errors
     /// That of writing.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.bytes = self.bytes.saturating_add(bytes.len() as u64);
-        match &mut self.file {
-            Some(file) => file.write_all(bytes),
-            none => none.insert(append_to(&self.path)?).write_all(bytes),
-        }
+        self.open()?.write_all(bytes)
     }
 }

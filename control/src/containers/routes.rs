@@ -1,6 +1,6 @@
 //! Containers over the socket.
 
-use crate::api::{ContainerStats, ContainerStatus, Refusal, StartContainer};
+use crate::api::{ContainerStats, ContainerStatus, Heal, Healed, Refusal, StartContainer};
 use crate::server::{Answer, Body, Named, Shared, on_thread};
 use crate::session::Session;
 use axum::extract::rejection::QueryRejection;
@@ -13,7 +13,7 @@ use utoipa::{IntoParams, OpenApi};
 
 /// The interface, as OpenAPI describes it.
 #[derive(OpenApi)]
-#[openapi(paths(list, start, one, kill, restart, remove, pause, unpause, stats))]
+#[openapi(paths(list, start, one, kill, restart, remove, pause, unpause, heal, stats))]
 pub(crate) struct Interface;
 
 /// The routes.
@@ -25,6 +25,7 @@ pub(crate) fn router() -> Router<Arc<Session>> {
         .route("/v1/containers/{name}/restart", post(restart))
         .route("/v1/containers/{name}/pause", post(pause))
         .route("/v1/containers/{name}/unpause", post(unpause))
+        .route("/v1/containers/{name}/heal", post(heal))
         .route("/v1/stats", get(stats))
 }
 
@@ -101,6 +102,14 @@ async fn pause(State(session): Shared, name: Named) -> Answer<ContainerStatus> {
 async fn unpause(State(session): Shared, name: Named) -> Answer<ContainerStatus> {
     let Path(name) = name?;
     on_thread(session, move |session| session.pause_container(&name, false)).await
+}
+
+/// Puts a container back to how a snapshot has it; the machine, and all others in it, go on.
+#[utoipa::path(post, path = "/v1/containers/{name}/heal", params(("name" = String, Path)), request_body = Heal,
+    responses((status = 200, body = Healed), (status = 404, body = Refusal), (status = 409, body = Refusal)))]
+async fn heal(State(session): Shared, name: Named, body: Body<Heal>) -> Answer<Healed> {
+    let (Path(name), Json(heal)) = (name?, body?);
+    on_thread(session, move |session| session.heal_container(&name, &heal)).await
 }
 
 /// What the containers that run take.

@@ -1,22 +1,24 @@
 //! A container's own region, and what lies in it.
 //!
 //! ```text
+//! the Arena itself, with the header that the host looks for
 //! configuration and files, as the host has sent them
 //! linear memory, as far as its limit goes
-//! heap: all that is allocated for the container (store, tables, WASI state, its files)
-//! the Arena itself
+//! heap: all that is allocated for the container (its thread, store, tables, WASI state, its files)
 //! gap
 //! stack of its thread
 //! ```
 //!
-//! Nothing of it lies elsewhere but what the scheduler needs to know, and nothing else lies in it.
+//! Nothing of it lies elsewhere but standard input that it has not read, and nothing else lies in it: a container that
+//! is [at rest](Arena::rests) can be put back by putting back its region.
 
 use crate::heap::{self, Heap};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::ops::Range;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use sentient_abi::container_header::{AT_REST, ContainerHeader, MAGIC, STATE};
 use sentient_abi::region::Region;
 use sentient_abi::{PAGE_SIZE, page_align_up};
 use sentient_engine::CONTAINER_STACK;
@@ -54,6 +56,8 @@ pub struct Needs {
     pub memory: u64,
     /// Bytes for files; `None` for the usual.
     pub files: Option<u64>,
+    /// For its [header](sentient_abi::container_header).
+    pub life: u64,
 }
 
 impl Needs {
@@ -62,16 +66,21 @@ impl Needs {
         self.files.unwrap_or((self.memory.saturating_sub(SMALL) / FILES_SHARE).max(MIN_FILES))
     }
 
+    /// Where in its region what the host sends lies.
+    pub const GIVEN: u64 = PAGE_SIZE;
+
     /// Bytes of the region; `None` if that is no number.
     pub fn region_len(&self) -> Option<u64> {
         let heap = HEAP_LEN.checked_add(page_align_up(self.file_bytes())?)?;
         let below = page_align_up(self.given)?.checked_add(page_align_up(self.memory)?)?.checked_add(heap)?;
-        below.checked_add(PAGE_SIZE + GAP + STACK_LEN)
+        below.checked_add(Self::GIVEN + GAP + STACK_LEN)
     }
 }
 
-/// One container's. It lies in the region that it describes.
+/// One container's. It lies at the start of the region that it describes.
+#[repr(C)]
 pub struct Arena {
+    header: Header,
     /// What is allocated for the container.
     pub heap: Heap,
     /// Where that lies.
@@ -86,6 +95,18 @@ pub struct Arena {
     used: AtomicU64,
 }
 
+/// A [`ContainerHeader`], of which one field changes.
+#[repr(C)]
+struct Header {
+    magic: u64,
+    life: u64,
+    state: AtomicU32,
+    reserved: u32,
+}
+
+const _: () = assert!(size_of::<Header>() == size_of::<ContainerHeader>());
+const _: () = assert!(core::mem::offset_of!(Header, state) == STATE);
+
 impl Arena {
     /// Makes the arena of a container in its region, and [makes it known](heap::add).
     ///
@@ -93,11 +114,12 @@ impl Arena {
     /// The region must be mapped and writable, be as long as the needs say, and nothing may be in use in it but
     /// what is given. The arena must not be used any more when the region is given back.
     pub unsafe fn new(container: u32, region: &Region, needs: &Needs, zeroed: bool) -> &'static Self {
-        let end = region.base + region.len - STACK_LEN - GAP - PAGE_SIZE;
-        let memory = region.base + page_align_up(needs.given).unwrap_or(0);
+        let end = region.base + region.len - STACK_LEN - GAP;
+        let memory = region.base + Needs::GIVEN + page_align_up(needs.given).unwrap_or(0);
         let heap = memory + page_align_up(needs.memory).unwrap_or(0);
-        let place = end as *mut Self;
+        let place = region.base as *mut Self;
         let arena = Self {
+            header: Header { magic: MAGIC, life: needs.life, state: AtomicU32::new(0), reserved: 0 },
             heap: Talc::new(ErrOnOom).lock(),
             span: heap as usize..end as usize,
             free_start: AtomicUsize::new(memory as usize),
@@ -116,6 +138,12 @@ impl Arena {
         let _ = unsafe { arena.heap.lock().claim(span) };
         heap::add(container, arena);
         arena
+    }
+
+    /// Says whether what lies in the region is all of the container now: it was begun, is not being run, and is not to
+    /// end.
+    pub fn rests(&self, rests: bool) {
+        self.header.state.store(if rests { AT_REST } else { 0 }, Relaxed);
     }
 
     /// Whether an address lies in its heap.

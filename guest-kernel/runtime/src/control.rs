@@ -109,9 +109,9 @@ impl Control {
                     log(format_args!("container {index}: more bytes came than were announced"));
                     return;
                 }
-                // SAFETY: at the start of the container's region, which is mapped for writing and not in use.
+                // SAFETY: in the container's region, which is mapped for writing and not in use.
                 unsafe {
-                    let to = (room.region.base + *filled) as *mut u8;
+                    let to = (room.region.base + Needs::GIVEN + *filled) as *mut u8;
                     core::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len());
                 }
                 *filled += len;
@@ -159,10 +159,10 @@ fn tell(scheduler: &Scheduler, index: u32) {
 
 /// Finds room for a container of which `total` bytes are coming, and which needs what `payload` says.
 fn load(machine: &mut Machine, images: &mut Images, index: u32, total: u64, payload: &[u8]) -> Slot {
-    let Some(Wanted { memory, files }) = Wanted::decode(payload) else {
+    let Some(Wanted { memory, files, life }) = Wanted::decode(payload) else {
         return Slot::Refused("nobody said how much room it needs".into());
     };
-    let needs = Needs { given: total, memory, files: Some(files).filter(|bytes| *bytes > 0) };
+    let needs = Needs { given: total, memory, files: Some(files).filter(|bytes| *bytes > 0), life };
     match Room::make(machine, images, index, needs) {
         Some(room) => Slot::Loading { room, total, filled: 0 },
         None => Slot::Refused(machine.no_room(needs.memory, "it")),
@@ -179,10 +179,10 @@ fn start(scheduler: &Scheduler, images: &mut Images, index: u32, slot: &Slot) ->
         Slot::Refused(reason) => return Err(reason.clone().into()),
         Slot::Empty | Slot::Running => return Err("it was not loaded".into()),
     };
-    // SAFETY: the start of the container's region, mapped, and written by nobody from here on. It is given back when
-    // what is made here was dropped: at once if that fails, else by `Control::ended`.
-    let bytes: &'static [u8] =
-        unsafe { core::slice::from_raw_parts(room.region.base as *const u8, total as usize) };
+    let given = room.region.base + Needs::GIVEN;
+    // SAFETY: in the container's region, mapped, and written by nobody from here on. It is given back when what is made
+    // here was dropped: at once if that fails, else by `Control::ended`.
+    let bytes: &'static [u8] = unsafe { core::slice::from_raw_parts(given as *const u8, total as usize) };
     let module = BootModule::parse(bytes).map_err(|error| format!("it is no boot module: {error:?}"))?;
     let given = module.container(0)?;
     let Image::Elsewhere(digest) = given.image else { return Err("it came with its image".into()) };

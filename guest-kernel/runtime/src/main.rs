@@ -128,7 +128,7 @@ fn prepare(
         wasmtime::bail!("its image is not in the boot module");
     };
     let files = given.permissions.map(|permissions| permissions.file_bytes).filter(|bytes| *bytes > 0);
-    let needs = Needs { given: 0, memory: given.config.memory_limit, files };
+    let needs = Needs { given: 0, memory: given.config.memory_limit, files, life: 0 };
     let Some(room) = Room::make(machine, images, 0, needs) else {
         wasmtime::bail!("{}", machine.no_room(given.config.memory_limit, "it"));
     };

@@ -229,6 +229,10 @@ impl Scheduler {
         let mut deadline = clock::NEVER;
         for thread in &self.threads {
             let State::Waiting(wait) = thread.state.get() else { continue };
+            // A paused one stays as it is: what it waits for is looked at when it may run again.
+            if !thread.may_run() {
+                continue;
+            }
             let looks_again = thread.doomed.get().is_some() || (clocks_set && wait.until_ns.is_some());
             if looks_again || is_over(thread.index, wait, now) {
                 let turn = if wait == Wait::YIELD { self.latest_turn() } else { 0 };
@@ -348,7 +352,7 @@ fn doom(thread: &Thread, end: ContainerEnd) {
     if matches!(thread.state.get(), State::Ended(_)) {
         return;
     }
-    thread.doomed.set(Some(end));
+    thread.doom(end);
     if thread.stopped.get() != Stopped::InHost {
         thread.state.set(State::Ended(end));
     }

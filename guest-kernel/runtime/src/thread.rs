@@ -85,9 +85,24 @@ pub struct Thread {
 static SCHEDULER: AtomicU64 = AtomicU64::new(0);
 
 impl Thread {
-    /// A thread that runs `container`.
+    /// A thread that runs `container`. It lies in that one's region, too.
     pub fn new(container: Container) -> Box<Self> {
-        let thread = Box::new(Self {
+        let arena = container.arena;
+        let make = || Box::new(Self::of(container));
+        let thread = heap::within(arena, make);
+        // What `switch` pops: six registers, the first the thread's address, and where to return to.
+        // Two words more put `begin` on a 16-byte boundary.
+        let first = [&raw const *thread as u64, 0, 0, 0, 0, 0, begin as *const () as u64, 0, 0];
+        let at = thread.region.end - size_of_val(&first);
+        // SAFETY: the top of the stack, at the end of the container's own region, which is mapped, writable
+        // and not in use.
+        unsafe { (at as *mut [u64; 9]).write(first) }
+        thread.stack_pointer.set(at as u64);
+        thread
+    }
+
+    fn of(container: Container) -> Self {
+        Self {
             index: container.index,
             code: container.image.code(),
             region: container.region.clone(),
@@ -106,16 +121,7 @@ impl Thread {
             stack_pointer: Cell::new(0),
             interrupted: UnsafeCell::new(Interrupted::NONE),
             words: Cell::new(ThreadWords::default()),
-        });
-        // What `switch` pops: six registers, the first the thread's address, and where to return to.
-        // Two words more put `begin` on a 16-byte boundary.
-        let first = [&raw const *thread as u64, 0, 0, 0, 0, 0, begin as *const () as u64, 0, 0];
-        let at = thread.region.end - size_of_val(&first);
-        // SAFETY: the top of the stack, at the end of the container's own region, which is mapped, writable
-        // and not in use.
-        unsafe { (at as *mut [u64; 9]).write(first) }
-        thread.stack_pointer.set(at as u64);
-        thread
+        }
     }
 
     /// CPU time it may use, if that is limited now.
@@ -149,6 +155,7 @@ impl Thread {
 
     /// Lets the thread run until it stops. Called by the scheduler, on its own stack.
     pub fn run(&self) {
+        self.arena.rests(false);
         let mine = platform::exchange(self.words.get());
         // What it allocates is its container's.
         let allocating = heap::enter(Some(self.arena));
@@ -162,6 +169,13 @@ impl Thread {
         }
         heap::enter(allocating);
         self.words.set(platform::exchange(mine));
+        self.arena.rests(self.doomed.get().is_none() && !matches!(self.state.get(), State::Ended(_)));
+    }
+
+    /// It is to end in this way, at its next host function at the latest.
+    pub fn doom(&self, end: ContainerEnd) {
+        self.arena.rests(false);
+        self.doomed.set(Some(end));
     }
 
     /// The running thread stops by itself, and goes on here.

@@ -80,6 +80,26 @@ Snapshots in which they run are not touched: a rollback to one brings them back.
     },
 }
 
+/// What to put back.
+#[derive(Debug, Subcommand)]
+pub enum HealCommand {
+    /// Put a container back to how a snapshot has it.
+    #[command(after_help = "Examples:
+  sentctl heal container web
+  sentctl heal container web --to before-upgrade
+
+The other containers, the kernel and the snapshots stay as they are, and so does what it has written to its logs. The
+snapshot must have it as it was started last, and not in the midst of computing: one that waits, or is paused.")]
+    Container {
+        /// The container.
+        name: String,
+
+        /// A snapshot: a tag, an id, or its beginning; the last one that has it, if not given.
+        #[arg(long, value_name = "SNAPSHOT")]
+        to: Option<String>,
+    },
+}
+
 /// Which containers to list.
 #[derive(Args, Debug)]
 pub struct PsArgs {

@@ -74,11 +74,47 @@ pub struct PackArgs {
     pub force: bool,
 }
 
+/// What to do with images.
+#[derive(Debug, Subcommand)]
+pub enum ImageCommand {
+    /// List the images.
+    #[command(after_help = "Examples:
+  sentctl image ls")]
+    Ls,
+
+    /// Take packages as images, so that they can be run by their names.
+    #[command(after_help = "Examples:
+  sentctl image add greeter.tso && sentctl run greeter
+
+One that is there already is left as it is.")]
+    Add {
+        /// The packages.
+        #[arg(required = true, value_name = "PACKAGE.tso")]
+        packages: Vec<PathBuf>,
+
+        /// Take them even if there are others of the same names and versions, which are then gone.
+        #[arg(long)]
+        replace: bool,
+    },
+
+    /// Remove images.
+    #[command(after_help = "Examples:
+  sentctl image rm greeter:1.2.0
+  sentctl image rm greeter
+
+Without a version all of them go. Containers that run go on; they cannot be started again.")]
+    Rm {
+        /// The images: NAME or NAME:VERSION.
+        #[arg(required = true, value_name = "IMAGE")]
+        images: Vec<String>,
+    },
+}
+
 /// A package to look at.
 #[derive(Args, Debug)]
 pub struct InspectArgs {
-    /// The package.
-    #[arg(value_name = "PACKAGE.tso")]
+    /// The package, or the image of this name.
+    #[arg(value_name = "PACKAGE")]
     pub package: PathBuf,
 
     /// The public key of who must have signed it.

@@ -9,7 +9,7 @@ mod list;
 pub mod removal;
 pub mod snapshots;
 mod stats;
-mod tree;
+pub mod tree;
 pub mod zk;
 pub mod zk_keys;
 pub mod zk_verify;

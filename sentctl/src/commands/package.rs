@@ -1,5 +1,6 @@
 //! `sentctl create`, `sentctl pack` and `sentctl inspect`.
 
+use super::image;
 use super::machine::Context;
 use crate::cli::package::{CreateContainerArgs, InspectArgs, PackArgs};
 use crate::errors::CommandError;
@@ -75,8 +76,9 @@ impl Context {
             program: path.clone(),
             source: ProgramError::Package(source),
         };
+        let home = self.home().path().to_owned();
         let bytes =
-            std::fs::read(path).map_err(|source| CommandError::Read { path: path.clone(), source })?;
+            std::fs::read(image::find(Some(&home), path)?).map_err(|error| image::unread(path, error))?;
         let package = Package::open(&bytes).map_err(failed)?;
         if let Some(signer) = &args.signer {
             package.check_signer(signer).map_err(failed)?;

@@ -1,7 +1,7 @@
 //! A program of the user's, made ready to run.
 
 use crate::cli::ProgramArgs;
-use crate::commands::package;
+use crate::commands::{image, package};
 use crate::errors::CommandError;
 use crate::paths;
 use crate::progress::{Measure, Progress};
@@ -9,15 +9,16 @@ use sentient_abi::boot_module::container_flags;
 use sentient_images::ImageCache;
 use sentient_images::program::{self, Prepared, Wanted};
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 /// Reads, compiles and checks a program, and puts its configuration together. People see that it is compiled,
-/// if that takes long, unless `quiet`.
+/// if that takes long, unless `quiet`. One that is no file may be an image of the home.
 ///
 /// # Errors
 /// [`CommandError`] if there is no such file, or it cannot run.
-pub fn prepare(args: &ProgramArgs, quiet: bool) -> Result<Prepared, CommandError> {
-    let bytes = std::fs::read(&args.program)
-        .map_err(|source| CommandError::Read { path: args.program.clone(), source })?;
+pub fn prepare(args: &ProgramArgs, home: Option<&PathBuf>, quiet: bool) -> Result<Prepared, CommandError> {
+    let path = image::find(home, &args.program)?;
+    let bytes = std::fs::read(&path).map_err(|error| image::unread(&args.program, error))?;
     let cache = ImageCache::new(if args.no_cache { None } else { paths::image_cache() });
     let permissions = args.permissions.as_deref().map(package::permissions).transpose()?;
     let wanted = Wanted {

@@ -29,6 +29,7 @@ const COMMON_IMAGE: u64 = 16 << 20;
 /// for.
 pub fn run(
     args: &RunArgs,
+    home: Option<&PathBuf>,
     json: bool,
     started: Instant,
     early: Option<Early>,
@@ -43,7 +44,7 @@ pub fn run(
         Ok(start)
     };
     let start = begin(early.map_or_else(Early::begin_to_boot, Ok)?, first)?;
-    let Prepared { mut spec, image, origin, package } = program::prepare(&args.program, json)?;
+    let Prepared { mut spec, image, origin, package } = program::prepare(&args.program, home, json)?;
     let loaded = (image.bytes.len() + spec.files.len()) as u64;
     let ram = args.machine_memory.unwrap_or_else(|| default_ram(spec.memory_limit, loaded));
     let start = if ram == first { start } else { begin(Early::begin_to_boot()?, ram)? };

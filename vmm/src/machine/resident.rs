@@ -4,6 +4,7 @@ use super::shared::{Console, Events, lock};
 use crate::config::ContainerRun;
 use crate::error::MachineError;
 use crate::handover;
+use rustix::rand::{GetRandomFlags, getrandom};
 use sentient_abi::MAX_CONTAINERS;
 use sentient_abi::stdio::{FrameHeader, FrameKind, HEADER_LEN, Room};
 use std::collections::{BTreeMap, VecDeque};
@@ -41,10 +42,14 @@ impl ResidentHandle {
     /// [image](Self::load_image) first: most often it has it.
     ///
     /// # Errors
-    /// [`MachineError::ArgumentsTooLong`], [`MachineError::ContainerNumber`].
+    /// [`MachineError::ArgumentsTooLong`], [`MachineError::ContainerNumber`]; [`MachineError::Io`] without random
+    /// numbers.
     pub fn load(&self, container: u32, run: &ContainerRun) -> Result<(), MachineError> {
         let files = run.spec.permissions.as_ref().map_or(0, |permissions| permissions.file_bytes);
-        let room = Room { memory: run.spec.memory_limit, files };
+        let mut life = [0; size_of::<u64>()];
+        getrandom(&mut life, GetRandomFlags::empty())
+            .map_err(|error| MachineError::io("naming a container")(error.into()))?;
+        let room = Room { memory: run.spec.memory_limit, files, life: u64::from_le_bytes(life) };
         self.load_module(container, room, handover::container_without_image(run)?)
     }
 

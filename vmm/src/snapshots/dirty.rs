@@ -8,7 +8,8 @@ use sentient_abi::PAGE_SIZE;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
+use vm_memory::bitmap::Bitmap;
+use vm_memory::{Address, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 
 /// Numbers of guest pages (address / 4096) written since the last call, ascending.
 ///
@@ -33,6 +34,15 @@ pub fn take(vm: &Vm, memory: &GuestMemory) -> Result<Vec<u64>, KvmError> {
         }
     }
     Ok(pages)
+}
+
+/// Notes that pages were written, of which the log was taken: the next [`take`] has them, too.
+pub fn keep(memory: &GuestMemory, pages: &[u64]) {
+    for number in pages {
+        if let Some((region, offset)) = memory.to_region_addr(GuestAddress(number * PAGE_SIZE)) {
+            (**region).bitmap().mark_dirty(offset.raw_value() as usize, 1);
+        }
+    }
 }
 
 /// Forgets what the devices have written: the host is about to put known contents there.
@@ -81,7 +91,7 @@ pub fn touched(memory: &GuestMemory) -> io::Result<Vec<u64>> {
 #[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
     use super::*;
-    use vm_memory::{Bytes, GuestAddress};
+    use vm_memory::Bytes;
 
     #[test]
     fn touched_pages_are_those_written_to_on_both_sides_of_the_device_gap() {

@@ -73,11 +73,11 @@ pub struct Failed {
 }
 
 impl Failed {
-    fn before(error: MachineError) -> Self {
+    pub(super) fn before(error: MachineError) -> Self {
         Self { error, amid: false }
     }
 
-    fn amid(error: MachineError) -> Self {
+    pub(super) fn amid(error: MachineError) -> Self {
         Self { error, amid: true }
     }
 }
@@ -104,7 +104,8 @@ pub fn merge(a: &[u64], b: &[u64]) -> Vec<u64> {
     }
 }
 
-fn put(memory: &GuestMemory, number: u64, contents: PageContents<'_>) -> io::Result<()> {
+/// Writes a page.
+pub(super) fn put(memory: &GuestMemory, number: u64, contents: PageContents<'_>) -> io::Result<()> {
     const ZEROS: [u8; PAGE_SIZE as usize] = [0; PAGE_SIZE as usize];
     let bytes = match contents {
         PageContents::Zero => &ZEROS,

@@ -1,10 +1,10 @@
 //! Figures of containers that come and go in a machine that runs, asked for over its socket as `sentctl` does it.
 
 use super::runs::HELLO;
-use super::snapshots::{COUNTER, Measured, Stage, private_kib};
+use super::snapshots::{COUNTER, COUNTER_MEMORY, Measured, Stage, private_kib};
 use super::statistics::Series;
 use crate::errors::CommandError;
-use sentient_control::api::{ContainerState, ContainerStatus, StartContainer};
+use sentient_control::api::{ContainerState, ContainerStatus, Healed, SnapshotTaken, StartContainer};
 use sentient_control::client::Client;
 use serde_json::{Map, json};
 use std::time::{Duration, Instant};
@@ -89,6 +89,36 @@ pub fn per_second(repeats: u32) -> Measured {
         }
     }
     Ok((Series::new(rates), Map::new()))
+}
+
+/// Milliseconds from asking for a container, one of two, to be put back alone to the answer that it goes on from there.
+pub fn heal(repeats: u32) -> Measured {
+    let stage = Stage::without_proofs("128M")?;
+    for name in ["healed", "other"] {
+        stage.start(name, COUNTER, COUNTER_MEMORY, &["--interval-ms", "20"])?;
+    }
+    let client = stage.client()?;
+    let nothing = json!({});
+    // Paused, so that the snapshot has it at rest, whatever it was about to do.
+    let _: ContainerStatus = client.post("/v1/containers/healed/pause", &nothing)?;
+    let _: SnapshotTaken = client.post("/v1/snapshots", &json!({ "tag": "good" }))?;
+    let (mut times, mut pauses, mut pages) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..=repeats {
+        let _: ContainerStatus = client.post("/v1/containers/healed/unpause", &nothing)?;
+        stage.wait_for_more("healed", stage.output_len("healed"))?;
+        let started = Instant::now();
+        let healed: Healed = client.post("/v1/containers/healed/heal", &json!({ "to": "good" }))?;
+        let took = started.elapsed();
+        if round > 0 {
+            times.push(took.as_secs_f64() * 1e3);
+            pauses.push(healed.pause_us as f64 / 1e3);
+            pages.push(healed.pages as f64);
+        }
+    }
+    let mut details = Map::new();
+    details.insert("pause_ms".into(), json!(Series::new(pauses).median()));
+    details.insert("pages".into(), json!(Series::new(pages).median()));
+    Ok((Series::new(times), details))
 }
 
 /// KiB of host memory that a container takes which waits, with what its program has written to its own memory.

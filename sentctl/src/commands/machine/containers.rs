@@ -1,9 +1,9 @@
 //! Verbs about containers: listing, ending, starting again, removing them, and what they have written.
 
-use super::Context;
-use crate::cli::containers::{LogsArgs, MatrixBoxCommand, Names, PsArgs};
+use super::{Context, tree};
+use crate::cli::containers::{HealCommand, LogsArgs, MatrixBoxCommand, Names, PsArgs};
 use crate::errors::CommandError;
-use sentient_control::api::{ContainerState, ContainerStatus};
+use sentient_control::api::{ContainerState, ContainerStatus, Heal, Healed};
 use sentient_control::client::{Client, ClientError, encoded};
 use sentient_control::home::check_container_name;
 use std::fs::File;
@@ -94,6 +94,18 @@ impl Context {
     /// `pause` and `unpause`.
     pub fn pause(&self, args: &Names, paused: bool) -> Result<ExitCode, CommandError> {
         self.tell_each(args, if paused { "pause" } else { "unpause" })
+    }
+
+    /// `heal`.
+    pub fn heal(&self, command: &HealCommand) -> Result<ExitCode, CommandError> {
+        let HealCommand::Container { name, to } = command;
+        let path = format!("/v1/containers/{}/heal", encoded(name));
+        let healed: Healed = self.client()?.post(&path, &Heal { to: to.clone() })?;
+        self.answer(&healed, |out, healed| {
+            let Healed { container, to, pages, pause_us } = healed;
+            let (to, pause) = (tree::short(to), tree::time(*pause_us));
+            writeln!(out, "{container} goes on from {to}: {pages} pages, the machine paused {pause}")
+        })
     }
 
     fn tell_each(&self, args: &Names, what: &str) -> Result<ExitCode, CommandError> {

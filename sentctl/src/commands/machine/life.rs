@@ -4,7 +4,7 @@ use super::{Context, containers};
 use crate::cli::RunArgs;
 use crate::cli::VerifyArg;
 use crate::cli::machine::{ForkArgs, InitArgs, StopArgs};
-use crate::commands::{package, program};
+use crate::commands::{image, package, program};
 use crate::errors::CommandError;
 use crate::paths;
 use sentient_control::api::{
@@ -140,10 +140,11 @@ impl Context {
     pub fn run_detached(&self, args: &RunArgs) -> Result<ExitCode, CommandError> {
         let client = self.client()?;
         // Compiled here, so that the machine's process finds it in the cache.
-        program::prepare(&args.program, self.json)?;
+        let home = Some(self.home.path().to_owned());
+        program::prepare(&args.program, home.as_ref(), self.json)?;
         let permissions = args.program.permissions.as_deref().map(package::permissions).transpose()?;
-        let program =
-            std::path::absolute(&args.program.program).map_err(CommandError::io("finding the program"))?;
+        let program = std::path::absolute(image::find(home.as_ref(), &args.program.program)?)
+            .map_err(CommandError::io("finding the program"))?;
         let text = |what: &str, value: std::ffi::OsString| {
             value.into_string().map_err(|value| CommandError::Usage(format!("{what} {value:?} is not UTF-8")))
         };

@@ -1,0 +1,70 @@
+//! What the host finds of a container at the start of its region: whether what lies there is all of it.
+//!
+//! A container that is not being run is its region: registers and stack of its thread, its memory, all that the
+//! runtime keeps for it. So the host can put one back alone, to how a snapshot has it, if two things are so: it was at
+//! rest when the snapshot was taken, and is now; and both times it is the same one, not another that was started with
+//! its number.
+
+use crate::bytes::{read_u32, read_u64};
+
+/// First field of a header: `"SENTCONT"`.
+pub const MAGIC: u64 = u64::from_le_bytes(*b"SENTCONT");
+
+/// The header, as the guest keeps it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct ContainerHeader {
+    /// [`MAGIC`].
+    pub magic: u64,
+    /// The number that the host gave it when it was loaded: no other container has it.
+    pub life: u64,
+    /// [`AT_REST`], or what the guest likes.
+    pub state: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// [`ContainerHeader::state`]: it has been run, is not over, and is not being run.
+pub const AT_REST: u32 = 1;
+
+/// The place of [`ContainerHeader::state`] in the header, in bytes.
+pub const STATE: usize = core::mem::offset_of!(ContainerHeader, state);
+
+impl ContainerHeader {
+    /// Reads the header at the start of `bytes`; `None` if there is none.
+    #[must_use]
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let header = Self {
+            magic: read_u64(bytes, 0)?,
+            life: read_u64(bytes, 8)?,
+            state: read_u32(bytes, STATE)?,
+            reserved: read_u32(bytes, STATE + 4)?,
+        };
+        (header.magic == MAGIC).then_some(header)
+    }
+
+    /// Whether what lies in the region is all of the container.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        self.state == AT_REST
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_is_read_and_what_is_none_is_not() {
+        let mut bytes = [0; size_of::<ContainerHeader>()];
+        assert_eq!(ContainerHeader::parse(&bytes), None);
+        bytes[..8].copy_from_slice(b"SENTCONT");
+        bytes[8] = 7;
+        assert!(
+            ContainerHeader::parse(&bytes).is_some_and(|header| header.life == 7 && !header.is_at_rest())
+        );
+        bytes[STATE] = 1;
+        assert!(ContainerHeader::parse(&bytes).is_some_and(|header| header.is_at_rest()));
+        assert_eq!(ContainerHeader::parse(&bytes[..20]), None);
+    }
+}

@@ -1,0 +1,183 @@
+//! Putting one container back, while its machine and its neighbours go on.
+//!
+//! A container that is at rest is its region (`sentient_abi::container_header`). So it is kept from running, the pages
+//! of its region that differ are put back, and it goes on from there: it notices as little as after a rollback, and
+//! its neighbours nothing. What it has been sent on its standard input and has not read stays; what it had written by
+//! then stays written.
+
+use crate::api::{Heal, Healed};
+use crate::cache::SnapshotPages;
+use crate::error::ControlError;
+use crate::history::short;
+use crate::live::{Live, RegionTarget};
+use crate::session::Session;
+use sentient_abi::PAGE_SIZE;
+use sentient_abi::container_header::ContainerHeader;
+use sentient_abi::region::RegionKind;
+use sentient_snapshot::memory_map::MemoryMap;
+use sentient_snapshot::record::{Record, SignedRecord, SnapshotId};
+use sentient_vmm::snapshots::{PageContents, PageSource, region};
+use sentient_vmm::{Ended, MachineError};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Most snapshots that are looked through for one that has the container.
+const LOOK_BACK: u64 = 64;
+
+/// Why a container cannot be put back to a snapshot.
+enum Unfit {
+    /// It is not in there, or another one has its name there.
+    Absent,
+    /// It was being run at that instant.
+    Running,
+}
+
+impl Session {
+    /// Puts a container back to how a snapshot has it: this one, or the last one that has it.
+    ///
+    /// # Errors
+    /// [`ControlError::NotFound`] if no such container runs; [`ControlError::Conflict`] if no snapshot has it in a
+    /// state to go on from. It goes on as it was then.
+    pub fn heal_container(&self, name: &str, wanted: &Heal) -> Result<Healed, ControlError> {
+        let mut live = self.live();
+        let index = self.containers.running(name)?;
+        let here = self.door.stopped(move |machine| region::of_container(machine, index))?;
+        let ended = || ControlError::Conflict(format!("`{name}` has ended, or is about to"));
+        let here = here.map_err(MachineError::from)?.ok_or_else(ended)?;
+        let (to, target) = match &wanted.to {
+            Some(to) => {
+                let snapshot = self.history.named(to)?;
+                let found = self.target(&mut live, &snapshot, name, (index, &here))?;
+                (snapshot.id(), found.map_err(|unfit| refusal(name, Some(snapshot.id()), &unfit))?)
+            }
+            None => self.last_target(&mut live, name, (index, &here))?,
+        };
+        let paused_before = self.containers.is_known_paused(name);
+        self.containers.pause(&self.guest, name, true)?;
+        let (taken, history) = (std::mem::take(&mut *live), Arc::clone(&self.history));
+        let (after, result) =
+            self.door.stopped(move |machine| taken.put_back_region(machine, &target, &history))?;
+        *live = after;
+        let go_on = || {
+            if !paused_before {
+                // It may have ended meanwhile.
+                let _ = self.containers.pause(&self.guest, name, false);
+            }
+        };
+        match result {
+            Ok(Some(done)) => {
+                self.containers.forget(name);
+                // So that the guest looks at what there is to run.
+                self.guest.ask(index);
+                let pause_us = u64::try_from(done.pause.as_micros()).unwrap_or(u64::MAX);
+                let (container, to) = (name.to_owned(), to.to_string());
+                Ok(Healed { container, to, pages: done.pages as u64, pause_us })
+            }
+            Ok(None) => {
+                go_on();
+                Err(ended())
+            }
+            Err(failure) if failure.amid => {
+                self.stop.stop(Ended::UnexpectedExit(format!(
+                    "putting a container back failed half way: {}",
+                    failure.error
+                )));
+                Err(failure.error)
+            }
+            Err(failure) => {
+                go_on();
+                Err(failure.error)
+            }
+        }
+    }
+
+    /// The last snapshot, from the current one back, that has the container at rest.
+    fn last_target(
+        &self,
+        live: &mut Live,
+        name: &str,
+        container: (u32, &Range<u64>),
+    ) -> Result<(SnapshotId, RegionTarget), ControlError> {
+        let timeline = self.history.timeline();
+        let current = self.history.current()?.id();
+        let mut was_running = false;
+        for id in std::iter::once(current).chain(timeline.ancestors(current, LOOK_BACK)?) {
+            match self.target(live, &timeline.get(id)?, name, container)? {
+                Ok(target) => return Ok((id, target)),
+                Err(Unfit::Running) => was_running = true,
+                Err(Unfit::Absent) => {}
+            }
+        }
+        let unfit = if was_running { Unfit::Running } else { Unfit::Absent };
+        Err(refusal(name, None, &unfit))
+    }
+
+    /// The container's region in a snapshot.
+    fn target(
+        &self,
+        live: &mut Live,
+        snapshot: &SignedRecord,
+        name: &str,
+        (index, here): (u32, &Range<u64>),
+    ) -> Result<Result<RegionTarget, Unfit>, ControlError> {
+        let Some(pages) = region_in(snapshot.record(), name, index).filter(|pages| pages == here) else {
+            return Ok(Err(Unfit::Absent));
+        };
+        let mut now = [0; PAGE_SIZE as usize];
+        let read = self.memory.read(pages.start, &mut now);
+        let Some(now) = read.ok().and_then(|()| ContainerHeader::parse(&now)) else {
+            return Ok(Err(Unfit::Absent));
+        };
+        let map = match live.map_of(snapshot.id()) {
+            Some(map) => map,
+            None => MemoryMap::load(snapshot.record(), &self.history.store().session()?)?,
+        };
+        let mut source = SnapshotPages { map: &map, cache: &mut live.cache, store: self.history.store() };
+        let reading = ControlError::io("reading the snapshot");
+        let then = match source.pages(&[pages.start]).map_err(reading)?.first() {
+            Some(PageContents::Bytes(page)) => ContainerHeader::parse(*page),
+            _ => None,
+        };
+        let Some(then) = then.filter(|then| then.life == now.life) else { return Ok(Err(Unfit::Absent)) };
+        if !then.is_at_rest() {
+            return Ok(Err(Unfit::Running));
+        }
+        // Whatever is not in memory is read before anything stops.
+        let differing: Vec<u64> =
+            live.differing(&map).into_iter().filter(|number| pages.contains(number)).collect();
+        let mut source = SnapshotPages { map: &map, cache: &mut live.cache, store: self.history.store() };
+        source.load(&differing).map_err(ControlError::io("reading the snapshot"))?;
+        Ok(Ok(RegionTarget { map, pages, container: (index, now.life) }))
+    }
+}
+
+/// Pages of a container's region, by number.
+fn region_in(record: &Record, name: &str, index: u32) -> Option<Range<u64>> {
+    let container =
+        record.containers.iter().find(|container| container.name == name && container.index == index)?;
+    let region = record
+        .regions
+        .iter()
+        .find(|region| region.kind == RegionKind::Container as u32 && region.base == container.base)?;
+    let first = region.base / PAGE_SIZE;
+    Some(first..first + region.pages)
+}
+
+/// Why a container cannot be put back to a snapshot, or, where none is named, to any.
+fn refusal(name: &str, snapshot: Option<SnapshotId>, unfit: &Unfit) -> ControlError {
+    let has = |what: &str| match snapshot {
+        Some(id) => format!("the snapshot {} does not have `{name}` {what}", short(id)),
+        None => format!("no snapshot has `{name}` {what}"),
+    };
+    ControlError::Conflict(match unfit {
+        Unfit::Absent => format!(
+            "{}; `sentctl snapshot` takes one, and `sentctl matrixbox restart {name}` starts it anew",
+            has("as it was last started")
+        ),
+        Unfit::Running => format!(
+            "{}; `sentctl pause {name}` before a snapshot makes one that does, and `sentctl rollback` puts the whole \
+             machine back",
+            has("at rest: it was computing")
+        ),
+    })
+}

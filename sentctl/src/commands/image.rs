@@ -1,0 +1,112 @@
+//! `sentctl images` and `sentctl image`: packages of the home, by their names.
+
+use super::machine::{Context, tree};
+use crate::cli::package::ImageCommand;
+use crate::errors::CommandError;
+use sentient_control::home::Home;
+use sentient_control::image_store::{ImageStore, Reference, Stored};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Digits of a digest, and of a signer's key, in the list.
+const SHORT: usize = 12;
+
+impl Context {
+    /// `images`, and `image ls`.
+    pub fn images(&self) -> Result<ExitCode, CommandError> {
+        let images = ImageStore::of(self.home()).list()?;
+        self.answer(&images, |out, images| write_images(out, images))
+    }
+
+    /// `image`.
+    pub fn image(&self, command: &ImageCommand) -> Result<ExitCode, CommandError> {
+        let store = ImageStore::of(self.home());
+        match command {
+            ImageCommand::Ls => self.images(),
+            ImageCommand::Add { packages, replace } => {
+                let mut added = Vec::new();
+                for path in packages {
+                    let bytes = std::fs::read(path)
+                        .map_err(|source| CommandError::Read { path: path.clone(), source })?;
+                    added.push(store.add(&bytes, *replace)?);
+                }
+                self.answer(&added, |out, added| {
+                    added.iter().try_for_each(|image| writeln!(out, "{}:{}", image.name, image.version))
+                })
+            }
+            ImageCommand::Rm { images } => {
+                // Before the first is gone.
+                let references =
+                    images.iter().map(|image| reference(image)).collect::<Result<Vec<_>, _>>()?;
+                let mut removed = Vec::new();
+                for reference in &references {
+                    removed.extend(store.remove(reference)?);
+                }
+                let names: Vec<String> =
+                    removed.iter().map(|(name, version)| format!("{name}:{version}")).collect();
+                self.answer(&names, |out, names| names.iter().try_for_each(|name| writeln!(out, "{name}")))
+            }
+        }
+    }
+}
+
+fn reference(text: &str) -> Result<Reference, CommandError> {
+    Reference::parse(text).ok_or_else(|| {
+        CommandError::Usage(format!(
+            "`{text}` names no image: it is NAME or NAME:VERSION, as `greeter:1.2.0`"
+        ))
+    })
+}
+
+/// Where a program is: the file of this name, or else the image of this name.
+///
+/// # Errors
+/// The error of looking for it.
+pub fn find(home: Option<&PathBuf>, program: &Path) -> Result<PathBuf, CommandError> {
+    let given = || program.to_owned();
+    if program.exists() {
+        return Ok(given());
+    }
+    let Some(reference) = program.to_str().and_then(Reference::parse) else { return Ok(given()) };
+    let home = Home::find(home.cloned())?;
+    Ok(ImageStore::of(&home).find(&reference)?.unwrap_or_else(given))
+}
+
+/// What to say of a program that is neither there nor an image.
+pub fn unread(program: &Path, error: io::Error) -> CommandError {
+    let may_be_one = error.kind() == io::ErrorKind::NotFound
+        && program.to_str().is_some_and(|text| Reference::parse(text).is_some());
+    let source = if may_be_one {
+        io::Error::new(io::ErrorKind::NotFound, "there is no such file, and no image of that name")
+    } else {
+        error
+    };
+    CommandError::Read { path: program.to_owned(), source }
+}
+
+fn write_images(out: &mut dyn Write, images: &[Stored]) -> io::Result<()> {
+    let short = |text: &str| text.get(..SHORT).unwrap_or(text).to_owned();
+    let row = |image: &Stored| -> [String; 5] {
+        let (digest, signers) = match &image.package {
+            Some(package) => (
+                short(&package.digest),
+                package.signers.iter().map(|signer| short(signer)).collect::<Vec<_>>().join(", "),
+            ),
+            None => ("damaged".to_owned(), String::new()),
+        };
+        let signed = if signers.is_empty() { "nobody".to_owned() } else { signers };
+        [image.name.clone(), image.version.to_string(), digest, tree::bytes(image.bytes), signed]
+    };
+    let head = ["NAME", "VERSION", "DIGEST", "SIZE", "SIGNED BY"].map(str::to_owned);
+    let rows: Vec<[String; 5]> = std::iter::once(head).chain(images.iter().map(row)).collect();
+    let width =
+        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(String::len).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..4).map(width).collect();
+    for row in &rows {
+        let [name, version, digest, bytes, signed] = row;
+        let [a, b, c, d] = widths[..] else { break };
+        writeln!(out, "{name:<a$}  {version:<b$}  {digest:<c$}  {bytes:>d$}  {signed}")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! Putting a part of memory back, while the rest of the machine stays as it is.
+
+use super::page::{PageSource, address};
+use super::rollback::{Failed, merge, put};
+use super::{dirty, regions};
+use crate::error::MachineError;
+use crate::machine::vcpu_thread::Stopped;
+use sentient_abi::PAGE_SIZE;
+use sentient_abi::container_header::ContainerHeader;
+use sentient_abi::region::{Region, RegionKind};
+use std::ops::Range;
+use std::time::{Duration, Instant};
+use vm_memory::Bytes;
+
+/// What was done.
+#[derive(Clone, Copy, Debug)]
+pub struct Done {
+    /// Pages that were put back.
+    pub pages: usize,
+    /// How long the guest stood still for it.
+    pub pause: Duration,
+}
+
+/// Pages of a container's region, by number; `None` if it has none.
+///
+/// # Errors
+/// [`BadTable`](regions::BadTable).
+pub fn of_container(machine: &Stopped<'_>, index: u32) -> Result<Option<Range<u64>>, regions::BadTable> {
+    let all = regions::read(machine.memory, machine.places.region_table)?;
+    let own = |region: &&Region| region.kind == RegionKind::Container as u32 && region.owner == index;
+    let own = all.iter().find(own);
+    Ok(own.map(|region| region.base / PAGE_SIZE..region.base.saturating_add(region.len) / PAGE_SIZE))
+}
+
+/// Puts the region of container `index`, `pages` by number, into the state of a snapshot in which it was at rest.
+///
+/// `differing` are the pages of it that the snapshot has otherwise than the last capture or rollback left them,
+/// ascending; those written since are found out here. Whatever was written, here and elsewhere, the next capture still
+/// finds. `None` if the container is not at rest now, or is not the one with this `life`: nothing is changed then.
+///
+/// # Errors
+/// [`Failed`], which says whether the machine can go on as it was.
+pub fn put_back(
+    machine: &Stopped<'_>,
+    (index, life): (u32, u64),
+    pages: Range<u64>,
+    differing: &[u64],
+    source: &mut dyn PageSource,
+) -> Result<Option<Done>, Failed> {
+    let started = Instant::now();
+    let there = of_container(machine, index).map_err(|error| Failed::before(error.into()))?;
+    let mut bytes = [0; size_of::<ContainerHeader>()];
+    let read = machine.memory.read_slice(&mut bytes, address(pages.start));
+    let header = ContainerHeader::parse(&bytes).filter(|header| header.life == life && header.is_at_rest());
+    if there.as_ref() != Some(&pages) || read.is_err() || header.is_none() {
+        return Ok(None);
+    }
+    let written = dirty::take(machine.vm, machine.memory).map_err(|error| Failed::before(error.into()))?;
+    dirty::keep(machine.memory, &written);
+    let within = |numbers: &[u64]| -> Vec<u64> {
+        numbers.iter().copied().filter(|number| pages.contains(number)).collect()
+    };
+    let numbers = merge(&within(&written), &within(differing));
+    let reading = MachineError::io("reading a snapshot's pages");
+    let contents = source.pages(&numbers).map_err(|error| Failed::before(reading(error)))?;
+    for (number, contents) in numbers.iter().zip(&contents) {
+        put(machine.memory, *number, *contents)
+            .map_err(|error| Failed::amid(MachineError::io("writing guest memory")(error)))?;
+    }
+    Ok(Some(Done { pages: numbers.len(), pause: started.elapsed() }))
+}
