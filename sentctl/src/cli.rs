@@ -391,6 +391,21 @@ key, are the same bytes. Keys are made when they are first used, in auth/ of the
   sentctl images --json")]
     Images,
 
+    /// Put a package into an OCI registry.
+    #[command(after_help = "Examples:
+  sentctl push greeter.tso oci://127.0.0.1:5000/me/greeter
+  sentctl push greeter:1.2.0 oci://ghcr.io/me/greeter:1.2
+
+It is a WebAssembly artifact: other runtimes can run its program. A user name and password are found where podman login
+and docker login put them.")]
+    Push(package::PushArgs),
+
+    /// Get a package from an OCI registry, as an image.
+    #[command(after_help = "Examples:
+  sentctl pull oci://127.0.0.1:5000/me/greeter:1.2.0
+  sentctl pull --signer ed25519:KEY oci://ghcr.io/me/greeter:1.2 && sentctl run greeter")]
+    Pull(package::PullArgs),
+
     /// See to the images of the home.
     #[command(after_help = "Examples:
   sentctl image add greeter.tso

@@ -66,6 +66,14 @@ pub enum CommandError {
         /// Why.
         source: TsoError,
     },
+    /// A registry refuses, or what it gives is not in order.
+    #[error("{place}: {problem}")]
+    Registry {
+        /// The place in it.
+        place: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// There is no key to sign with.
     #[error(transparent)]
     Secret(#[from] KeyError),
@@ -134,6 +142,7 @@ impl CommandError {
             Self::Exists(_) => "exists",
             Self::Program { source, .. } => source.kind(),
             Self::Package { .. } => "package",
+            Self::Registry { .. } => "registry",
             Self::Secret(_) => "key",
             Self::Kernel(_) => "kernel-image",
             Self::Machine(MachineError::Kvm(_)) => "kvm",

@@ -9,6 +9,7 @@ mod commands;
 mod errors;
 mod paths;
 mod progress;
+mod registry;
 mod saving;
 
 use clap::Parser;
@@ -97,6 +98,8 @@ fn on_machine(cli: &Cli) -> Result<ExitCode, CommandError> {
         Command::Pack(args) => context.pack(args),
         Command::Inspect(args) => context.inspect(args),
         Command::Images => context.images(),
+        Command::Push(args) => context.push(args),
+        Command::Pull(args) => context.pull(args),
         Command::Image { command } => context.image(command),
         Command::BootFiles(_)
         | Command::Bench(_)

@@ -29,24 +29,36 @@ pub fn kvm() -> Result<(), Failure> {
 /// # Errors
 /// [`Failure::Missing`] if it is not there and cannot be installed.
 pub fn qemu() -> Result<(), Failure> {
-    let there = || answers("qemu-system-x86_64", &["--version"]);
+    debian("qemu-system-x86_64", "qemu-system-x86")
+}
+
+/// A registry of OCI artifacts, which packages are pushed to and pulled from. Debian's, if it is missing and we are
+/// root.
+///
+/// # Errors
+/// [`Failure::Missing`] if it is not there and cannot be installed.
+pub fn registry() -> Result<(), Failure> {
+    debian("docker-registry", "docker-registry")
+}
+
+/// A program of a Debian package.
+fn debian(program: &str, package: &str) -> Result<(), Failure> {
+    let there = || answers(program, &["--version"]);
     if there() {
         return Ok(());
     }
-    eprintln!("    qemu-system-x86_64 is missing: installing Debian's");
+    eprintln!("    {program} is missing: installing Debian's");
     let apt = |args: &[&str]| {
         let mut command = step::command("apt-get", args);
         step::must(command.env("DEBIAN_FRONTEND", "noninteractive"))
     };
     // Lists may be old, or there are none; if they cannot be fetched, the install says what is wrong.
     let _ = apt(&["update", "--quiet"]);
-    let installed = apt(&["install", "--yes", "--quiet", "--no-install-recommends", "qemu-system-x86"]);
+    let installed = apt(&["install", "--yes", "--quiet", "--no-install-recommends", package]);
     if installed.is_ok() && there() {
         return Ok(());
     }
-    Err(Failure::Missing(
-        "qemu-system-x86_64 is missing: install it (Debian: apt-get install qemu-system-x86)".into(),
-    ))
+    Err(Failure::Missing(format!("{program} is missing: install it (Debian: apt-get install {package})")))
 }
 
 /// Whether cargo-nextest is there; without it `cargo test` does.

@@ -56,6 +56,9 @@ pub fn run(args: &TestArgs) -> Result<(), Failure> {
         if let Err(missing) = needs::qemu() {
             steps.note("qemu", &missing);
         }
+        if let Err(missing) = needs::registry() {
+            steps.note("registry", &missing);
+        }
         summary = tests(&mut steps, &args.filter);
     }
     finish(steps, summary)

@@ -110,6 +110,42 @@ Without a version all of them go. Containers that run go on; they cannot be star
     },
 }
 
+/// A package to put into a registry.
+#[derive(Args, Debug)]
+pub struct PushArgs {
+    /// The package, or the image of this name.
+    #[arg(value_name = "PACKAGE")]
+    pub package: PathBuf,
+
+    /// Where to: oci://HOST[:PORT]/REPOSITORY[:TAG]; the tag is the package's version, if not given.
+    #[arg(value_name = "PLACE")]
+    pub place: String,
+
+    /// Speak to the registry without TLS, as to those on this host.
+    #[arg(long)]
+    pub plain_http: bool,
+}
+
+/// A package to get from a registry.
+#[derive(Args, Debug)]
+pub struct PullArgs {
+    /// Where from: oci://HOST[:PORT]/REPOSITORY:TAG.
+    #[arg(value_name = "PLACE")]
+    pub place: String,
+
+    /// The public key of who must have signed it.
+    #[arg(long, value_name = "KEY")]
+    pub signer: Option<String>,
+
+    /// Take it even if there is another image of its name and version, which is then gone.
+    #[arg(long)]
+    pub replace: bool,
+
+    /// Speak to the registry without TLS, as to those on this host.
+    #[arg(long)]
+    pub plain_http: bool,
+}
+
 /// A package to look at.
 #[derive(Args, Debug)]
 pub struct InspectArgs {

@@ -1,10 +1,13 @@
 //! `sentctl images` and `sentctl image`: packages of the home, by their names.
 
 use super::machine::{Context, tree};
-use crate::cli::package::ImageCommand;
+use crate::cli::package::{ImageCommand, PullArgs, PushArgs};
 use crate::errors::CommandError;
+use crate::registry::Place;
 use sentient_control::home::Home;
 use sentient_control::image_store::{ImageStore, Reference, Stored};
+use sentient_images::tso::{Package, TsoError};
+use serde_json::json;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,6 +20,36 @@ impl Context {
     pub fn images(&self) -> Result<ExitCode, CommandError> {
         let images = ImageStore::of(self.home()).list()?;
         self.answer(&images, |out, images| write_images(out, images))
+    }
+
+    /// `push`.
+    pub fn push(&self, args: &PushArgs) -> Result<ExitCode, CommandError> {
+        let home = self.home().path().to_owned();
+        let path = find(Some(&home), &args.package)?;
+        let bytes = std::fs::read(&path).map_err(|error| unread(&args.package, error))?;
+        let failed = |source| CommandError::Package { path: path.clone(), source };
+        let package = Package::open(&bytes).map_err(failed)?;
+        let version = package.meta.version.to_string();
+        let place = Place::parse(&args.place, Some(&version), args.plain_http)?;
+        let digest = self.during("sending the package", || place.push(&package, &bytes))?;
+        let pushed = json!({ "place": place.address(), "digest": digest });
+        self.answer(&pushed, |out, _| writeln!(out, "{}\n{digest}", place.address()))
+    }
+
+    /// `pull`.
+    pub fn pull(&self, args: &PullArgs) -> Result<ExitCode, CommandError> {
+        let place = Place::parse(&args.place, None, args.plain_http)?;
+        let bytes = self.during("fetching the package", || place.pull())?;
+        let refused = |problem: TsoError| CommandError::Registry {
+            place: place.address(),
+            problem: problem.to_string(),
+        };
+        let package = Package::open(&bytes).map_err(refused)?;
+        if let Some(signer) = &args.signer {
+            package.check_signer(signer).map_err(refused)?;
+        }
+        let image = ImageStore::of(self.home()).add(&bytes, args.replace)?;
+        self.answer(&image, |out, image| writeln!(out, "{}:{}", image.name, image.version))
     }
 
     /// `image`.
