@@ -354,9 +354,11 @@ mod tests {
         let module = BootModule::parse(&bytes).unwrap();
         assert_eq!(module.flags(), TABLES_PREPARED);
         let read = module.container(0).unwrap();
-        let Image::Here(entry, bytes) = read.image else { panic!("it is in the module") };
-        assert_eq!((bytes, entry.exec_len), (&image[..], 4096));
-        assert_eq!(entry.exec_offset - entry.offset, 4096);
+        let found = match read.image {
+            Image::Here(entry, bytes) => Some((entry.exec_offset - entry.offset, entry.exec_len, bytes)),
+            Image::Elsewhere(_) => None,
+        };
+        assert_eq!(found, Some((4096, 4096, &image[..])));
         let config = read.config;
         assert_eq!(config.args().collect::<Vec<_>>(), [&b"prog"[..], b"", b"--x=\xff"]);
         assert_eq!(config.env().collect::<Vec<_>>(), [&b"A=b"[..]]);
@@ -364,6 +366,23 @@ mod tests {
         assert_eq!(read.permissions.unwrap().open_files, 9);
         assert_eq!(read.files.unwrap().iter().collect::<Vec<_>>(), [(&b"f"[..], &b"hi"[..])]);
         assert!(module.container(1).is_err());
+    }
+
+    #[test]
+    fn a_container_may_name_its_image_instead_of_having_it() {
+        let (spec, digest) = (spec(), [7; 32]);
+        let container = spec.encode().unwrap();
+        let mut builder = ModuleBuilder::new(0);
+        builder.push_container_of(&container, &digest).unwrap();
+        let bytes = assemble(builder);
+        let read = BootModule::parse(&bytes).unwrap().container(0).unwrap();
+        assert_eq!(read.image, Image::Elsewhere(digest));
+        // What is no digest is no image.
+        let mut builder = ModuleBuilder::new(0);
+        builder.push(EntryKind::Container, 0, &container.config).unwrap();
+        builder.push(EntryKind::ImageDigest, 0, &[7; 31]).unwrap();
+        let bytes = assemble(builder);
+        assert_eq!(BootModule::parse(&bytes).unwrap().container(0), Err("it has no image"));
     }
 
     #[test]

@@ -254,6 +254,15 @@ mod tests {
     }
 
     #[test]
+    fn the_room_that_a_container_needs_is_read_as_it_was_written() {
+        let room = Room { memory: 1 << 40, files: 0, life: u64::MAX };
+        let bytes = room.encode();
+        assert_eq!(Room::decode(&bytes), Some(room));
+        assert_eq!(Room::decode(&bytes[1..]), None);
+        assert_eq!(Room::decode(&[0; Room::LEN + 1]), None);
+    }
+
+    #[test]
     fn an_unknown_kind_or_an_oversized_payload_is_refused() {
         let mut bytes =
             FrameHeader { kind: FrameKind::Stdout, container: 0, len: MAX_PAYLOAD, argument: 0 }.encode();

@@ -255,6 +255,9 @@ impl Meta {
 
 /// Whether this can be a package's name: what can be part of a file's name, of a registry's path (OCI distribution
 /// specification 1.1, "name"), and of a container's name.
+///
+/// # Errors
+/// [`TsoError::Text`] if it cannot.
 pub fn check_name(name: &str) -> Result<(), TsoError> {
     let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
     let separated = name.bytes().all(|c| plain(c) || matches!(c, b'.' | b'_' | b'-'));
