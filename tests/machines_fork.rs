@@ -69,9 +69,16 @@ fn a_fork_goes_on_from_where_the_machine_is_and_is_a_machine_like_any_other() {
     counts_on(&home, "twin");
     home.ok(&["fork", "twin", "third"]);
     counts_on(&home, "third");
-    for machine in ["m", "twin", "third"] {
+    home.ok(&["fork", "--from", "own", "twin", "fourth"]);
+    home.ok(&["boot", "fourth"]);
+    counts_on(&home, "fourth");
+    for machine in ["m", "twin", "third", "fourth"] {
         whole(&home, machine);
+        // What its containers are of goes with them: each can be started again.
+        let counter = home.json(&["-m", machine, "matrixbox", "inspect", "counter"]);
+        assert_eq!(counter["program"], "counter.wasm", "{machine}");
     }
+    home.ok(&["-m", "fourth", "matrixbox", "restart", "counter"]);
 }
 
 #[test]

@@ -54,8 +54,14 @@ const BACKLOG: i32 = 16;
 pub enum Packet {
     /// To the original: a fork of that name, please.
     Fork(String),
-    /// To the clone: its containers, probably. Making their files takes as long as anything else.
-    Containers(Vec<String>),
+    /// To the clone: its containers, probably, and the machine that knows them. Making their files takes as long as
+    /// anything else.
+    Containers {
+        /// The machine.
+        of: String,
+        /// Their names.
+        names: Vec<String>,
+    },
     /// To the clone, with the image of its memory and a file that has a [`Letter`] in so many bytes, and behind it,
     /// from the next page on, pages.
     Run {

@@ -204,7 +204,8 @@ fn start(
         Task::Fork { ram } => {
             let start = begin(ram)?;
             let original = Original::at_standard_input()?;
-            let claim = Claim::begin(folder.clone(), Arc::clone(&containers), original.containers()?)?;
+            let (of, names) = original.containers(home)?;
+            let claim = Claim::begin(folder.clone(), Arc::clone(&containers), of, names)?;
             let received = original.receive()?;
             let (record, state) = (received.record.clone(), received.state()?);
             let machine = Machine::restored(start, &state, streams, sink, |memory| received.fill(memory))?;

@@ -432,7 +432,7 @@ impl Session {
         if folder.exists() {
             return Err(ControlError::machine_exists(name));
         }
-        origin::announce(clone, self.containers.live_names())?;
+        origin::announce(clone, self.history.machine().name(), self.containers.live_names())?;
         let mut live = self.live();
         let instant = live.capture(&self.door, &self.containers)?;
         let mut lock = None;

@@ -57,6 +57,8 @@ targets! {
     image_files: "the files of a container's image, in it", abi::image_files from file_entries, 512, 100_000;
     machine_info: "the machine's facts in it", abi::machine_info from machine_infos, 512, 100_000;
     layout: "a kernel's header, and the memory map made for it", abi::layout from layouts, 512, 20_000;
+    container_header: "what a container's region begins with", abi::container_header from container_headers, 64, 100_000;
+    container_room: "the room that a container asks for", abi::container_room from container_rooms, 64, 100_000;
     frame_header: "the header of a stream's frame", abi::frame_header from frame_headers, 16, 100_000;
     loader: "what PVH and Linux loaders hand over", boot::loader from handovers, 4096, 50_000;
     mmio: "a driver of virtio-mmio and of the entropy device", devices::mmio from noise, 4096, 3_000;
@@ -76,6 +78,7 @@ targets! {
     sealed: "a sealed database whose seals fit, or do not", snapshot::sealed from databases, 1024, 150;
     tag: "what people call snapshots", snapshot::tag from tags, 256, 3_000;
     machine_state: "the state of vCPU and devices", vmm::machine_state from machine_states, 16_384, 5_000;
+    image_reference: "the name of an image", control::image_reference from image_references, 128, 100_000;
     api_request: "what is asked of a machine's socket", control::api_request from requests, 1024, 20_000;
     fork_packet: "what the processes of a machine and its fork say", control::fork_packet from fork_packets, 512, 20_000;
     fork_letter: "what a fork needs to run", control::fork_letter from fork_letters, 2048, 20_000;

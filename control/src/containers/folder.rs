@@ -2,11 +2,14 @@
 
 use crate::api::{PackageInfo, StartContainer};
 use crate::error::ControlError;
-use crate::home::append_to;
+use crate::home::{MachineFolder, append_to, make_folder};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+
+/// The file that says what a container is.
+const FILE: &str = "container.json";
 
 /// What is kept of a container, for processes to come.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -33,8 +36,19 @@ impl Kept {
     /// Reads it from a container's folder. A file that is not there, or damaged, is nothing known: `name` stands for
     /// the program then.
     pub fn read(folder: &Path, name: &str) -> Self {
-        let read = fs::read(folder.join("container.json")).ok();
+        let read = fs::read(folder.join(FILE)).ok();
         read.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_else(|| Self::unknown(name))
+    }
+
+    /// Copies what a machine knows of its containers to one that goes on from it, as far as there is anything: without
+    /// it a container runs as well, and nobody knows what it is of.
+    pub fn carry_over<'a>(from: &MachineFolder, to: &MachineFolder, names: impl Iterator<Item = &'a str>) {
+        for name in names {
+            let (from, to) = (from.container(name), to.container(name));
+            if make_folder(&to).is_ok() && !to.join(FILE).exists() {
+                let _ = fs::copy(from.join(FILE), to.join(FILE));
+            }
+        }
     }
 
     /// Writes it into a container's folder.
@@ -43,7 +57,7 @@ impl Kept {
     /// That of writing.
     pub fn write(&self, folder: &Path) -> Result<(), ControlError> {
         let text = serde_json::to_string(self).map_err(|error| ControlError::Bug(error.to_string()))?;
-        fs::write(folder.join("container.json"), text).map_err(ControlError::io(folder))
+        fs::write(folder.join(FILE), text).map_err(ControlError::io(folder))
     }
 }
 

@@ -1,10 +1,10 @@
 //! The process of a machine that is a fork of a running one.
 
 use super::{Connection, Letter, Packet};
-use crate::containers::Containers;
+use crate::containers::{Containers, Kept};
 use crate::error::ControlError;
 use crate::history::Newborn;
-use crate::home::MachineFolder;
+use crate::home::{Home, MachineFolder};
 use crate::lock::Lock;
 use sentient_snapshot::record::Record;
 use sentient_vmm::MachineError;
@@ -33,18 +33,21 @@ pub struct Original(Connection);
 pub struct Claim(JoinHandle<Result<Lock, ControlError>>);
 
 impl Claim {
-    /// Takes the folder, and makes the files of containers with these names, on another thread.
+    /// Takes the folder, and makes the files of containers with these names, which the original knows, on another
+    /// thread.
     ///
     /// # Errors
     /// [`ControlError::Io`] if there can be no thread.
     pub fn begin(
         machine: MachineFolder,
         containers: Arc<Containers>,
+        original: MachineFolder,
         names: Vec<String>,
     ) -> Result<Self, ControlError> {
         let claim = move || {
             let lock = Newborn::claim(&machine)?;
             containers.make_files(&names);
+            Kept::carry_over(&original, &machine, names.iter().map(String::as_str));
             Ok(lock)
         };
         let thread = std::thread::Builder::new().name("folder".into()).spawn(claim);
@@ -88,13 +91,13 @@ impl Original {
         Ok(Self(Connection(replaced().map_err(ControlError::io("taking over the connection"))?)))
     }
 
-    /// Waits for the names of the containers that there are going to be, probably.
+    /// Waits for its folder, and the names of the containers that there are going to be, probably.
     ///
     /// # Errors
     /// [`ControlError`], the original's if it refuses.
-    pub fn containers(&self) -> Result<Vec<String>, ControlError> {
+    pub fn containers(&self, home: &Home) -> Result<(MachineFolder, Vec<String>), ControlError> {
         match self.next()? {
-            (Packet::Containers(names), _) => Ok(names),
+            (Packet::Containers { of, names }, _) => Ok((home.machine(&of)?, names)),
             _ => Err(unexpected()),
         }
     }

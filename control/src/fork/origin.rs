@@ -116,8 +116,10 @@ pub fn hand_over(clone: &Connection, memory: &MemoryReader, hashed: Hashed<'_>) 
 ///
 /// # Errors
 /// [`ControlError::Io`] if it has gone.
-pub fn announce(clone: &Connection, containers: Vec<String>) -> Result<(), ControlError> {
-    clone.send(&Packet::Containers(containers), &[]).map_err(ControlError::io("preparing the fork"))
+pub fn announce(clone: &Connection, of: &str, names: Vec<String>) -> Result<(), ControlError> {
+    clone
+        .send(&Packet::Containers { of: of.to_owned(), names }, &[])
+        .map_err(ControlError::io("preparing the fork"))
 }
 
 /// Waits until a fork runs, and keeps out of its way from then on. Gives its lock.

@@ -2,6 +2,7 @@
 
 use super::{History, Newborn, short, unix_ns};
 use crate::api::Forked;
+use crate::containers::Kept;
 use crate::error::ControlError;
 use crate::home::Home;
 use sentient_snapshot::hash::Hash;
@@ -97,6 +98,8 @@ impl History {
         if settings != other.timeline.settings()? {
             other.put_settings(settings)?;
         }
+        let names = from.record().containers.iter().map(|container| container.name.as_str());
+        Kept::carry_over(&self.machine, &other.machine, names);
         self.proofs.leave_to(self, &other.machine, from, signed.record())?;
         other.description.write(&other.machine)?;
         self.trace("fork", &json!({ "machine": name, "snapshot": from.id().to_string() }))?;

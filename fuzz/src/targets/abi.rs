@@ -3,13 +3,14 @@
 use sentient_abi::boot_module::{
     BootModule, ContainerConfig, ContainerSpec, EntryKind, ModuleBuilder, TABLES_PREPARED, container_flags,
 };
+use sentient_abi::container_header::{self, ContainerHeader};
 use sentient_abi::image_files::{ImageFiles, append};
 use sentient_abi::kernel_header::{KernelHeader, MAGIC, MAX_SEGMENTS, Segment};
 use sentient_abi::layout::{self, RamRange, ram_ranges};
 use sentient_abi::machine_info::{Device, DeviceKind, MAX_DEVICES, MachineInfo, cpu};
 use sentient_abi::permissions::{FileAccess, Permissions, PermissionsSpec};
 use sentient_abi::region::{RegionKind, RegionTable, access};
-use sentient_abi::stdio::{FrameHeader, FrameKind, HEADER_LEN, MAX_PAYLOAD};
+use sentient_abi::stdio::{FrameHeader, FrameKind, HEADER_LEN, MAX_PAYLOAD, Room};
 use sentient_abi::{ABI_VERSION, PAGE_SIZE};
 
 /// Everything in an accepted module can be reached, and lies in it.
@@ -63,6 +64,22 @@ pub fn image_files(data: &[u8]) {
 pub fn machine_info(data: &[u8]) {
     let Some(info) = MachineInfo::parse(data) else { return };
     assert_eq!(MachineInfo::parse(&info.encode()), Some(info));
+}
+
+/// A header that is read is what stands there.
+pub fn container_header(data: &[u8]) {
+    let Some(header) = ContainerHeader::parse(data) else { return };
+    let ContainerHeader { magic, life, state, reserved } = header;
+    let bytes =
+        [&magic.to_le_bytes()[..], &life.to_le_bytes(), &state.to_le_bytes(), &reserved.to_le_bytes()];
+    assert!(data.starts_with(&bytes.concat()));
+    assert_eq!(header.is_at_rest(), state == 1);
+}
+
+/// Room that is read is the one that was asked for.
+pub fn container_room(data: &[u8]) {
+    let Some(room) = Room::decode(data) else { return };
+    assert_eq!(room.encode(), data);
 }
 
 /// A header that decodes is the one that was encoded.
@@ -162,9 +179,22 @@ pub fn boot_modules() -> Vec<Vec<u8>> {
     [0, TABLES_PREPARED].into_iter().filter_map(build).collect()
 }
 
+pub fn container_headers() -> Vec<Vec<u8>> {
+    let header = |state: u32| {
+        let numbers = [&container_header::MAGIC.to_le_bytes()[..], &7u64.to_le_bytes(), &state.to_le_bytes()];
+        [&numbers.concat()[..], &[0; 4]].concat()
+    };
+    vec![header(0), header(1)]
+}
+
+pub fn container_rooms() -> Vec<Vec<u8>> {
+    let room = |memory, files| Room { memory, files, life: 7 }.encode().to_vec();
+    vec![room(1 << 20, 0), room(u64::MAX, u64::MAX)]
+}
+
 pub fn frame_headers() -> Vec<Vec<u8>> {
-    use FrameKind::{Log, Stderr, Stdin, StdinEnd, Stdout, Window};
-    let kinds = [Stdout, Stderr, Stdin, StdinEnd, Window, Log];
+    use FrameKind::{Image, ImageData, Log, Stderr, Stdin, StdinEnd, Stdout, Window};
+    let kinds = [Stdout, Stderr, Stdin, StdinEnd, Window, Log, Image, ImageData];
     kinds
         .map(|kind| FrameHeader { kind, container: 1, len: MAX_PAYLOAD, argument: 65_536 }.encode().to_vec())
         .to_vec()

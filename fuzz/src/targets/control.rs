@@ -1,7 +1,8 @@
 //! What a machine's sockets are asked, and what a fork is told.
 
-use sentient_control::api::{Fork, Prune, Rollback, StartContainer, TakeSnapshot};
+use sentient_control::api::{Fork, Heal, Prune, Rollback, StartContainer, TakeSnapshot};
 use sentient_control::fork::{Letter, Packet};
+use sentient_control::image_store::Reference;
 use sentient_control::proofs::origin::Original;
 use sentient_snapshot::hash::Hash;
 use sentient_zk::commitment::{Delta, Memory};
@@ -21,6 +22,19 @@ pub fn api_request(data: &[u8]) {
     again::<Rollback>(data);
     again::<Fork>(data);
     again::<Prune>(data);
+    again::<Heal>(data);
+}
+
+/// A name of an image leads to no file but those of images.
+pub fn image_reference(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if Reference::parse(text).is_some() {
+        assert!(!text.contains(['/', '\\', '\0']) && !text.starts_with('.'), "{text:?}");
+    }
+}
+
+pub fn image_references() -> Vec<Vec<u8>> {
+    ["greeter", "greeter:1.2.0", "a.b_c-d:1.2.3-rc.1+build.5"].map(|text| text.as_bytes().to_vec()).to_vec()
 }
 
 pub fn requests() -> Vec<Vec<u8>> {

@@ -8,6 +8,7 @@ use sentient_control::home::Home;
 use sentient_control::image_store::{ImageStore, Reference, Stored};
 use sentient_images::tso::{Package, TsoError};
 use serde_json::json;
+use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -109,6 +110,7 @@ pub fn find(home: Option<&PathBuf>, program: &Path) -> Result<PathBuf, CommandEr
 /// What to say of a program that is neither there nor an image.
 pub fn unread(program: &Path, error: io::Error) -> CommandError {
     let may_be_one = error.kind() == io::ErrorKind::NotFound
+        && !matches!(program.extension().and_then(OsStr::to_str), Some("wasm" | "tso"))
         && program.to_str().is_some_and(|text| Reference::parse(text).is_some());
     let source = if may_be_one {
         io::Error::new(io::ErrorKind::NotFound, "there is no such file, and no image of that name")
