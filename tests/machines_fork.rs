@@ -70,7 +70,6 @@ fn a_fork_goes_on_from_where_the_machine_is_and_is_a_machine_like_any_other() {
     home.ok(&["fork", "twin", "third"]);
     counts_on(&home, "third");
     home.ok(&["fork", "--from", "own", "twin", "fourth"]);
-    home.ok(&["boot", "fourth"]);
     counts_on(&home, "fourth");
     for machine in ["m", "twin", "third", "fourth"] {
         whole(&home, machine);
