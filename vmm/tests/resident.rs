@@ -318,6 +318,19 @@ fn forty_eight_containers_run_at_once_on_128_mib() {
 }
 
 #[test]
+fn tables_are_limited_all_together() {
+    let mut resident = Resident::start(128 << 20);
+    // They lie outside of the memory limit: 100,000 elements in all, however many tables.
+    let tables = small("tests/modules/tables.wasm", 1 << 20);
+    for container in 0..20 {
+        resident.load(container, &tables);
+    }
+    for container in 0..20 {
+        assert_eq!(resident.end(container), ContainerEvent::Ended(ContainerEnd::Exited(10)), "{container}");
+    }
+}
+
+#[test]
 fn a_trap_ends_its_container_alone() {
     let mut resident = Resident::start(128 << 20);
     resident.load(0, &busy());

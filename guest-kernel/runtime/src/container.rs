@@ -15,11 +15,48 @@ use sentient_abi::image_files::ImageFiles;
 use sentient_abi::permissions::{FileAccess, Permissions, permission_flags};
 use sentient_abi::region::{Region, RegionKind};
 use sentient_wasi::{Builder, Limits, Wasi};
-use wasmtime::{Instance, Memory, Store, StoreLimits, StoreLimitsBuilder, TypedFunc};
+use wasmtime::{Instance, Memory, ResourceLimiter, Store, TypedFunc};
 
-/// Most elements of a table, and most tables: they live on a heap, outside the memory limit.
+/// Most elements of all tables together, and most tables: they live on a heap, outside the memory limit.
 const MAX_TABLE_ELEMENTS: usize = 100_000;
 const MAX_TABLES: usize = 8;
+
+/// What a container may have of memory and tables.
+pub struct Ceiling {
+    /// Most bytes of a linear memory.
+    memory: usize,
+    /// Elements of its tables so far.
+    elements: usize,
+}
+
+impl ResourceLimiter for Ceiling {
+    fn memory_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(desired <= self.memory)
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let elements = self.elements.saturating_add(desired.saturating_sub(current));
+        let allowed = elements <= MAX_TABLE_ELEMENTS;
+        if allowed {
+            self.elements = elements;
+        }
+        Ok(allowed)
+    }
+
+    fn tables(&self) -> usize {
+        MAX_TABLES
+    }
+}
 
 /// Arguments and environment may take one part in this many of the heap; they are copied more than once.
 const ARGUMENTS_SHARE: u64 = 8;
@@ -35,7 +72,7 @@ pub struct State {
     pub streams: Streams,
     /// The exported memory, once a function has looked for it.
     pub memory: Option<Memory>,
-    limits: StoreLimits,
+    ceiling: Ceiling,
 }
 
 /// A container that is ready to run, or runs. What it holds is in its [arena](crate::arena), and goes when this is
@@ -113,14 +150,10 @@ impl Container {
                 wasi: wasi(machine, given, needs.file_bytes())?,
                 streams: Streams::new(index, config.flags, given.permissions.as_ref()),
                 memory: None,
-                limits: StoreLimitsBuilder::new()
-                    .memory_size(limit)
-                    .table_elements(MAX_TABLE_ELEMENTS)
-                    .tables(MAX_TABLES)
-                    .build(),
+                ceiling: Ceiling { memory: limit, elements: 0 },
             };
             let mut store = Store::new(image.module().engine(), state);
-            store.limiter(|state| &mut state.limits);
+            store.limiter(|state| &mut state.ceiling);
             let region = region.base as usize..(region.base + region.len) as usize;
             Ok(Self { config, index, region, arena, entry: None, store, image })
         })
