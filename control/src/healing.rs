@@ -16,8 +16,9 @@ use sentient_abi::container_header::ContainerHeader;
 use sentient_abi::region::RegionKind;
 use sentient_snapshot::memory_map::MemoryMap;
 use sentient_snapshot::record::{Record, SignedRecord, SnapshotId};
-use sentient_vmm::snapshots::{PageContents, PageSource, region};
-use sentient_vmm::{Ended, MachineError};
+use sentient_vmm::Ended;
+use sentient_vmm::snapshots::region::Outcome;
+use sentient_vmm::snapshots::{PageContents, PageSource};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -41,16 +42,13 @@ impl Session {
     pub fn heal_container(&self, name: &str, wanted: &Heal) -> Result<Healed, ControlError> {
         let mut live = self.live();
         let index = self.containers.running(name)?;
-        let here = self.door.stopped(move |machine| region::of_container(machine, index))?;
-        let ended = || ControlError::Conflict(format!("`{name}` has ended, or is about to"));
-        let here = here.map_err(MachineError::from)?.ok_or_else(ended)?;
         let (to, target) = match &wanted.to {
             Some(to) => {
                 let snapshot = self.history.named(to)?;
-                let found = self.target(&mut live, &snapshot, name, (index, &here))?;
+                let found = self.target(&mut live, &snapshot, name, index)?;
                 (snapshot.id(), found.map_err(|unfit| refusal(name, Some(snapshot.id()), &unfit))?)
             }
-            None => self.last_target(&mut live, name, (index, &here))?,
+            None => self.last_target(&mut live, name, index)?,
         };
         let paused_before = self.containers.is_known_paused(name);
         self.containers.pause(&self.guest, name, true)?;
@@ -65,7 +63,7 @@ impl Session {
             }
         };
         match result {
-            Ok(Some(done)) => {
+            Ok(Outcome::Back(done)) => {
                 self.containers.forget(name);
                 // So that the guest looks at what there is to run.
                 self.guest.ask(index);
@@ -73,9 +71,13 @@ impl Session {
                 let (container, to) = (name.to_owned(), to.to_string());
                 Ok(Healed { container, to, pages: done.pages as u64, pause_us })
             }
-            Ok(None) => {
+            Ok(Outcome::Elsewhere) => {
                 go_on();
-                Err(ended())
+                Err(refusal(name, wanted.to.is_some().then_some(to), &Unfit::Absent))
+            }
+            Ok(Outcome::NotAtRest) => {
+                go_on();
+                Err(ControlError::Conflict(format!("`{name}` has ended, or is about to")))
             }
             Err(failure) if failure.amid => {
                 self.stop.stop(Ended::UnexpectedExit(format!(
@@ -96,13 +98,13 @@ impl Session {
         &self,
         live: &mut Live,
         name: &str,
-        container: (u32, &Range<u64>),
+        index: u32,
     ) -> Result<(SnapshotId, RegionTarget), ControlError> {
         let timeline = self.history.timeline();
         let current = self.history.current()?.id();
         let mut was_running = false;
         for id in std::iter::once(current).chain(timeline.ancestors(current, LOOK_BACK)?) {
-            match self.target(live, &timeline.get(id)?, name, container)? {
+            match self.target(live, &timeline.get(id)?, name, index)? {
                 Ok(target) => return Ok((id, target)),
                 Err(Unfit::Running) => was_running = true,
                 Err(Unfit::Absent) => {}
@@ -118,11 +120,9 @@ impl Session {
         live: &mut Live,
         snapshot: &SignedRecord,
         name: &str,
-        (index, here): (u32, &Range<u64>),
+        index: u32,
     ) -> Result<Result<RegionTarget, Unfit>, ControlError> {
-        let Some(pages) = region_in(snapshot.record(), name, index).filter(|pages| pages == here) else {
-            return Ok(Err(Unfit::Absent));
-        };
+        let Some(pages) = region_in(snapshot.record(), name, index) else { return Ok(Err(Unfit::Absent)) };
         let mut now = [0; PAGE_SIZE as usize];
         let read = self.memory.read(pages.start, &mut now);
         let Some(now) = read.ok().and_then(|()| ContainerHeader::parse(&now)) else {

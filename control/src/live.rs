@@ -342,13 +342,13 @@ impl Live {
         (self, result)
     }
 
-    /// On the vCPU's thread: puts a container's region back, and nothing else. `None` if it is not at rest, or not there.
+    /// On the vCPU's thread: puts a container's region back, and nothing else.
     pub fn put_back_region(
         mut self,
         machine: &Stopped<'_>,
         target: &RegionTarget,
         history: &History,
-    ) -> (Self, Result<Option<region::Done>, Failure>) {
+    ) -> (Self, Result<region::Outcome, Failure>) {
         let also = if self.head.is_some() { Ok(Vec::new()) } else { capture::touched(machine) };
         let result = also.map_err(|error| Failure { error: error.into(), amid: false }).and_then(|also| {
             let RegionTarget { map, pages, container } = target;

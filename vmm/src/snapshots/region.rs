@@ -21,22 +21,22 @@ pub struct Done {
     pub pause: Duration,
 }
 
-/// Pages of a container's region, by number; `None` if it has none.
-///
-/// # Errors
-/// [`BadTable`](regions::BadTable).
-pub fn of_container(machine: &Stopped<'_>, index: u32) -> Result<Option<Range<u64>>, regions::BadTable> {
-    let all = regions::read(machine.memory, machine.places.region_table)?;
-    let own = |region: &&Region| region.kind == RegionKind::Container as u32 && region.owner == index;
-    let own = all.iter().find(own);
-    Ok(own.map(|region| region.base / PAGE_SIZE..region.base.saturating_add(region.len) / PAGE_SIZE))
+/// What came of it.
+#[derive(Clone, Copy, Debug)]
+pub enum Outcome {
+    /// The region is as the snapshot has it.
+    Back(Done),
+    /// Nothing was changed: the container's region is not there, or the container is another one.
+    Elsewhere,
+    /// Nothing was changed: what lies in the region is not all of the container.
+    NotAtRest,
 }
 
 /// Puts the region of container `index`, `pages` by number, into the state of a snapshot in which it was at rest.
 ///
 /// `differing` are the pages of it that the snapshot has otherwise than the last capture or rollback left them,
 /// ascending; those written since are found out here. Whatever was written, here and elsewhere, the next capture still
-/// finds. `None` if the container is not at rest now, or is not the one with this `life`: nothing is changed then.
+/// finds. The container is the one with this `life`, or another one.
 ///
 /// # Errors
 /// [`Failed`], which says whether the machine can go on as it was.
@@ -46,14 +46,22 @@ pub fn put_back(
     pages: Range<u64>,
     differing: &[u64],
     source: &mut dyn PageSource,
-) -> Result<Option<Done>, Failed> {
+) -> Result<Outcome, Failed> {
     let started = Instant::now();
-    let there = of_container(machine, index).map_err(|error| Failed::before(error.into()))?;
+    let all = regions::read(machine.memory, machine.places.region_table);
+    let all = all.map_err(|error| Failed::before(error.into()))?;
+    let own = |region: &&Region| region.kind == RegionKind::Container as u32 && region.owner == index;
+    let own = all
+        .iter()
+        .find(own)
+        .map(|region| region.base / PAGE_SIZE..region.base.saturating_add(region.len) / PAGE_SIZE);
     let mut bytes = [0; size_of::<ContainerHeader>()];
     let read = machine.memory.read_slice(&mut bytes, address(pages.start));
-    let header = ContainerHeader::parse(&bytes).filter(|header| header.life == life && header.is_at_rest());
-    if there.as_ref() != Some(&pages) || read.is_err() || header.is_none() {
-        return Ok(None);
+    let header = ContainerHeader::parse(&bytes).filter(|header| read.is_ok() && header.life == life);
+    match header.filter(|_| own.as_ref() == Some(&pages)) {
+        None => return Ok(Outcome::Elsewhere),
+        Some(header) if !header.is_at_rest() => return Ok(Outcome::NotAtRest),
+        Some(_) => {}
     }
     let written = dirty::take(machine.vm, machine.memory).map_err(|error| Failed::before(error.into()))?;
     dirty::keep(machine.memory, &written);
@@ -67,5 +75,5 @@ pub fn put_back(
         put(machine.memory, *number, *contents)
             .map_err(|error| Failed::amid(MachineError::io("writing guest memory")(error)))?;
     }
-    Ok(Some(Done { pages: numbers.len(), pause: started.elapsed() }))
+    Ok(Outcome::Back(Done { pages: numbers.len(), pause: started.elapsed() }))
 }
