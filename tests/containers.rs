@@ -223,16 +223,12 @@ fn a_container_is_put_back_alone() {
         numbers(output.get(before.len()..).unwrap_or_default()).len() > 50
     });
     assert!(output.starts_with(&before));
+    // It has gone back twice: here, and when the first one succeeded above.
     let all = numbers(&output);
-    // The first one that succeeded above put it back, too.
-    let all = &all[all.iter().position(|number| *number == at + 50).unwrap()..];
-    let back = all.windows(2).position(|pair| pair[1] < pair[0]).unwrap();
-    assert!(
-        all[back] >= at + 100 && (at.saturating_sub(30)..at + 20).contains(&all[back + 1]),
-        "{at}, {all:?}"
-    );
+    let back: Vec<usize> = (1..all.len()).filter(|at| all[*at] != all[at - 1] + 1).collect();
+    assert_eq!(back.len(), 2, "{all:?}");
+    assert!(all[back[1] - 1] >= at + 100 && all[back[1]] < at + 20, "{at}, {all:?}");
     let on = |numbers: &[u64]| numbers.windows(2).all(|pair| pair[1] == pair[0] + 1);
-    assert!(on(&all[..=back]) && on(&all[back + 1..]), "{all:?}");
     home.wait_for_number("m", "other", other + 50);
     assert!(on(&numbers(&home.output("m", "other"))));
     assert_eq!(home.json(&["status"])["current"], current);
@@ -240,7 +236,6 @@ fn a_container_is_put_back_alone() {
     // What was put back is in the next snapshot, and is where a rollback to that goes on.
     home.ok(&["snapshot", "-t", "after"]);
     let at_after = numbers(&home.output("m", "counter")).last().copied().unwrap();
-    assert!(at_after < at + 1000);
     home.wait_for_number("m", "other", other + 100);
     let before = home.output("m", "counter").len();
     home.ok(&["rollback", "after", "--discard"]);
