@@ -62,21 +62,6 @@ struct Entry {
 }
 
 impl Entry {
-    fn new(name: &str, index: u32, kept: Kept, state: ContainerState, folder: &Path) -> Self {
-        Self {
-            name: name.to_owned(),
-            index,
-            kept,
-            state,
-            wants_image: false,
-            takes: None,
-            exit_code: None,
-            reason: None,
-            stdout: Sink::new(folder.join("stdout.log")),
-            stderr: Sink::new(folder.join("stderr.log")),
-        }
-    }
-
     fn is_live(&self) -> bool {
         self.state != ContainerState::Ended
     }
@@ -226,10 +211,7 @@ impl Containers {
                 "{MAX_CONTAINERS} containers run already, which is all a machine has"
             ))
         })?;
-        check_container_name(name)?;
-        let folder = self.machine.container(name);
-        make_folder(&folder).map_err(ControlError::io(&folder))?;
-        let entry = Entry::new(name, index, kept, ContainerState::Starting, &folder);
+        let entry = self.entry(name, index, kept, ContainerState::Starting)?;
         table.retain(|entry| entry.name != name);
         table.push(entry);
         Ok(index)
@@ -248,12 +230,35 @@ impl Containers {
         kept.write(&folder)
     }
 
-    fn open(&self, name: &str, index: u32, kept: Kept, state: ContainerState) -> Result<Entry, ControlError> {
+    /// A container with a folder, in which there is nothing yet.
+    fn entry(
+        &self,
+        name: &str,
+        index: u32,
+        kept: Kept,
+        state: ContainerState,
+    ) -> Result<Entry, ControlError> {
         check_container_name(name)?;
         let folder = self.machine.container(name);
         make_folder(&folder).map_err(ControlError::io(&folder))?;
-        let mut entry = Entry::new(name, index, kept, state, &folder);
-        entry.stdout.open().map_err(ControlError::io(&folder))?;
+        Ok(Entry {
+            name: name.to_owned(),
+            index,
+            kept,
+            state,
+            wants_image: false,
+            takes: None,
+            exit_code: None,
+            reason: None,
+            stdout: Sink::new(folder.join("stdout.log")),
+            stderr: Sink::new(folder.join("stderr.log")),
+        })
+    }
+
+    /// The same, with its output open.
+    fn open(&self, name: &str, index: u32, kept: Kept, state: ContainerState) -> Result<Entry, ControlError> {
+        let mut entry = self.entry(name, index, kept, state)?;
+        entry.stdout.open().map_err(ControlError::io(&self.machine.container(name)))?;
         Ok(entry)
     }
 

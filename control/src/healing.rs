@@ -132,9 +132,11 @@ impl Session {
             Some(map) => map,
             None => MemoryMap::load(snapshot.record(), &self.history.store().session()?)?,
         };
+        let mut differing = live.differing(&map);
+        differing.retain(|number| pages.contains(number));
+        let reading = || ControlError::io("reading the snapshot");
         let mut source = SnapshotPages { map: &map, cache: &mut live.cache, store: self.history.store() };
-        let reading = ControlError::io("reading the snapshot");
-        let then = match source.pages(&[pages.start]).map_err(reading)?.first() {
+        let then = match source.pages(&[pages.start]).map_err(reading())?.first() {
             Some(PageContents::Bytes(page)) => ContainerHeader::parse(*page),
             _ => None,
         };
@@ -143,11 +145,8 @@ impl Session {
             return Ok(Err(Unfit::Running));
         }
         // Whatever is not in memory is read before anything stops.
-        let differing: Vec<u64> =
-            live.differing(&map).into_iter().filter(|number| pages.contains(number)).collect();
-        let mut source = SnapshotPages { map: &map, cache: &mut live.cache, store: self.history.store() };
-        source.load(&differing).map_err(ControlError::io("reading the snapshot"))?;
-        Ok(Ok(RegionTarget { map, pages, container: (index, now.life) }))
+        source.load(&differing).map_err(reading())?;
+        Ok(Ok(RegionTarget { map, pages, differing, container: (index, now.life) }))
     }
 }
 

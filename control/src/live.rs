@@ -150,6 +150,8 @@ pub struct RegionTarget {
     pub map: MemoryMap,
     /// Its region: numbers of pages.
     pub pages: Range<u64>,
+    /// Those of them that are in [`Live::differing`].
+    pub differing: Vec<u64>,
     /// The container: its index, and the number of its [header](sentient_abi::container_header).
     pub container: (u32, u64),
 }
@@ -351,8 +353,8 @@ impl Live {
     ) -> (Self, Result<region::Outcome, Failure>) {
         let also = if self.head.is_some() { Ok(Vec::new()) } else { capture::touched(machine) };
         let result = also.map_err(|error| Failure { error: error.into(), amid: false }).and_then(|also| {
-            let RegionTarget { map, pages, container } = target;
-            let differing = rollback::merge(&self.differing(map), &also);
+            let RegionTarget { map, pages, differing, container } = target;
+            let differing = rollback::merge(differing, &also);
             let mut source = SnapshotPages { map, cache: &mut self.cache, store: history.store() };
             region::put_back(machine, *container, pages.clone(), &differing, &mut source)
                 .map_err(|failed| Failure { error: failed.error.into(), amid: failed.amid })

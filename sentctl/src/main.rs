@@ -36,8 +36,10 @@ fn main() -> ExitCode {
     start_logging(&cli);
     let json = cli.json;
     let done = match &cli.command {
-        Command::Run(run) if !run.detach => commands::run::run(run, cli.home.as_ref(), json, started, early),
-        Command::BootFiles(files) => commands::boot_files::write(files, cli.home.as_ref(), json),
+        Command::Run(run) if !run.detach => {
+            commands::run::run(run, cli.home.as_deref(), json, started, early)
+        }
+        Command::BootFiles(files) => commands::boot_files::write(files, cli.home.as_deref(), json),
         Command::Bench(bench) => commands::bench::run(bench, json),
         Command::Doctor => commands::doctor::run(json),
         Command::Version => commands::version::run(json),

@@ -46,14 +46,12 @@ impl Image {
     }
 }
 
-/// An image that is on its way.
-enum Coming {
-    /// None is.
-    Nothing,
-    /// One that is not wanted: it is there already, or there is no room for it.
-    Unwanted,
-    /// Into this region: bytes it is to have and has.
-    Into { digest: [u8; 32], region: Region, total: u64, filled: u64 },
+/// An image that is on its way into its region: bytes it is to have and has.
+struct Coming {
+    digest: [u8; 32],
+    region: Region,
+    total: u64,
+    filled: u64,
 }
 
 /// The images of a machine.
@@ -62,7 +60,8 @@ pub struct Images {
     executable: Arc<Executable>,
     /// The longest unused first, as far as they are unused.
     there: Vec<Arc<Image>>,
-    coming: Coming,
+    /// `None` also for one that is not wanted: it is there already, or there is no room for it.
+    coming: Option<Coming>,
     /// The last one that could not be had, and why.
     failed: Option<([u8; 32], String)>,
 }
@@ -74,7 +73,7 @@ impl Images {
             engine: None,
             executable: Arc::new(Executable::default()),
             there: Vec::new(),
-            coming: Coming::Nothing,
+            coming: None,
             failed: None,
         }
     }
@@ -95,7 +94,6 @@ impl Images {
     /// An image of this many bytes is coming.
     pub fn expect(&mut self, machine: &mut Machine, digest: &[u8], total: u64) {
         self.give_up(machine);
-        self.coming = Coming::Unwanted;
         let Ok(digest) = <[u8; 32]>::try_from(digest) else {
             return log(format_args!("an image came without a digest"));
         };
@@ -107,14 +105,14 @@ impl Images {
         let region =
             self.make_room(machine, |machine| machine.assign_image(number, len, image_name(&digest)));
         match region {
-            Some(region) => self.coming = Coming::Into { digest, region, total, filled: 0 },
+            Some(region) => self.coming = Some(Coming { digest, region, total, filled: 0 }),
             None => self.failed = Some((digest, machine.no_room(total, "its image"))),
         }
     }
 
     /// The next bytes of it.
     pub fn take(&mut self, machine: &mut Machine, bytes: &[u8]) {
-        let Coming::Into { region, total, filled, .. } = &mut self.coming else { return };
+        let Some(Coming { region, total, filled, .. }) = &mut self.coming else { return };
         let len = bytes.len() as u64;
         if len > *total - *filled {
             log(format_args!("more bytes of an image came than were announced"));
@@ -132,16 +130,12 @@ impl Images {
     }
 
     fn complete(&mut self, machine: &mut Machine) {
-        let Coming::Into { digest, region, total, .. } =
-            core::mem::replace(&mut self.coming, Coming::Nothing)
-        else {
-            return;
-        };
+        let Some(Coming { digest, region, total, .. }) = self.coming.take() else { return };
         // SAFETY: the image's region, mapped, and written by nobody from here on. It is given back when what is made
         // here was dropped.
         let bytes: &'static [u8] =
             unsafe { core::slice::from_raw_parts(region.base as *const u8, total as usize) };
-        match self.load(machine, Some(digest), &region, bytes) {
+        match self.load(machine, digest, &region, bytes) {
             Ok(image) => self.there.push(image),
             Err(reason) => {
                 self.failed = Some((digest, reason));
@@ -153,7 +147,7 @@ impl Images {
     fn load(
         &mut self,
         machine: &Machine,
-        digest: Option<[u8; 32]>,
+        digest: [u8; 32],
         region: &Region,
         bytes: &'static [u8],
     ) -> Result<Arc<Image>, String> {
@@ -171,7 +165,7 @@ impl Images {
         {
             return Err("the machine has no page tables left for its image".into());
         }
-        self.make(machine, digest, region.owner, &entry, data).map_err(|error| format!("{error:#}"))
+        self.make(machine, Some(digest), region.owner, &entry, data).map_err(|error| format!("{error:#}"))
     }
 
     /// An image of the boot module, which lies there, mapped as it has to be.
@@ -247,7 +241,7 @@ impl Images {
 
     /// Forgets an image that has not come whole.
     fn give_up(&mut self, machine: &mut Machine) {
-        if let Coming::Into { region, .. } = core::mem::replace(&mut self.coming, Coming::Nothing) {
+        if let Some(Coming { region, .. }) = self.coming.take() {
             machine.release(RegionKind::Image, region.owner);
         }
     }

@@ -97,7 +97,8 @@ impl Machine {
     pub fn assign(&mut self, owner: u32, len: u64) -> Option<(Region, bool)> {
         let index = self.unassigned(len)?;
         let base = self.table().regions.get(index)?.end()? - len;
-        let taken = self.take(index, RegionKind::Container, owner, base, len)?;
+        let name = padded_name(RegionKind::Container.name());
+        let taken = self.take(index, (RegionKind::Container, name), owner, base, len)?;
         Some((taken, self.touch(base..base + len)))
     }
 
@@ -107,10 +108,7 @@ impl Machine {
     pub fn assign_image(&mut self, number: u32, len: u64, name: [u8; NAME_LEN]) -> Option<Region> {
         let index = self.unassigned(len)?;
         let base = self.table().regions.get(index)?.base;
-        let taken = self.take(index, RegionKind::Image, number, base, len)?;
-        if let Some(named) = self.table_mut().regions.iter_mut().find(|region| **region == taken) {
-            named.name = name;
-        }
+        let taken = self.take(index, (RegionKind::Image, name), number, base, len)?;
         self.touch(base..base + len);
         Some(taken)
     }
@@ -137,13 +135,21 @@ impl Machine {
 
     /// Makes one end of the unassigned region in slot `index` a region of its own. In both for a moment,
     /// never in none: what is in no region is not looked at from outside.
-    fn take(&mut self, index: usize, kind: RegionKind, owner: u32, base: u64, len: u64) -> Option<Region> {
+    fn take(
+        &mut self,
+        index: usize,
+        (kind, name): (RegionKind, [u8; NAME_LEN]),
+        owner: u32,
+        base: u64,
+        len: u64,
+    ) -> Option<Region> {
         let table = self.table_mut();
         let access = if kind == RegionKind::Image { access::USER } else { access::USER | access::WRITE };
         table.push(kind, base, len, access)?;
         let slot = table.count as usize - 1;
         let region = table.regions.get_mut(slot)?;
         region.owner = owner;
+        region.name = name;
         let taken = *region;
         let free = table.regions.get_mut(index)?;
         if free.base == base {

@@ -9,11 +9,11 @@ use sentient_images::program::Prepared;
 use sentient_vmm::ContainerRun;
 use sentient_vmm::handover::container_module;
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Writes `kernel.elf` and `boot.mod`.
-pub fn write(args: &BootFilesArgs, home: Option<&PathBuf>, json: bool) -> Result<ExitCode, CommandError> {
+pub fn write(args: &BootFilesArgs, home: Option<&Path>, json: bool) -> Result<ExitCode, CommandError> {
     let Prepared { spec, image, .. } = program::prepare(&args.program, home, json)?;
     let kernel = KernelImage::embedded()?;
     let module = container_module(&ContainerRun { spec, image })?;

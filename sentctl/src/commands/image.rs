@@ -13,9 +13,6 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Digits of a digest, and of a signer's key, in the list.
-const SHORT: usize = 12;
-
 impl Context {
     /// `images`, and `image ls`.
     pub fn images(&self) -> Result<ExitCode, CommandError> {
@@ -25,10 +22,8 @@ impl Context {
 
     /// `push`.
     pub fn push(&self, args: &PushArgs) -> Result<ExitCode, CommandError> {
-        let home = self.home().path().to_owned();
-        let path = find(Some(&home), &args.package)?;
-        let bytes = std::fs::read(&path).map_err(|error| unread(&args.package, error))?;
-        let failed = |source| CommandError::Package { path: path.clone(), source };
+        let bytes = read(Some(self.home().path()), &args.package)?;
+        let failed = |source| CommandError::Package { path: args.package.clone(), source };
         let package = Package::open(&bytes).map_err(failed)?;
         let version = package.meta.version.to_string();
         let place = Place::parse(&args.place, Some(&version), args.plain_http)?;
@@ -97,18 +92,26 @@ fn reference(text: &str) -> Result<Reference, CommandError> {
 ///
 /// # Errors
 /// The error of looking for it.
-pub fn find(home: Option<&PathBuf>, program: &Path) -> Result<PathBuf, CommandError> {
+pub fn find(home: Option<&Path>, program: &Path) -> Result<PathBuf, CommandError> {
     let given = || program.to_owned();
     if program.exists() {
         return Ok(given());
     }
     let Some(reference) = program.to_str().and_then(Reference::parse) else { return Ok(given()) };
-    let home = Home::find(home.cloned())?;
+    let home = Home::find(home.map(Path::to_owned))?;
     Ok(ImageStore::of(&home).find(&reference)?.unwrap_or_else(given))
 }
 
+/// The bytes of a program: of the file of this name, or else of the image of this name.
+///
+/// # Errors
+/// [`CommandError::Read`], and the error of looking for it.
+pub fn read(home: Option<&Path>, program: &Path) -> Result<Vec<u8>, CommandError> {
+    std::fs::read(find(home, program)?).map_err(|error| unread(program, error))
+}
+
 /// What to say of a program that is neither there nor an image.
-pub fn unread(program: &Path, error: io::Error) -> CommandError {
+fn unread(program: &Path, error: io::Error) -> CommandError {
     let may_be_one = error.kind() == io::ErrorKind::NotFound
         && !matches!(program.extension().and_then(OsStr::to_str), Some("wasm" | "tso"))
         && program.to_str().is_some_and(|text| Reference::parse(text).is_some());
@@ -121,12 +124,11 @@ pub fn unread(program: &Path, error: io::Error) -> CommandError {
 }
 
 fn write_images(out: &mut dyn Write, images: &[Stored]) -> io::Result<()> {
-    let short = |text: &str| text.get(..SHORT).unwrap_or(text).to_owned();
     let row = |image: &Stored| -> [String; 5] {
         let (digest, signers) = match &image.package {
             Some(package) => (
-                short(&package.digest),
-                package.signers.iter().map(|signer| short(signer)).collect::<Vec<_>>().join(", "),
+                tree::short(&package.digest).to_owned(),
+                package.signers.iter().map(|signer| tree::short(signer)).collect::<Vec<_>>().join(", "),
             ),
             None => ("damaged".to_owned(), String::new()),
         };

@@ -76,9 +76,7 @@ impl Context {
             program: path.clone(),
             source: ProgramError::Package(source),
         };
-        let home = self.home().path().to_owned();
-        let bytes =
-            std::fs::read(image::find(Some(&home), path)?).map_err(|error| image::unread(path, error))?;
+        let bytes = image::read(Some(self.home().path()), path)?;
         let package = Package::open(&bytes).map_err(failed)?;
         if let Some(signer) = &args.signer {
             package.check_signer(signer).map_err(failed)?;

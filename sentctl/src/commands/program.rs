@@ -9,16 +9,15 @@ use sentient_abi::boot_module::container_flags;
 use sentient_images::ImageCache;
 use sentient_images::program::{self, Prepared, Wanted};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::Path;
 
 /// Reads, compiles and checks a program, and puts its configuration together. People see that it is compiled,
 /// if that takes long, unless `quiet`. One that is no file may be an image of the home.
 ///
 /// # Errors
 /// [`CommandError`] if there is no such file, or it cannot run.
-pub fn prepare(args: &ProgramArgs, home: Option<&PathBuf>, quiet: bool) -> Result<Prepared, CommandError> {
-    let path = image::find(home, &args.program)?;
-    let bytes = std::fs::read(&path).map_err(|error| image::unread(&args.program, error))?;
+pub fn prepare(args: &ProgramArgs, home: Option<&Path>, quiet: bool) -> Result<Prepared, CommandError> {
+    let bytes = image::read(home, &args.program)?;
     let cache = ImageCache::new(if args.no_cache { None } else { paths::image_cache() });
     let permissions = args.permissions.as_deref().map(package::permissions).transpose()?;
     let wanted = Wanted {

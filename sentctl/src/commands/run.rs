@@ -16,7 +16,7 @@ use sentient_vmm::{ContainerRun, Ended, Machine, MachineConfig, MachineError};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -29,7 +29,7 @@ const COMMON_IMAGE: u64 = 16 << 20;
 /// for.
 pub fn run(
     args: &RunArgs,
-    home: Option<&PathBuf>,
+    home: Option<&Path>,
     json: bool,
     started: Instant,
     early: Option<Early>,

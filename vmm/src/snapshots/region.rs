@@ -1,7 +1,7 @@
 //! Putting a part of memory back, while the rest of the machine stays as it is.
 
 use super::page::{PageSource, address};
-use super::rollback::{Failed, merge, put};
+use super::rollback::{Done, Failed, merge, put};
 use super::{dirty, regions};
 use crate::error::MachineError;
 use crate::machine::vcpu_thread::Stopped;
@@ -9,17 +9,8 @@ use sentient_abi::PAGE_SIZE;
 use sentient_abi::container_header::ContainerHeader;
 use sentient_abi::region::{Region, RegionKind};
 use std::ops::Range;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use vm_memory::Bytes;
-
-/// What was done.
-#[derive(Clone, Copy, Debug)]
-pub struct Done {
-    /// Pages that were put back.
-    pub pages: usize,
-    /// How long the guest stood still for it.
-    pub pause: Duration,
-}
 
 /// What came of it.
 #[derive(Clone, Copy, Debug)]
@@ -75,5 +66,6 @@ pub fn put_back(
         put(machine.memory, *number, *contents)
             .map_err(|error| Failed::amid(MachineError::io("writing guest memory")(error)))?;
     }
-    Ok(Outcome::Back(Done { pages: numbers.len(), pause: started.elapsed() }))
+    // There are no page tables in it.
+    Ok(Outcome::Back(Done { pages: numbers.len(), translations: false, pause: started.elapsed() }))
 }

@@ -140,10 +140,10 @@ impl Context {
     pub fn run_detached(&self, args: &RunArgs) -> Result<ExitCode, CommandError> {
         let client = self.client()?;
         // Compiled here, so that the machine's process finds it in the cache.
-        let home = Some(self.home.path().to_owned());
-        program::prepare(&args.program, home.as_ref(), self.json)?;
+        let home = Some(self.home.path());
+        program::prepare(&args.program, home, self.json)?;
         let permissions = args.program.permissions.as_deref().map(package::permissions).transpose()?;
-        let program = std::path::absolute(image::find(home.as_ref(), &args.program.program)?)
+        let program = std::path::absolute(image::find(home, &args.program.program)?)
             .map_err(CommandError::io("finding the program"))?;
         let text = |what: &str, value: std::ffi::OsString| {
             value.into_string().map_err(|value| CommandError::Usage(format!("{what} {value:?} is not UTF-8")))
