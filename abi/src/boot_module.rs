@@ -9,7 +9,7 @@ use crate::bytes::{read_u32, read_u64};
 use crate::image_files::ImageFiles;
 use crate::permissions::Permissions;
 use crate::stdio::WEIGHTS;
-use crate::{ABI_VERSION, PAGE_SIZE};
+use crate::{ABI_VERSION, PAGE_SIZE, network};
 
 /// First field of a module: `"SENTBOOT"`.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"SENTBOOT");
@@ -45,6 +45,8 @@ pub enum EntryKind {
     Files = 5,
     /// The digest of the container's image, instead of an image: 32 bytes.
     ImageDigest = 6,
+    /// [Ports](crate::network::ports) that the container of this number listens on.
+    Ports = 7,
 }
 
 /// One entry. Offsets are from the start of the module.
@@ -170,7 +172,11 @@ impl<'a> BootModule<'a> {
         let permissions = permissions.map(|read| read.ok_or("its permissions cannot be read")).transpose()?;
         let files = find(EntryKind::Files).map(|(_, bytes)| ImageFiles::parse(bytes));
         let files = files.map(|read| read.ok_or("its files cannot be read")).transpose()?;
-        Ok(Container { config, permissions, files, image })
+        let ports = find(EntryKind::Ports).map_or(&[][..], |(_, bytes)| bytes);
+        if network::ports(ports).is_none() {
+            return Err("its ports cannot be read");
+        }
+        Ok(Container { config, permissions, files, ports, image })
     }
 
     /// Where the images' code lies: whole pages, as offsets from the start of the module.
@@ -197,6 +203,7 @@ impl<'a> BootModule<'a> {
             4 => EntryKind::Permissions,
             5 => EntryKind::Files,
             6 => EntryKind::ImageDigest,
+            7 => EntryKind::Ports,
             _ => return None,
         };
         Some(Entry {
@@ -219,6 +226,8 @@ pub struct Container<'a> {
     pub permissions: Option<Permissions<'a>>,
     /// The files it starts with.
     pub files: Option<ImageFiles<'a>>,
+    /// The [ports](network::ports) it listens on, checked.
+    pub ports: &'a [u8],
     /// Its image.
     pub image: Image<'a>,
 }

@@ -77,8 +77,12 @@ pub mod queues {
     pub const CONSOLE_TRANSMIT: u64 = 1;
     /// Number of the entropy device's queue.
     pub const RNG: u64 = 2;
+    /// Number of the queue by which the network's frames come to the guest.
+    pub const NET_RECEIVE: u64 = 3;
+    /// Number of the queue by which the guest sends frames.
+    pub const NET_TRANSMIT: u64 = 4;
     /// Queues in the region; buffers start behind them.
-    pub const COUNT: u64 = 4;
+    pub const COUNT: u64 = 5;
     const _: () = assert!(SIZE as u64 * 16 <= DRIVER_AREA);
     const _: () = assert!(DRIVER_AREA + 6 + 2 * SIZE as u64 <= DEVICE_AREA);
     const _: () = assert!(DEVICE_AREA + 6 + 8 * SIZE as u64 <= STRIDE);

@@ -11,6 +11,7 @@
 //! * [`sentinel`]: the port device through which the guest says "ready", "ended" and "panicked";
 //! * [`panic_record`]: what it leaves behind in the last case;
 //! * [`stdio`]: the frames that carry containers' standard streams over the virtio console;
+//! * [`network`]: the addresses and frames of the network between containers and the host;
 //! * [`time_page`]: what the VMM tells the guest of time, and of a new life;
 //! * [`exit`]: how a container ended, and the exit codes of `sentctl`.
 //!
@@ -37,6 +38,7 @@ pub mod image_files;
 pub mod kernel_header;
 pub mod layout;
 pub mod machine_info;
+pub mod network;
 pub mod paging;
 pub mod panic_record;
 pub mod permissions;
@@ -46,7 +48,7 @@ pub mod stdio;
 pub mod time_page;
 
 /// Version of everything in this crate. A VMM and a guest of different versions refuse each other.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;
 
 /// Size of a page, in bytes: the unit of regions, dirty tracking and hashing.
 pub const PAGE_SIZE: u64 = 4096;

@@ -23,6 +23,8 @@ pub enum DeviceKind {
     Console = 1,
     /// virtio-mmio entropy device.
     Rng = 2,
+    /// virtio-mmio network device, with the frames of [`network`](crate::network).
+    Net = 3,
 }
 
 /// One virtio-mmio device.
@@ -94,6 +96,7 @@ impl MachineInfo {
                 0 => continue,
                 1 => DeviceKind::Console,
                 2 => DeviceKind::Rng,
+                3 => DeviceKind::Net,
                 _ => return None,
             };
             *device = Some(Device {

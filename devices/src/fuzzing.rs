@@ -17,6 +17,7 @@ use crate::lifecycle::Lifecycle;
 use crate::sentinel::{Sentinel, Signal};
 use crate::serial::Serial;
 use crate::virtio::console::{Console, ConsoleBackend, Receive, Transmit};
+use crate::virtio::net::{Net, RECEIVE_QUEUE};
 use crate::virtio::rng::Rng;
 use crate::virtio::stdio_mux::{CONTROL_BUFFER, STDIN_BUFFER, StdioMux};
 use guest::{CONTAINERS, Ignored, Input, Moody, frame, machine, step};
@@ -70,6 +71,22 @@ pub fn fuzz_console(data: &[u8]) {
                 // A frame the decoder gets past, for the descriptors to point at.
                 let header = frame(&mut input);
                 let _ = memory.write_slice(&header.encode(), GuestAddress(input.address()));
+            }
+            _ => step(&mut input, &mut transport, &memory),
+        }
+    }
+}
+
+/// A driver of the network device, with frames coming and going.
+pub fn fuzz_net(data: &[u8]) {
+    let mut input = Input(data);
+    let Some((mut transport, memory)) = machine(Net::new(Moody::default())) else {
+        return;
+    };
+    while !input.0.is_empty() {
+        match input.u8() % 4 {
+            0 => {
+                let _ = transport.notify(RECEIVE_QUEUE);
             }
             _ => step(&mut input, &mut transport, &memory),
         }
@@ -205,6 +222,11 @@ mod tests {
     #[test]
     fn no_driver_of_the_console_brings_it_down() {
         run(fuzz_console, 300, 20_000);
+    }
+
+    #[test]
+    fn no_driver_of_the_network_brings_it_down() {
+        run(fuzz_net, 300, 20_000);
     }
 
     #[test]

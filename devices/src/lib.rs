@@ -10,7 +10,8 @@
 //! * [`serial`]: COM1, for early boot and for guests other than ours;
 //! * [`sentinel`]: the ports on which the guest says "ready", "ended" and "panicked";
 //! * [`virtio`]: the virtio-mmio transport and the devices behind it ([console](virtio::console) with
-//!   the [frames of containers' streams](virtio::stdio_mux), [entropy](virtio::rng)).
+//!   the [frames of containers' streams](virtio::stdio_mux), [entropy](virtio::rng),
+//!   the [network](virtio::net)).
 //!
 //! Invariants:
 //!

@@ -1,7 +1,9 @@
 //! Which device answers a port or an address.
 
+use crate::handover::NET;
 use crate::kvm::vcpu::{Flow, Ports};
 use crate::machine::shared::{Console, Events, RngDevice, lock};
+use crate::network::NetDevice;
 use sentient_abi::PAGE_SIZE;
 use sentient_abi::sentinel;
 use sentient_devices::sentinel::{Sentinel, Signal};
@@ -18,6 +20,8 @@ pub struct Bus {
     pub console: Arc<Mutex<Console>>,
     /// The entropy device, shared with the event loop.
     pub rng: Arc<Mutex<RngDevice>>,
+    /// The network device, shared with its worker.
+    pub net: Arc<Mutex<NetDevice>>,
     /// Where signals of the guest go.
     pub events: Arc<Events>,
 }
@@ -53,6 +57,7 @@ impl Ports for Bus {
         match device_at(address) {
             Some((0, offset)) => lock(&self.console).read(offset, data),
             Some((1, offset)) => lock(&self.rng).read(offset, data),
+            Some((NET, offset)) => lock(&self.net).read(offset, data),
             _ => data.fill(0xff),
         }
     }
@@ -61,6 +66,11 @@ impl Ports for Bus {
         let notified = match device_at(address) {
             Some((0, offset)) => lock(&self.console).write(offset, data).is_some(),
             Some((1, offset)) => lock(&self.rng).write(offset, data).is_some(),
+            // Its worker takes its notifications; before there is one, there is nobody to tell.
+            Some((NET, offset)) => {
+                let _ = lock(&self.net).write(offset, data);
+                false
+            }
             _ => false,
         };
         if notified {

@@ -30,9 +30,15 @@ const START_INFO: u64 = 0x6000;
 pub const CONSOLE_GSI: u32 = 16;
 /// See [`CONSOLE_GSI`].
 pub const RNG_GSI: u32 = 17;
+/// See [`CONSOLE_GSI`].
+pub const NET_GSI: u32 = 18;
 
 /// Virtio devices of a machine, in the order of their register pages.
-pub const DEVICES: [(DeviceKind, u32); 2] = [(DeviceKind::Console, CONSOLE_GSI), (DeviceKind::Rng, RNG_GSI)];
+pub const DEVICES: [(DeviceKind, u32); 3] =
+    [(DeviceKind::Console, CONSOLE_GSI), (DeviceKind::Rng, RNG_GSI), (DeviceKind::Net, NET_GSI)];
+
+/// Position of the network device in [`DEVICES`].
+pub const NET: u64 = 2;
 
 /// Register page of the device with this position in [`DEVICES`].
 #[must_use]

@@ -9,6 +9,7 @@
 //! * [`time`]: what time it is, as the guest is told;
 //! * [`bus`]: which device answers a port or an address;
 //! * [`snapshots`]: copying a running machine, and putting it back;
+//! * [`network`]: containers' ports on the host;
 //! * [`streams`]: the process' standard streams as containers' streams;
 //! * [`lifecycle`]: the machine's states and the legal steps between them;
 //! * [`machine`]: the threads and the event loop that tie them together.
@@ -31,6 +32,7 @@ pub mod kvm;
 pub mod lifecycle;
 pub mod machine;
 pub mod memory;
+pub mod network;
 pub mod snapshots;
 pub mod streams;
 pub mod time;

@@ -21,6 +21,7 @@ use crate::kvm::{self, vm::Vm};
 use crate::lifecycle::{State, Step};
 use crate::memory::GuestMemory;
 use crate::memory::image::Image;
+use crate::network::{NetDevice, Network};
 use crate::snapshots::MemoryReader;
 use crate::streams::Input;
 use crate::time::{Clock, WallClock};
@@ -121,6 +122,8 @@ pub struct Machine {
     clock: Clock,
     console: Arc<Mutex<Console>>,
     rng: Arc<Mutex<RngDevice>>,
+    net: Arc<Mutex<NetDevice>>,
+    network: Network,
     events: Arc<Events>,
     stdin: Option<Input>,
     timeout: Option<Duration>,
@@ -134,6 +137,12 @@ impl Machine {
     #[must_use]
     pub fn resident_handle(&self) -> ResidentHandle {
         ResidentHandle(Arc::clone(&self.events))
+    }
+
+    /// Its network, to publish ports by.
+    #[must_use]
+    pub fn network(&self) -> Network {
+        self.network.clone()
     }
 
     /// Tells when the guest is ready.
@@ -186,6 +195,8 @@ impl Machine {
             clock,
             console,
             rng,
+            net,
+            network,
             events,
             stdin,
             timeout,
@@ -198,6 +209,8 @@ impl Machine {
         })?;
         lock(&console).start();
         lock(&rng).start();
+        lock(&net).start();
+        network.start(Arc::clone(&vm), net);
         let doorbell = |position: u64, queue: u32| vm.doorbell(device_base(position) + NOTIFY_OFFSET, queue);
         let doorbells = event_loop::Doorbells {
             receive: doorbell(0, 0)?,
@@ -223,7 +236,7 @@ impl Machine {
                 crate::memory::forget_embedded(elf);
             }
         }
-        Ok(Running { thread, event_loop, state, console, events, memory, stages })
+        Ok(Running { thread, event_loop, state, console, network, events, memory, stages })
     }
 
     /// Counts the instructions the guest executes in ring 0 from its entry until it is ready, instead of
@@ -244,6 +257,7 @@ pub struct Running {
     event_loop: EventLoop,
     state: State,
     console: Arc<Mutex<Console>>,
+    network: Network,
     events: Arc<Events>,
     memory: GuestMemory,
     stages: Stages,
@@ -261,8 +275,9 @@ impl Running {
     /// # Errors
     /// [`MachineError`] if the host cannot go on.
     pub fn wait(self) -> Result<Report, MachineError> {
-        let Self { thread, mut event_loop, state, console, events, memory, mut stages } = self;
+        let Self { thread, mut event_loop, state, console, network, events, memory, mut stages } = self;
         let decided = event_loop.run(&thread);
+        network.stop();
         let left = thread.stop().map_err(|error| match error {
             Some(error) => MachineError::Kvm(error),
             None => MachineError::Thread("vcpu0"),

@@ -29,6 +29,8 @@ pub struct ContainerSpec {
     pub permissions: Option<PermissionsSpec>,
     /// Files it starts with, [appended](crate::image_files::append) one after the other.
     pub files: Vec<u8>,
+    /// Ports it listens on, at most [`MAX_PORTS`](crate::network::MAX_PORTS) different ones.
+    pub ports: Vec<u16>,
 }
 
 /// A container's entries of a module but its image, as bytes.
@@ -40,6 +42,8 @@ pub struct EncodedContainer<'a> {
     pub permissions: Option<Vec<u8>>,
     /// Readable by [`ImageFiles::parse`](crate::image_files::ImageFiles::parse).
     pub files: &'a [u8],
+    /// Readable by [`ports`](crate::network::ports).
+    pub ports: Vec<u8>,
 }
 
 impl ContainerSpec {
@@ -64,7 +68,8 @@ impl ContainerSpec {
             Some(permissions) => Some(permissions.encode()?),
             None => None,
         };
-        Some(EncodedContainer { config: bytes, permissions, files: &self.files })
+        let ports = self.ports.iter().flat_map(|port| port.to_le_bytes()).collect();
+        Some(EncodedContainer { config: bytes, permissions, files: &self.files, ports })
     }
 }
 
@@ -139,6 +144,9 @@ impl<'a> ModuleBuilder<'a> {
         }
         if !container.files.is_empty() {
             self.push(EntryKind::Files, 0, container.files)?;
+        }
+        if !container.ports.is_empty() {
+            self.push(EntryKind::Ports, 0, &container.ports)?;
         }
         Some(())
     }

@@ -9,6 +9,7 @@
 pub mod console;
 pub mod device;
 pub mod mmio;
+pub mod net;
 pub mod ring;
 pub mod rng;
 pub mod slices;

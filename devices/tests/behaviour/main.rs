@@ -9,6 +9,7 @@ mod control_frames;
 mod handshake;
 mod hostile_rings;
 mod interrupts;
+mod net;
 mod restore;
 mod rng;
 mod serial;

@@ -1,7 +1,8 @@
 //! Hostile drivers, from the devices' own crate: the input is the driver's moves.
 
 pub use sentient_devices::fuzzing::{
-    fuzz_console as console, fuzz_mmio as mmio, fuzz_ports as ports, fuzz_stdio_mux as stdio_mux,
+    fuzz_console as console, fuzz_mmio as mmio, fuzz_net as net, fuzz_ports as ports,
+    fuzz_stdio_mux as stdio_mux,
 };
 
 use crate::mutate::Rng;

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use crate::errno::Errno;
 use crate::fs::InodeId;
-use crate::host::Stream;
+use crate::host::{Connection, Stream};
 
 /// What a descriptor stands for.
 #[derive(Debug)]
@@ -22,6 +22,10 @@ pub(crate) enum Object {
         inode: InodeId,
         preopened: Option<Box<[u8]>>,
     },
+    /// A socket that listens on this port.
+    Listener(u16),
+    /// A connected socket.
+    Connected(Connection),
 }
 
 /// One open descriptor. It holds an open count on its inode.
@@ -52,7 +56,7 @@ impl Descriptor {
         match self.object {
             Object::File { inode, position } => self.require(rights).map(|()| (inode, position)),
             Object::Directory { .. } => Err(Errno::Isdir),
-            Object::Stdin | Object::Output(_) => Err(stream),
+            Object::Stdin | Object::Output(_) | Object::Listener(_) | Object::Connected(_) => Err(stream),
         }
     }
 
@@ -74,15 +78,19 @@ impl Descriptor {
     pub(crate) fn directory(&self, rights: u64) -> Result<InodeId, Errno> {
         match self.object {
             Object::Directory { inode, .. } => self.require(rights).map(|()| inode),
-            Object::File { .. } | Object::Stdin | Object::Output(_) => Err(Errno::Notdir),
+            Object::File { .. }
+            | Object::Stdin
+            | Object::Output(_)
+            | Object::Listener(_)
+            | Object::Connected(_) => Err(Errno::Notdir),
         }
     }
 
-    /// The inode, unless this is a standard stream.
+    /// The inode, unless this is a standard stream or a socket.
     pub(crate) fn inode(&self) -> Option<InodeId> {
         match self.object {
             Object::File { inode, .. } | Object::Directory { inode, .. } => Some(inode),
-            Object::Stdin | Object::Output(_) => None,
+            Object::Stdin | Object::Output(_) | Object::Listener(_) | Object::Connected(_) => None,
         }
     }
 }

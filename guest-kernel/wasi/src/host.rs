@@ -1,4 +1,4 @@
-//! What the crate needs from whoever runs it: clocks, entropy and the three standard streams.
+//! What the crate needs from whoever runs it: clocks, entropy, the three standard streams, and connections.
 
 use crate::permissions::Denied;
 
@@ -47,7 +47,13 @@ pub enum StreamError {
     TooFast(u64),
     /// The other end is gone for good: `EPIPE` for a writer, end of file for a reader.
     Closed,
+    /// A connection was cut: `ECONNRESET`.
+    Reset,
 }
+
+/// The host's name for a connection. None of them is used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connection(pub u64);
 
 /// What `poll_oneoff` learns of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +104,41 @@ pub trait Host {
 
     /// Whether [`Host::write`] would take something now, and how many bytes.
     fn output_ready(&mut self, stream: Stream) -> Readiness;
+
+    /// Takes the next connection to a port that the container listens on.
+    ///
+    /// # Errors
+    /// [`StreamError::WouldBlock`]: there is none; [`StreamError::Closed`]: nobody listens any more.
+    fn accept(&mut self, port: u16) -> Result<Connection, StreamError>;
+
+    /// Whether [`Host::accept`] would answer now, and with how many connections.
+    fn accept_ready(&mut self, port: u16) -> Readiness;
+
+    /// Puts what has come over a connection straight into the container's memory, and leaves it there to be received
+    /// again if it is only to `peek`; `Ok(0)` is the end. Never called with an empty slice.
+    ///
+    /// # Errors
+    /// [`StreamError`]: nothing was put.
+    fn receive(&mut self, from: Connection, buf: &mut [u8], peek: bool) -> Result<usize, StreamError>;
+
+    /// Whether [`Host::receive`] would answer now, and with how many bytes.
+    fn receive_ready(&mut self, from: Connection) -> Readiness;
+
+    /// Takes bytes for a connection, straight out of the container's memory; may take fewer than offered. Never called
+    /// with an empty slice.
+    ///
+    /// # Errors
+    /// [`StreamError`]: nothing was taken.
+    fn send(&mut self, to: Connection, bytes: &[u8]) -> Result<usize, StreamError>;
+
+    /// Whether [`Host::send`] would take something now, and how many bytes.
+    fn send_ready(&mut self, to: Connection) -> Readiness;
+
+    /// Ends one or both directions of a connection: nothing more is received, or sent.
+    fn shut_down(&mut self, connection: Connection, receiving: bool, sending: bool);
+
+    /// The container has no more use for a connection. What was sent is still delivered.
+    fn close(&mut self, connection: Connection);
 
     /// Whether [`denied`](Self::denied) is of use to somebody: what it is told of a path takes a search.
     fn explains(&self) -> bool {

@@ -71,7 +71,7 @@ mod table;
 mod wasi;
 
 pub use errno::Errno;
-pub use host::{Clock, Host, Readiness, Stream, StreamError};
+pub use host::{Clock, Connection, Host, Readiness, Stream, StreamError};
 pub use outcome::{Outcome, Wait};
 pub use permissions::{Denied, FileAccess, Permissions};
 pub use setup::{Access, Builder, Limits, SetupError};

@@ -28,15 +28,21 @@ pub struct Wait {
     pub stdout: bool,
     /// Standard error takes bytes or is closed.
     pub stderr: bool,
+    /// Something has happened to the container's sockets since the call was made.
+    pub sockets: bool,
     /// [`Clock::Monotonic`](crate::Clock::Monotonic) has reached this many nanoseconds.
     pub until_ns: Option<u64>,
 }
 
 impl Wait {
     /// Give the others a turn (`sched_yield`).
-    pub const YIELD: Self = Self { stdin: false, stdout: false, stderr: false, until_ns: None };
+    pub const YIELD: Self =
+        Self { stdin: false, stdout: false, stderr: false, sockets: false, until_ns: None };
     /// Wait for standard input.
     pub const STDIN: Self = Self { stdin: true, ..Self::YIELD };
+
+    /// Wait for a socket.
+    pub const SOCKETS: Self = Self { sockets: true, ..Self::YIELD };
 
     /// Waits until a stream takes bytes.
     #[must_use]
@@ -54,6 +60,7 @@ impl Wait {
             stdin: self.stdin | other.stdin,
             stdout: self.stdout | other.stdout,
             stderr: self.stderr | other.stderr,
+            sockets: self.sockets | other.sockets,
             until_ns: match (self.until_ns, other.until_ns) {
                 (Some(one), Some(two)) => Some(one.min(two)),
                 (one, two) => one.or(two),

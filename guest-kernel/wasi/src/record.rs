@@ -26,6 +26,7 @@ pub(crate) enum FileType {
     CharacterDevice = 2,
     Directory = 3,
     RegularFile = 4,
+    SocketStream = 6,
     SymbolicLink = 7,
 }
 

@@ -60,9 +60,9 @@ pub const PATH_REMOVE_DIRECTORY: u64 = 1 << 25;
 pub const PATH_UNLINK_FILE: u64 = 1 << 26;
 /// `poll_oneoff` for reading with `FD_READ`, for writing with `FD_WRITE`.
 pub const POLL_FD_READWRITE: u64 = 1 << 27;
-/// `sock_shutdown`. No descriptor of ours has it.
+/// `sock_shutdown`.
 pub const SOCK_SHUTDOWN: u64 = 1 << 28;
-/// `sock_accept`. No descriptor of ours has it.
+/// `sock_accept`.
 pub const SOCK_ACCEPT: u64 = 1 << 29;
 
 /// All rights that mean something for a regular file.
@@ -108,3 +108,10 @@ pub const STDIN: u64 = FD_READ | FD_FDSTAT_SET_FLAGS | FD_FILESTAT_GET | POLL_FD
 /// The rights of standard output and standard error.
 pub const OUTPUT: u64 =
     FD_WRITE | FD_DATASYNC | FD_SYNC | FD_FDSTAT_SET_FLAGS | FD_FILESTAT_GET | POLL_FD_READWRITE;
+
+/// The rights of a socket that listens.
+pub const LISTENER: u64 = SOCK_ACCEPT | FD_FDSTAT_SET_FLAGS | FD_FILESTAT_GET | POLL_FD_READWRITE;
+
+/// The rights of a connected socket.
+pub const CONNECTED: u64 =
+    FD_READ | FD_WRITE | SOCK_SHUTDOWN | FD_FDSTAT_SET_FLAGS | FD_FILESTAT_GET | POLL_FD_READWRITE;

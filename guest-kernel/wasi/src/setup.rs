@@ -1,7 +1,7 @@
 //! Making a container's [`Wasi`]: arguments, environment, limits, and the files it starts with.
 
 use alloc::borrow::Cow;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -126,6 +126,7 @@ pub struct Builder<'a> {
     tree: Vec<(Vec<u8>, Initial<'a>)>,
     time_ns: u64,
     permissions: Option<Permissions>,
+    listeners: Vec<u16>,
 }
 
 impl<'a> Builder<'a> {
@@ -200,6 +201,16 @@ impl<'a> Builder<'a> {
         self
     }
 
+    /// Opens a socket that listens on a port, behind the preopened directories, in the order of these calls. The
+    /// environment says where they are, in systemd's words (sd_listen_fds(3)): `LISTEN_FDS` how many, `LISTEN_FDNAMES`
+    /// their ports, with a colon between them, and `LISTEN_FDS_START`, which systemd need not say, the first one's
+    /// number.
+    #[must_use]
+    pub fn listener(mut self, port: u16) -> Self {
+        self.listeners.push(port);
+        self
+    }
+
     /// Adds a symbolic link; the target must be relative.
     #[must_use]
     pub fn symlink(mut self, path: impl Into<Vec<u8>>, target: impl Into<Vec<u8>>) -> Self {
@@ -218,7 +229,7 @@ impl<'a> Builder<'a> {
     ///
     /// # Errors
     /// [`SetupError`], with the argument or path that is at fault.
-    pub fn build(self) -> Result<Wasi, SetupError> {
+    pub fn build(mut self) -> Result<Wasi, SetupError> {
         let mut fs = FileSystem::new(&self.limits, self.time_ns).map_err(SetupError::Limits)?;
         for (path, initial) in &self.tree {
             plant(&mut fs, path, initial, self.time_ns).map_err(|errno| at(path, errno))?;
@@ -239,6 +250,7 @@ impl<'a> Builder<'a> {
             preopen(&mut fs, &mut descriptors, path, *access, self.time_ns)
                 .map_err(|errno| at(path, errno))?;
         }
+        listen(&self.listeners, &mut descriptors, &mut self.env).map_err(SetupError::Limits)?;
         let confine = |permissions| confinement(&mut fs, permissions, self.time_ns);
         let confinement = self.permissions.map(confine).transpose()?;
         Ok(Wasi {
@@ -311,6 +323,39 @@ fn preopen(
             read_only: access == Access::ReadOnly,
         },
     )
+}
+
+/// Opens the sockets that listen, and tells of them.
+fn listen(
+    ports: &[u16],
+    descriptors: &mut Descriptors,
+    env: &mut Vec<(Vec<u8>, Vec<u8>)>,
+) -> Result<(), Errno> {
+    let mut names = String::new();
+    for (at, port) in ports.iter().enumerate() {
+        let fd = descriptors.vacancy()?;
+        descriptors.fill(
+            fd,
+            Descriptor {
+                object: Object::Listener(*port),
+                rights_base: rights::LISTENER,
+                rights_inheriting: rights::CONNECTED,
+                flags: 0,
+                read_only: false,
+            },
+        )?;
+        if at == 0 {
+            env.push((b"LISTEN_FDS".into(), ports.len().to_string().into_bytes()));
+            env.push((b"LISTEN_FDS_START".into(), fd.to_string().into_bytes()));
+        } else {
+            names.push(':');
+        }
+        names.push_str(&port.to_string());
+    }
+    if !ports.is_empty() {
+        env.push((b"LISTEN_FDNAMES".into(), names.into_bytes()));
+    }
+    Ok(())
 }
 
 /// Finds what rules are about, and holds it open.

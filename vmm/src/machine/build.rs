@@ -13,6 +13,7 @@ use crate::kvm::registers;
 use crate::kvm::vm::{DirtyLog, IrqFd};
 use crate::lifecycle::State;
 use crate::memory::GuestMemory;
+use crate::network::{NetDevice, Network};
 use crate::snapshots::{MemoryWriter, dirty};
 use crate::streams::{ContainerSink, HostStreams, SerialOutput, Streams};
 use crate::time::Clock;
@@ -20,6 +21,7 @@ use sentient_abi::layout::queues;
 use sentient_devices::sentinel::Sentinel;
 use sentient_devices::serial::{COM1_IRQ, Serial};
 use sentient_devices::virtio::console::Console as ConsoleModel;
+use sentient_devices::virtio::net::Net;
 use sentient_devices::virtio::rng::Rng;
 use sentient_devices::virtio::stdio_mux::StdioMux;
 use std::sync::{Arc, Mutex};
@@ -137,6 +139,10 @@ impl Machine {
             &[prepared.queue(queues::CONSOLE_RECEIVE), prepared.queue(queues::CONSOLE_TRANSMIT)],
         )?;
         lock(&machine.rng).adopt(ADOPTED_FEATURES, &[prepared.queue(queues::RNG)])?;
+        lock(&machine.net).adopt(
+            ADOPTED_FEATURES,
+            &[prepared.queue(queues::NET_RECEIVE), prepared.queue(queues::NET_TRANSMIT)],
+        )?;
         machine.stages.created = Instant::now();
         Ok(machine)
     }
@@ -161,15 +167,20 @@ impl Machine {
         let interrupt = |gsi| vm.interrupt(gsi).map(Arc::new);
         let console_interrupt: Arc<IrqFd> = interrupt(handover::CONSOLE_GSI)?;
         let rng_interrupt: Arc<IrqFd> = interrupt(handover::RNG_GSI)?;
+        let net_interrupt: Arc<IrqFd> = interrupt(handover::NET_GSI)?;
         let serial_interrupt: Arc<IrqFd> = interrupt(COM1_IRQ)?;
         let console = Console::new(ConsoleModel::new(mux), Arc::clone(&memory), console_interrupt);
         let rng = RngDevice::new(Rng::new(HostEntropy), Arc::clone(&memory), rng_interrupt);
+        let (network, link) = Network::new()?;
+        let net = NetDevice::new(Net::new(link), Arc::clone(&memory), net_interrupt);
         let (console, rng) = (Arc::new(Mutex::new(console)), Arc::new(Mutex::new(rng)));
+        let net = Arc::new(Mutex::new(net));
         let bus = Bus {
             sentinel: Sentinel::new(),
             serial: Serial::new(serial_interrupt, Box::new(serial_output)),
             console: Arc::clone(&console),
             rng: Arc::clone(&rng),
+            net: Arc::clone(&net),
             events: Arc::clone(&events),
         };
         Ok(Self {
@@ -184,6 +195,8 @@ impl Machine {
             clock,
             console,
             rng,
+            net,
+            network,
             events,
             stdin: (!resident).then_some(stdin),
             timeout: None,

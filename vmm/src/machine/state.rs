@@ -10,14 +10,15 @@ use super::vcpu_thread::Stopped;
 use crate::error::MachineError;
 use crate::kvm::KvmError;
 use crate::kvm::state::{ForeignRegister, IrqchipState, VcpuState};
+use crate::network::NetDevice;
 use sentient_abi::ABI_VERSION;
 use sentient_devices::sentinel::Sentinel;
 use sentient_devices::serial::Serial;
 use sentient_devices::{Lifecycle, RestoreError};
 use serde::{Deserialize, Serialize};
 
-/// Version of the encoding. Version 1 did not say which ABI the kernel speaks.
-const VERSION: u32 = 2;
+/// Version of the encoding. Version 1 did not say which ABI the kernel speaks, version 2 had no network.
+const VERSION: u32 = 3;
 
 /// Where the guest has what the host looks at: guest physical addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +46,7 @@ pub struct MachineState {
     sentinel: <Sentinel as Lifecycle>::State,
     console: <Console as Lifecycle>::State,
     rng: <RngDevice as Lifecycle>::State,
+    net: <NetDevice as Lifecycle>::State,
 }
 
 /// Why a machine cannot take on a state.
@@ -116,6 +118,7 @@ impl MachineState {
             sentinel: machine.sentinel.save(),
             console: machine.console.save(),
             rng: machine.rng.save(),
+            net: machine.net.save(),
         })
     }
 
@@ -129,6 +132,7 @@ impl MachineState {
         machine.sentinel.restore(&self.sentinel)?;
         machine.console.restore(&self.console)?;
         machine.rng.restore(&self.rng)?;
+        machine.net.restore(&self.net)?;
         self.irqchip.write(machine.vm)?;
         self.vcpu.write(machine.vcpu)?;
         let at = machine.places.time_page;

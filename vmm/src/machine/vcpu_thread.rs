@@ -13,6 +13,7 @@ use crate::kvm::vm::{DirtyLog, EmptyVm, Vm};
 use crate::kvm::{self, KvmError, cpuid};
 use crate::memory::GuestMemory;
 use crate::memory::image::Image;
+use crate::network::NetDevice;
 use crate::time::Clock;
 use kvm_ioctls::VcpuFd;
 use sentient_abi::panic_record::{RECORD_LEN, Reason};
@@ -124,6 +125,8 @@ pub struct Stopped<'a> {
     pub console: MutexGuard<'a, Console>,
     /// The entropy device, kept from the event loop.
     pub rng: MutexGuard<'a, RngDevice>,
+    /// The network device.
+    pub net: MutexGuard<'a, NetDevice>,
 }
 
 impl<'a> Stopped<'a> {
@@ -136,9 +139,9 @@ impl<'a> Stopped<'a> {
         clock: &'a mut Clock,
         bus: &'a mut Bus,
     ) -> Self {
-        let Bus { sentinel, serial, console, rng, .. } = bus;
-        let (console, rng) = (lock(console), lock(rng));
-        Self { vcpu, vm, memory, image, places, clock, sentinel, serial, console, rng }
+        let Bus { sentinel, serial, console, rng, net, .. } = bus;
+        let (console, rng, net) = (lock(console), lock(rng), lock(net));
+        Self { vcpu, vm, memory, image, places, clock, sentinel, serial, console, rng, net }
     }
 }
 
@@ -360,9 +363,11 @@ impl Parts {
             }
             stopped.console.pause();
             stopped.rng.pause();
+            stopped.net.pause();
             job(&mut stopped);
             stopped.console.resume();
             stopped.rng.resume();
+            stopped.net.resume();
             drop(stopped);
             // The devices have work of which nobody will tell: see `Lifecycle::resume`.
             self.events.nudge();

@@ -26,43 +26,45 @@ pub(crate) fn filetype(host: &mut (impl Host + ?Sized), object: &Object) -> File
         Object::Output(stream) => stream_type(host.output_is_terminal(stream)),
         Object::File { .. } => FileType::RegularFile,
         Object::Directory { .. } => FileType::Directory,
+        Object::Listener(_) | Object::Connected(_) => FileType::SocketStream,
     }
 }
 
 fn preopen_name(descriptor: &Descriptor) -> Result<&[u8], Errno> {
     match &descriptor.object {
         Object::Directory { preopened: Some(name), .. } => Ok(name),
-        Object::Directory { .. } | Object::File { .. } | Object::Stdin | Object::Output(_) => {
-            Err(Errno::Badf)
-        }
+        _ => Err(Errno::Badf),
     }
 }
 
 impl Wasi {
     /// `fd_close`: gives the number free. A file without a name goes with its last descriptor.
     /// Streams and preopens can be closed too.
-    pub fn fd_close(&mut self, _host: &mut (impl Host + ?Sized), _mem: &mut [u8], fd: u32) -> Outcome {
+    pub fn fd_close(&mut self, host: &mut (impl Host + ?Sized), _mem: &mut [u8], fd: u32) -> Outcome {
         self.answer(|wasi| {
             let closed = wasi.descriptors.remove(fd)?;
-            Ok(wasi.release(&closed)?)
+            Ok(wasi.release(host, &closed)?)
         })
     }
 
-    fn release(&mut self, closed: &Descriptor) -> Result<(), Errno> {
+    fn release(&mut self, host: &mut (impl Host + ?Sized), closed: &Descriptor) -> Result<(), Errno> {
+        if let Object::Connected(connection) = closed.object {
+            host.close(connection);
+        }
         closed.inode().map_or(Ok(()), |inode| self.fs.close(inode))
     }
 
     /// `fd_renumber`: `to` stands for what `fd` stood for; `fd` is free. Both must be open.
     pub fn fd_renumber(
         &mut self,
-        _host: &mut (impl Host + ?Sized),
+        host: &mut (impl Host + ?Sized),
         _mem: &mut [u8],
         fd: u32,
         to: u32,
     ) -> Outcome {
         self.answer(|wasi| {
             if let Some(replaced) = wasi.descriptors.renumber(fd, to)? {
-                wasi.release(&replaced)?;
+                wasi.release(host, &replaced)?;
             }
             Ok(())
         })

@@ -140,7 +140,7 @@ impl Wasi {
             descriptor.require(rights::FD_FILESTAT_GET)?;
             let record = match descriptor.object {
                 Object::File { inode, .. } | Object::Directory { inode, .. } => wasi.fs.stat(inode)?,
-                Object::Stdin | Object::Output(_) => FileStat {
+                Object::Stdin | Object::Output(_) | Object::Listener(_) | Object::Connected(_) => FileStat {
                     dev: 0,
                     ino: u64::from(fd),
                     filetype: filetype(host, &descriptor.object),

@@ -251,6 +251,14 @@ impl Wasi {
         let descriptor = self.descriptors.get(fd)?;
         match descriptor.object {
             Object::Output(_) => Err(Errno::Badf.into()),
+            Object::Listener(port) => {
+                descriptor.require(rights::SOCK_ACCEPT | rights::POLL_FD_READWRITE)?;
+                ready(host.accept_ready(port), event, Wait::SOCKETS)
+            }
+            Object::Connected(connection) => {
+                descriptor.require(rights::FD_READ | rights::POLL_FD_READWRITE)?;
+                ready(host.receive_ready(connection), event, Wait::SOCKETS)
+            }
             Object::Stdin => {
                 descriptor.require(rights::FD_READ | rights::POLL_FD_READWRITE)?;
                 ready(host.stdin_ready(), event, Wait::STDIN)
@@ -268,7 +276,11 @@ impl Wasi {
     fn writable(&self, host: &mut (impl Host + ?Sized), fd: u32, event: Event) -> Result<Event, Stop> {
         let descriptor = self.descriptors.get(fd)?;
         match descriptor.object {
-            Object::Stdin => Err(Errno::Badf.into()),
+            Object::Stdin | Object::Listener(_) => Err(Errno::Badf.into()),
+            Object::Connected(connection) => {
+                descriptor.require(rights::FD_WRITE | rights::POLL_FD_READWRITE)?;
+                ready(host.send_ready(connection), event, Wait::SOCKETS)
+            }
             Object::Output(stream) => {
                 descriptor.require(rights::FD_WRITE | rights::POLL_FD_READWRITE)?;
                 ready(host.output_ready(stream), event, Wait::for_output(stream))

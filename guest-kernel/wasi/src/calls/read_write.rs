@@ -4,6 +4,7 @@
 //! most 1,024 buffers and as many bytes as the memory has are moved at once: beyond, the count is
 //! short.
 
+use crate::calls::sockets::{receive, send};
 use crate::descriptor::Object;
 use crate::errno::Errno;
 use crate::flags::{FD_APPEND, FD_NONBLOCK};
@@ -16,9 +17,15 @@ use crate::rights;
 use crate::wasi::Wasi;
 
 /// What a stream that moved nothing means for the call.
-fn refused(error: StreamError, closed: Result<usize, Stop>, flags: u16, wait: Wait) -> Result<usize, Stop> {
+pub(super) fn refused(
+    error: StreamError,
+    closed: Result<usize, Stop>,
+    flags: u16,
+    wait: Wait,
+) -> Result<usize, Stop> {
     match error {
         StreamError::Closed => closed,
+        StreamError::Reset => Err(Errno::Connreset.into()),
         _ if flags & FD_NONBLOCK != 0 => Err(Errno::Again.into()),
         StreamError::WouldBlock => Err(Stop::Block(wait)),
         StreamError::TooFast(until) => Err(Stop::Block(Wait { until_ns: Some(until), ..Wait::YIELD })),
@@ -116,6 +123,12 @@ impl Wasi {
                     read_stdin(host, mem, (iovs, iovs_len), flags)?
                 }
                 Object::Output(_) => return Err(Errno::Badf.into()),
+                Object::Connected(connection) => {
+                    let connection = *connection;
+                    descriptor.require(rights::FD_READ)?;
+                    receive(host, mem, (iovs, iovs_len), (connection, flags), false)?
+                }
+                Object::Listener(_) => return Err(Errno::Notconn.into()),
                 Object::File { .. } | Object::Directory { .. } => {
                     let (inode, at) = descriptor.file(rights::FD_READ, Errno::Badf)?;
                     let count = read_file((&mut wasi.fs, times), host, mem, (iovs, iovs_len), inode, at)?;
@@ -173,7 +186,12 @@ impl Wasi {
                     descriptor.require(rights::FD_WRITE)?;
                     write_stream(host, mem, (iovs, iovs_len), stream, descriptor.flags)?
                 }
+                Object::Connected(connection) => {
+                    descriptor.require(rights::FD_WRITE)?;
+                    send(host, mem, (iovs, iovs_len), (connection, descriptor.flags))?
+                }
                 Object::Stdin => return Err(Errno::Badf.into()),
+                Object::Listener(_) => return Err(Errno::Notconn.into()),
                 Object::File { .. } | Object::Directory { .. } => {
                     let (inode, position) = descriptor.file(rights::FD_WRITE, Errno::Badf)?;
                     descriptor.writable()?;

@@ -1,69 +1,196 @@
-//! `sock_accept`, `sock_recv`, `sock_send`, `sock_shutdown`: preview 1 can make no socket and
-//! nobody hands a container one, so each says `ENOTSOCK` for an open descriptor and `EBADF` for any
-//! other.
+//! `sock_accept`, `sock_recv`, `sock_send`, `sock_shutdown`.
+//!
+//! Preview 1 can make no socket: a container is given those that listen on its ports, and accepts connections from
+//! them. `ENOTSOCK` for what is open and no socket.
 
+use crate::calls::read_write::refused;
+use crate::descriptor::{Descriptor, Object};
 use crate::errno::Errno;
-use crate::host::Host;
-use crate::outcome::{Outcome, Stop};
+use crate::flags::{self, FD_NONBLOCK};
+use crate::host::{Connection, Host, StreamError};
+use crate::memory::{self, gather, scatter};
+use crate::outcome::{Outcome, Stop, Wait};
+use crate::rights;
 use crate::wasi::Wasi;
 
+/// `$riflags`: what is received stays there.
+const RECEIVE_PEEK: u32 = 1 << 0;
+/// `$riflags`: all buffers are to be filled.
+const RECEIVE_WAITALL: u32 = 1 << 1;
+
+/// `$sdflags`: receive no more.
+const SHUT_RECEIVING: u32 = 1 << 0;
+/// `$sdflags`: send no more.
+const SHUT_SENDING: u32 = 1 << 1;
+
+/// The connection, for calls that need one: `ENOTCONN` for a socket that listens.
+fn connection(descriptor: &Descriptor, rights: u64) -> Result<Connection, Errno> {
+    match descriptor.object {
+        Object::Connected(connection) => descriptor.require(rights).map(|()| connection),
+        Object::Listener(_) => Err(Errno::Notconn),
+        _ => Err(Errno::Notsock),
+    }
+}
+
+/// Fills buffers with what has come over a connection; only the first, if it is to stay there.
+pub(super) fn receive(
+    host: &mut (impl Host + ?Sized),
+    mem: &mut [u8],
+    (iovs, iovs_len): (u32, u32),
+    (from, flags): (Connection, u16),
+    peek: bool,
+) -> Result<u32, Stop> {
+    let mut peeked = false;
+    scatter(mem, iovs, iovs_len, |buf| {
+        if core::mem::replace(&mut peeked, peek) {
+            return Ok(0);
+        }
+        host.receive(from, buf, peek).or_else(|error| refused(error, Ok(0), flags, Wait::SOCKETS))
+    })
+}
+
+/// Hands buffers to a connection.
+pub(super) fn send(
+    host: &mut (impl Host + ?Sized),
+    mem: &[u8],
+    (iovs, iovs_len): (u32, u32),
+    (to, flags): (Connection, u16),
+) -> Result<u32, Stop> {
+    gather(mem, iovs, iovs_len, |bytes| {
+        let error = match host.send(to, bytes) {
+            Ok(0) => StreamError::WouldBlock,
+            Ok(taken) => return Ok(taken),
+            Err(error) => error,
+        };
+        refused(error, Err(Errno::Pipe.into()), flags, Wait::SOCKETS)
+    })
+}
+
 impl Wasi {
-    fn no_socket(&mut self, fd: u32) -> Outcome {
+    /// `sock_accept` (`accept4`): the next connection to a socket that listens, as a descriptor of its own.
+    ///
+    /// Blocks while there is none, or is `EAGAIN` in non-blocking mode. The one flag is non-blocking mode of the new
+    /// descriptor. `EINVAL` for a connected socket and for other flags, `EMFILE` at the limit, in which case the
+    /// connection waits.
+    pub fn sock_accept(
+        &mut self,
+        host: &mut (impl Host + ?Sized),
+        mem: &mut [u8],
+        fd: u32,
+        flags: u32,
+        opened_fd: u32,
+    ) -> Outcome {
         self.answer(|wasi| {
-            wasi.descriptors.get(fd)?;
-            Err(Stop::Errno(Errno::Notsock))
+            let listener = wasi.descriptors.get(fd)?;
+            let port = match listener.object {
+                Object::Listener(port) => port,
+                Object::Connected(_) => return Err(Errno::Inval.into()),
+                _ => return Err(Errno::Notsock.into()),
+            };
+            listener.require(rights::SOCK_ACCEPT)?;
+            let new_flags = flags::fd_flags(flags)?;
+            if new_flags & !FD_NONBLOCK != 0 {
+                return Err(Errno::Inval.into());
+            }
+            let (own_flags, rights_base) = (listener.flags, listener.rights_inheriting & rights::CONNECTED);
+            memory::check(mem, opened_fd, 4)?;
+            let new = wasi.descriptors.vacancy()?;
+            let accepted = match host.accept(port) {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    let gone = Err(Errno::Connaborted.into());
+                    return refused(error, gone, own_flags, Wait::SOCKETS).map(drop);
+                }
+            };
+            wasi.descriptors.fill(
+                new,
+                Descriptor {
+                    object: Object::Connected(accepted),
+                    rights_base,
+                    rights_inheriting: 0,
+                    flags: new_flags,
+                    read_only: false,
+                },
+            )?;
+            Ok(memory::put_u32(mem, opened_fd, new)?)
         })
     }
 
-    /// `sock_accept`: `ENOTSOCK`, or `EBADF`.
-    pub fn sock_accept(
-        &mut self,
-        _host: &mut (impl Host + ?Sized),
-        _mem: &mut [u8],
-        fd: u32,
-        _flags: u32,
-        _opened_fd: u32,
-    ) -> Outcome {
-        self.no_socket(fd)
-    }
-
-    /// `sock_recv`: `ENOTSOCK`, or `EBADF`.
+    /// `sock_recv` (`recvmsg`): fills buffers with what has come; 0 is the end. Blocks while nothing has, or is
+    /// `EAGAIN` in non-blocking mode.
+    ///
+    /// With the peek flag, what fits into the first buffer is received and stays there. `ENOTSUP` for the flag that
+    /// waits until all buffers are full, `EINVAL` for unknown ones. `ECONNRESET` if the connection was cut.
     pub fn sock_recv(
         &mut self,
-        _host: &mut (impl Host + ?Sized),
-        _mem: &mut [u8],
+        host: &mut (impl Host + ?Sized),
+        mem: &mut [u8],
         fd: u32,
-        _ri_data: u32,
-        _ri_data_len: u32,
-        _ri_flags: u32,
-        _ro_datalen: u32,
-        _ro_flags: u32,
+        ri_data: u32,
+        ri_data_len: u32,
+        ri_flags: u32,
+        ro_datalen: u32,
+        ro_flags: u32,
     ) -> Outcome {
-        self.no_socket(fd)
+        self.answer(|wasi| {
+            let descriptor = wasi.descriptors.get(fd)?;
+            let from = connection(descriptor, rights::FD_READ)?;
+            if ri_flags & !(RECEIVE_PEEK | RECEIVE_WAITALL) != 0 {
+                return Err(Errno::Inval.into());
+            }
+            if ri_flags & RECEIVE_WAITALL != 0 {
+                return Err(Errno::Notsup.into());
+            }
+            memory::check(mem, ro_datalen, 4)?;
+            memory::check(mem, ro_flags, 2)?;
+            let peek = ri_flags & RECEIVE_PEEK != 0;
+            let count = receive(host, mem, (ri_data, ri_data_len), (from, descriptor.flags), peek)?;
+            memory::put_u32(mem, ro_datalen, count)?;
+            // Nothing of a stream is ever cut off.
+            Ok(memory::put(mem, ro_flags, &0_u16.to_le_bytes())?)
+        })
     }
 
-    /// `sock_send`: `ENOTSOCK`, or `EBADF`.
+    /// `sock_send` (`sendmsg`): hands buffers to a connection. Blocks while it takes nothing, or is `EAGAIN` in
+    /// non-blocking mode. No flags are defined: `EINVAL` for any. `EPIPE` when nothing can be sent any more,
+    /// `ECONNRESET` if the connection was cut.
     pub fn sock_send(
         &mut self,
-        _host: &mut (impl Host + ?Sized),
-        _mem: &mut [u8],
+        host: &mut (impl Host + ?Sized),
+        mem: &mut [u8],
         fd: u32,
-        _si_data: u32,
-        _si_data_len: u32,
-        _si_flags: u32,
-        _so_datalen: u32,
+        si_data: u32,
+        si_data_len: u32,
+        si_flags: u32,
+        so_datalen: u32,
     ) -> Outcome {
-        self.no_socket(fd)
+        self.answer(|wasi| {
+            let descriptor = wasi.descriptors.get(fd)?;
+            let to = connection(descriptor, rights::FD_WRITE)?;
+            if si_flags != 0 {
+                return Err(Errno::Inval.into());
+            }
+            memory::check(mem, so_datalen, 4)?;
+            let count = send(host, mem, (si_data, si_data_len), (to, descriptor.flags))?;
+            Ok(memory::put_u32(mem, so_datalen, count)?)
+        })
     }
 
-    /// `sock_shutdown`: `ENOTSOCK`, or `EBADF`.
+    /// `sock_shutdown` (`shutdown`): ends one or both directions of a connection. `EINVAL` for neither, or other flags.
     pub fn sock_shutdown(
         &mut self,
-        _host: &mut (impl Host + ?Sized),
+        host: &mut (impl Host + ?Sized),
         _mem: &mut [u8],
         fd: u32,
-        _how: u32,
+        how: u32,
     ) -> Outcome {
-        self.no_socket(fd)
+        self.answer(|wasi| {
+            let connected = connection(wasi.descriptors.get(fd)?, rights::SOCK_SHUTDOWN)?;
+            if how == 0 || how & !(SHUT_RECEIVING | SHUT_SENDING) != 0 {
+                return Err(Errno::Inval.into());
+            }
+            host.shut_down(connected, how & SHUT_RECEIVING != 0, how & SHUT_SENDING != 0);
+            Ok(())
+        })
     }
 }

@@ -1,8 +1,24 @@
 //! A host that can be told what to do, and remembers what was asked of it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use sentient_wasi::{Clock, Denied, Host, Readiness, Stream, StreamError};
+use sentient_wasi::{Clock, Connection, Denied, Host, Readiness, Stream, StreamError};
+
+/// A connection, as its other end sees it.
+#[derive(Default)]
+pub struct Peer {
+    /// What the container has not received yet.
+    pub coming: VecDeque<u8>,
+    /// Nothing more comes.
+    pub ended: bool,
+    /// The connection was cut.
+    pub reset: bool,
+    pub sent: Vec<u8>,
+    /// Bytes it still takes.
+    pub room: usize,
+    /// Directions the container has shut: receiving, sending.
+    pub shut: (bool, bool),
+}
 
 pub struct FakeHost {
     pub realtime: u64,
@@ -22,6 +38,12 @@ pub struct FakeHost {
     pub denied: Vec<Denied>,
     /// Until when output may not go on.
     pub throttled: Option<u64>,
+    /// Connections that were not accepted yet, with their ports.
+    pub arrived: VecDeque<(u16, u64)>,
+    /// How many there have been.
+    pub connected: u64,
+    /// Those that the container has not closed.
+    pub peers: BTreeMap<u64, Peer>,
 }
 
 impl Default for FakeHost {
@@ -41,7 +63,28 @@ impl Default for FakeHost {
             clock_calls: 0,
             denied: Vec::new(),
             throttled: None,
+            arrived: VecDeque::new(),
+            connected: 0,
+            peers: BTreeMap::new(),
         }
+    }
+}
+
+impl FakeHost {
+    /// Somebody connects to a port, and sends something.
+    pub fn connect(&mut self, port: u16, bytes: &[u8]) -> u64 {
+        self.connected += 1;
+        let name = self.connected;
+        self.arrived.push_back((port, name));
+        self.peers.insert(
+            name,
+            Peer { coming: bytes.iter().copied().collect(), room: usize::MAX, ..Peer::default() },
+        );
+        name
+    }
+
+    fn peer(&mut self, Connection(name): Connection) -> Result<&mut Peer, StreamError> {
+        self.peers.get_mut(&name).filter(|peer| !peer.reset).ok_or(StreamError::Reset)
     }
 }
 
@@ -114,6 +157,73 @@ impl Host for FakeHost {
             (false, 0) => Readiness::NotReady,
             (false, room) => Readiness::Ready(room as u64),
         }
+    }
+
+    fn accept(&mut self, port: u16) -> Result<Connection, StreamError> {
+        let at = self.arrived.iter().position(|(to, _)| *to == port).ok_or(StreamError::WouldBlock)?;
+        Ok(Connection(self.arrived.remove(at).map_or(0, |(_, name)| name)))
+    }
+
+    fn accept_ready(&mut self, port: u16) -> Readiness {
+        match self.arrived.iter().filter(|(to, _)| *to == port).count() {
+            0 => Readiness::NotReady,
+            count => Readiness::Ready(count as u64),
+        }
+    }
+
+    fn receive(&mut self, from: Connection, buf: &mut [u8], peek: bool) -> Result<usize, StreamError> {
+        assert!(!buf.is_empty(), "the contract of Host::receive");
+        let peer = self.peer(from)?;
+        if peer.coming.is_empty() {
+            return if peer.ended || peer.shut.0 { Ok(0) } else { Err(StreamError::WouldBlock) };
+        }
+        let count = buf.len().min(peer.coming.len());
+        for (to, from) in buf.iter_mut().zip(&peer.coming) {
+            *to = *from;
+        }
+        if !peek {
+            peer.coming.drain(..count);
+        }
+        Ok(count)
+    }
+
+    fn receive_ready(&mut self, from: Connection) -> Readiness {
+        match self.peer(from) {
+            Ok(peer) if !peer.coming.is_empty() => Readiness::Ready(peer.coming.len() as u64),
+            Ok(peer) if !peer.ended => Readiness::NotReady,
+            _ => Readiness::Closed,
+        }
+    }
+
+    fn send(&mut self, to: Connection, bytes: &[u8]) -> Result<usize, StreamError> {
+        assert!(!bytes.is_empty(), "the contract of Host::send");
+        let peer = self.peer(to)?;
+        if peer.shut.1 {
+            return Err(StreamError::Closed);
+        }
+        let taken = bytes.len().min(peer.room);
+        peer.room -= taken;
+        peer.sent.extend_from_slice(&bytes[..taken]);
+        Ok(taken)
+    }
+
+    fn send_ready(&mut self, to: Connection) -> Readiness {
+        match self.peer(to) {
+            Ok(Peer { room: 0, .. }) => Readiness::NotReady,
+            Ok(peer) => Readiness::Ready(peer.room as u64),
+            Err(_) => Readiness::Closed,
+        }
+    }
+
+    fn shut_down(&mut self, connection: Connection, receiving: bool, sending: bool) {
+        if let Ok(peer) = self.peer(connection) {
+            peer.shut.0 |= receiving;
+            peer.shut.1 |= sending;
+        }
+    }
+
+    fn close(&mut self, Connection(name): Connection) {
+        assert!(self.peers.remove(&name).is_some(), "a connection is closed once");
     }
 
     fn explains(&self) -> bool {

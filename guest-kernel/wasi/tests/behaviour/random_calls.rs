@@ -67,6 +67,9 @@ fn parameter(random: &mut Random, name: &str) -> u64 {
         "path" | "old_path" | "new_path" => PATHS + 16 * random.below(16),
         "path_len" | "old_path_len" | "new_path_len" => 1 + random.below(4),
         "iovs" => LISTS + 16 * random.below(16),
+        "ri_data" | "si_data" => LISTS + 16 * random.below(16),
+        "ri_flags" | "si_flags" => random.below(2),
+        "how" | "ri_data_len" | "si_data_len" => random.below(4),
         "iovs_len" | "id" | "whence" | "nsubscriptions" => random.below(4),
         "dirflags" | "flags" | "old_flags" => random.below(2),
         "oflags" => [0, 1, 1, 1, 2, 5, 9, 15][random.below(8) as usize],
@@ -125,7 +128,8 @@ pub fn run(seed: u64, calls: u32) -> Run {
         .file("a/b", b"some bytes")
         .symlink("b", "a")
         .preopen("/", Access::ReadWrite)
-        .preopen("/a", Access::ReadOnly);
+        .preopen("/a", Access::ReadOnly)
+        .listener(80);
     let mut wasi = builder.build().unwrap();
     let mut host = FakeHost { room: 10_000, ..FakeHost::default() };
     host.stdin.extend([b'x'; 100]);
@@ -139,11 +143,14 @@ pub fn run(seed: u64, calls: u32) -> Run {
         let mut parameters: Vec<u64> = names.iter().map(|name| parameter(&mut random, name)).collect();
         match name {
             // A program that closes what it starts with soon reaches nothing.
-            "fd_close" | "fd_renumber" => parameters[0] = parameters[0].max(5),
-            "fd_fdstat_set_rights" if parameters[0] < 5 => continue,
+            "fd_close" | "fd_renumber" => parameters[0] = parameters[0].max(6),
+            "fd_fdstat_set_rights" if parameters[0] < 6 => continue,
             _ => {}
         }
         host.monotonic += random.below(1000);
+        if host.peers.len() < 4 && random.below(30) == 0 {
+            host.connect(80, b"some bytes");
+        }
         match dispatch(&mut wasi, &mut host, &mut mem, name, &parameters).unwrap() {
             Outcome::Done(Errno::Success) => {
                 reached.insert(name);
@@ -167,8 +174,7 @@ fn no_random_program_panics_or_passes_its_limits() {
     }
     let never: Vec<&str> =
         FUNCTIONS.iter().map(|(name, _)| *name).filter(|name| !reached.contains(name)).collect();
-    let expected = ["proc_exit", "sock_accept", "sock_recv", "sock_send", "sock_shutdown"];
-    assert_eq!(never, expected, "every function that can succeed did");
+    assert_eq!(never, ["proc_exit"], "every function that can succeed did");
 }
 
 #[test]

@@ -1,8 +1,8 @@
-//! Ending, yielding, signals; and that there are no sockets.
+//! Ending, yielding, signals.
 
 use sentient_wasi::{Errno, Outcome, Wait};
 
-use crate::guest::{Guest, ROOT, blocked, done};
+use crate::guest::{Guest, blocked, done};
 
 #[test]
 fn proc_exit_ends_the_program_with_its_code() {
@@ -44,16 +44,4 @@ fn a_signal_does_what_the_witx_says_it_does() {
     assert_eq!(raise(30), Outcome::Exit(158), "sys terminates");
     assert_eq!(raise(31), Outcome::Done(Errno::Inval));
     assert_eq!(raise(u32::MAX), Outcome::Done(Errno::Inval));
-}
-
-#[test]
-fn nothing_is_a_socket() {
-    let mut g = Guest::new();
-    let (w, h, m) = (&mut g.wasi, &mut g.host, &mut g.mem);
-    for (fd, errno) in [(0, Errno::Notsock), (ROOT, Errno::Notsock), (99, Errno::Badf)] {
-        assert_eq!(done(w.sock_accept(h, m, fd, 0, 0)), Err(errno));
-        assert_eq!(done(w.sock_recv(h, m, fd, 0, 0, 0, 0, 0)), Err(errno));
-        assert_eq!(done(w.sock_send(h, m, fd, 0, 0, 0, 0)), Err(errno));
-        assert_eq!(done(w.sock_shutdown(h, m, fd, 1)), Err(errno));
-    }
 }

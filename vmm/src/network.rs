@@ -1,0 +1,185 @@
+//! The machine's network: containers' ports on the host, without privileges.
+//!
+//! The guest has a network device at one end of a [cable], and a [gateway](gateway::Gateway) of ours is at the other.
+//! It takes connections to published ports from the host's programs, and carries each on to its container by TCP. A
+//! [thread of its own](worker) works for it, which there is from the first published port on: a machine without any
+//! pays nothing.
+//!
+//! Where a machine is put back to a snapshot, its connections end, on both sides: what the one side knows of them, the
+//! other does not any more. Ports stay published.
+
+mod cable;
+mod gateway;
+mod worker;
+
+use crate::error::MachineError;
+use crate::handover::{NET, device_base};
+use crate::kvm::vm::Vm;
+use crate::machine::shared::lock;
+use crate::memory::GuestMemory;
+pub use cable::Link;
+use rustix::rand::{GetRandomFlags, getrandom};
+use sentient_abi::network::MAX_PORTS;
+use sentient_devices::virtio::mmio::MmioTransport;
+use sentient_devices::virtio::mmio::registers::NOTIFY_OFFSET;
+use sentient_devices::virtio::net::Net;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+use worker::Worker;
+
+/// The network device with the cable behind it.
+pub type NetDevice = MmioTransport<Net<Link>, GuestMemory>;
+
+/// A port of a container, and where the host's programs find it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// The host's address.
+    pub address: SocketAddr,
+    /// The container's number.
+    pub container: u32,
+    /// The container's port.
+    pub port: u16,
+}
+
+/// What the worker is told.
+enum Command {
+    Listen { socket: TcpListener, container: u32, port: u16 },
+    Close { container: u32 },
+    Disconnect { container: u32 },
+    Stop,
+}
+
+/// What the worker and those who tell it something share.
+struct Shared {
+    commands: Mutex<Vec<Command>>,
+    wake: Arc<EventFd>,
+}
+
+impl Shared {
+    fn wake(&self) {
+        // The counter cannot overflow in practice, and who is awake needs no waking.
+        let _ = self.wake.write(1);
+    }
+}
+
+/// What makes a worker.
+struct Parts {
+    vm: Arc<Vm>,
+    device: Arc<Mutex<NetDevice>>,
+}
+
+#[derive(Default)]
+struct State {
+    published: Vec<Published>,
+    worker: Option<JoinHandle<()>>,
+    /// `None` before the machine runs, and when it has ended.
+    parts: Option<Parts>,
+}
+
+/// The network of a machine, for all who publish ports.
+#[derive(Clone)]
+pub struct Network {
+    shared: Arc<Shared>,
+    state: Arc<Mutex<State>>,
+}
+
+impl Network {
+    /// A network on which there is nothing, and the host's end of its cable.
+    ///
+    /// # Errors
+    /// The error of eventfd.
+    pub fn new() -> Result<(Self, Link), MachineError> {
+        let wake = EventFd::new(EFD_NONBLOCK).map_err(MachineError::io("making an event descriptor"))?;
+        let wake = Arc::new(wake);
+        let shared = Shared { commands: Mutex::default(), wake: Arc::clone(&wake) };
+        Ok((Self { shared: Arc::new(shared), state: Arc::default() }, Link::new(wake)))
+    }
+
+    /// The machine runs from here on.
+    pub(crate) fn start(&self, vm: Arc<Vm>, device: Arc<Mutex<NetDevice>>) {
+        lock(&self.state).parts = Some(Parts { vm, device });
+    }
+
+    /// Publishes a container's port: connections to `address` are carried on to it. With port 0 the host chooses one.
+    ///
+    /// # Errors
+    /// The error of the address, such as one that is in use; of kind `NotConnected` when the machine does not run.
+    pub fn publish(&self, address: SocketAddr, container: u32, port: u16) -> io::Result<Published> {
+        let mut state = lock(&self.state);
+        let own = state.published.iter().filter(|published| published.container == container);
+        if own.count() >= MAX_PORTS {
+            let most = format!("a container has {MAX_PORTS} published ports at most");
+            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, most));
+        }
+        let socket = TcpListener::bind(address)?;
+        socket.set_nonblocking(true)?;
+        let published = Published { address: socket.local_addr()?, container, port };
+        if state.worker.is_none() {
+            let parts = state.parts.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+            state.worker = Some(self.employ(parts)?);
+        }
+        state.published.push(published);
+        self.tell(Command::Listen { socket, container, port });
+        Ok(published)
+    }
+
+    /// Takes a container's ports back, and ends its connections.
+    pub fn close(&self, container: u32) {
+        let mut state = lock(&self.state);
+        let before = state.published.len();
+        state.published.retain(|published| published.container != container);
+        if state.published.len() != before {
+            self.tell(Command::Close { container });
+        }
+    }
+
+    /// Ends a container's connections: it is at another point of its life.
+    pub fn disconnect(&self, container: u32) {
+        if lock(&self.state).worker.is_some() {
+            self.tell(Command::Disconnect { container });
+        }
+    }
+
+    /// What is published.
+    #[must_use]
+    pub fn published(&self) -> Vec<Published> {
+        lock(&self.state).published.clone()
+    }
+
+    fn tell(&self, command: Command) {
+        lock(&self.shared.commands).push(command);
+        self.shared.wake();
+    }
+
+    fn employ(&self, parts: &Parts) -> io::Result<JoinHandle<()>> {
+        let doorbell =
+            |queue| parts.vm.doorbell(device_base(NET) + NOTIFY_OFFSET, queue).map_err(io::Error::other);
+        let mut seed = [0; size_of::<u64>()];
+        getrandom(&mut seed, GetRandomFlags::empty())?;
+        let worker = Worker::new(
+            Arc::clone(&parts.device),
+            Arc::clone(&self.shared),
+            [doorbell(0)?, doorbell(1)?],
+            u64::from_le_bytes(seed),
+        )?;
+        std::thread::Builder::new().name("network".into()).spawn(|| worker.run())
+    }
+
+    /// The machine has ended.
+    pub(crate) fn stop(&self) {
+        let worker = {
+            let mut state = lock(&self.state);
+            state.published.clear();
+            state.parts = None;
+            state.worker.take()
+        };
+        if let Some(worker) = worker {
+            self.tell(Command::Stop);
+            // A worker that has panicked leaves nothing behind.
+            let _ = worker.join();
+        }
+    }
+}
