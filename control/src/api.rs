@@ -2,6 +2,7 @@
 //!
 //! The OpenAPI file is made from these types; `docs/openapi.json` is compared with it by a test.
 
+use crate::ports::{PortMapping, PublishedPort};
 use crate::proofs::api::Transition;
 use sentient_images::program::Identity;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -63,6 +64,8 @@ pub struct ContainerStatus {
     pub exit_code: Option<u8>,
     /// Why it ended or was refused, if there is more to say than a code.
     pub reason: Option<String>,
+    /// Its ports on this host.
+    pub ports: Vec<PublishedPort>,
     /// Bytes of standard output so far.
     pub stdout_bytes: u64,
     /// Bytes of standard error so far.
@@ -153,6 +156,10 @@ pub struct StartContainer {
     /// Whether its standard error tells what it was refused, and which rule would allow it.
     #[serde(default)]
     pub explain: bool,
+    /// Its ports on this host: `[ADDRESS:][HOST-PORT:]PORT`, at 127.0.0.1 and a free port if not given.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    pub ports: Vec<PortMapping>,
 }
 
 /// Where a container is to be put back to.

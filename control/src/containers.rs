@@ -7,11 +7,13 @@
 mod activity;
 mod folder;
 mod outputs;
+mod published;
 pub(crate) mod routes;
 
 use crate::api::{ContainerState, ContainerStatus, PackageInfo, StartContainer};
 use crate::error::ControlError;
 use crate::home::{MachineFolder, check_container_name, make_folder};
+use crate::ports::PublishedPort;
 pub(crate) use folder::Kept;
 use folder::Sink;
 pub use outputs::Outputs;
@@ -24,10 +26,11 @@ use sentient_images::tso::permissions::Permissions;
 use sentient_snapshot::record::{ContainerEntry, OutputPosition, Record};
 use sentient_vmm::ContainerRun;
 use sentient_vmm::machine::resident::ResidentHandle;
+use sentient_vmm::network::Network;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a container may take to come up.
@@ -43,6 +46,7 @@ pub struct Containers {
     images: Option<PathBuf>,
     table: Mutex<Vec<Entry>>,
     changed: Condvar,
+    network: OnceLock<Network>,
 }
 
 #[derive(Debug)]
@@ -57,6 +61,7 @@ struct Entry {
     takes: Option<Status>,
     exit_code: Option<u8>,
     reason: Option<String>,
+    published: Vec<PublishedPort>,
     stdout: Sink,
     stderr: Sink,
 }
@@ -79,6 +84,7 @@ impl Entry {
             },
             exit_code: self.exit_code,
             reason: self.reason.clone(),
+            ports: self.published.clone(),
             stdout_bytes: self.stdout.bytes,
             stderr_bytes: self.stderr.bytes,
         }
@@ -88,6 +94,7 @@ impl Entry {
         self.state = ContainerState::Ended;
         self.exit_code = exit_code;
         self.reason = reason;
+        self.published.clear();
     }
 }
 
@@ -95,7 +102,13 @@ impl Containers {
     /// No containers. `images` is the folder of compiled images.
     #[must_use]
     pub fn new(machine: MachineFolder, images: Option<PathBuf>) -> Arc<Self> {
-        Arc::new(Self { machine, images, table: Mutex::new(Vec::new()), changed: Condvar::new() })
+        Arc::new(Self {
+            machine,
+            images,
+            table: Mutex::new(Vec::new()),
+            changed: Condvar::new(),
+            network: OnceLock::new(),
+        })
     }
 
     fn table(&self) -> MutexGuard<'_, Vec<Entry>> {
@@ -133,6 +146,10 @@ impl Containers {
             program: file_name,
         };
         let index = self.enter(&name, kept)?;
+        if let Err(error) = self.publish(&name, index, &wanted.ports) {
+            self.table().retain(|entry| entry.name != name);
+            return Err(error);
+        }
         let run = ContainerRun { spec, image };
         let load = || -> Result<(), ControlError> {
             guest.load(index, &run)?;
@@ -181,6 +198,7 @@ impl Containers {
             permissions: permissions.map_err(|error| failed(error.into()))?,
             signer: given.signer.clone(),
             explain: given.explain,
+            ports: given.ports.iter().map(|mapping| mapping.port).collect(),
         };
         program::prepare(&bytes, &wanted, &ImageCache::new(self.images.clone()), || ()).map_err(failed)
     }
@@ -250,6 +268,7 @@ impl Containers {
             takes: None,
             exit_code: None,
             reason: None,
+            published: Vec::new(),
             stdout: Sink::new(folder.join("stdout.log")),
             stderr: Sink::new(folder.join("stderr.log")),
         })
@@ -438,8 +457,9 @@ impl Containers {
 
     /// The machine stands at a snapshot now: its containers run, all others do not. The guest must not run
     /// again before this: what it then writes belongs to them.
-    pub fn went_back(&self, Returning(entries): Returning) {
+    pub fn went_back(&self, Returning(mut entries): Returning) {
         let mut table = self.table();
+        self.publish_again(&table, &mut entries);
         for entry in table.iter_mut().filter(|entry| entry.is_live()) {
             if !entries.iter().any(|returned| returned.name == entry.name) {
                 entry.end(None, Some("the machine was put back to before its start".into()));

@@ -65,6 +65,7 @@ impl Session {
         match result {
             Ok(Outcome::Back(done)) => {
                 self.containers.forget(name);
+                self.containers.disconnect(index);
                 // So that the guest looks at what there is to run.
                 self.guest.ask(index);
                 let pause_us = u64::try_from(done.pause.as_micros()).unwrap_or(u64::MAX);

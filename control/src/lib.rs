@@ -9,6 +9,7 @@
 //! * [`filling`]: its memory, while it is being restored;
 //! * [`fork`]: machines that go on from where another one is;
 //! * [`session`], with [`live`], [`cache`] and [`containers`]: the running machine;
+//! * [`ports`]: containers' ports, as users write them;
 //! * [`proofs`]: what happened to a machine, held against its contract and proved;
 //! * [`api`]: what is said over the socket, and in answers with `--json`;
 //! * [`server`], [`client`]: the side that answers, and the side that asks.
@@ -30,6 +31,7 @@ pub mod image_store;
 pub mod live;
 pub mod lock;
 pub mod machine_process;
+pub mod ports;
 pub mod process;
 pub mod proofs;
 pub mod removal;

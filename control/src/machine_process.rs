@@ -241,6 +241,7 @@ fn go<T: Send + 'static>(
 ) -> Result<Started, ControlError> {
     let (stop, guest, ready) = (machine.stop_handle(), machine.resident_handle(), machine.readiness());
     let memory = machine.memory_reader();
+    containers.join(machine.network());
     let running = machine.start()?;
     let given = before_output(&containers)?;
     let (door, started) = (running.door(), Instant::now());

@@ -9,6 +9,7 @@ use crate::tso::permissions::{FileAccess, Permissions};
 use crate::tso::{Package, TsoError, meta};
 use sentient_abi::boot_module::ContainerSpec;
 use sentient_abi::image_files;
+use sentient_abi::network::MAX_PORTS;
 use sentient_abi::permissions::{self, PermissionsSpec, permission_flags};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -35,6 +36,9 @@ pub enum ProgramError {
         /// The rule that would allow it.
         rule: String,
     },
+    /// More ports than a container has.
+    #[error("it is to listen on {0} ports, and a container has {MAX_PORTS} at most")]
+    TooManyPorts(usize),
     /// What is not a variable.
     #[error("`{0}` is no NAME=value")]
     Variable(String),
@@ -57,6 +61,7 @@ impl ProgramError {
             Self::Package(TsoError::Signer { .. }) => "signer",
             Self::Package(_) | Self::TooLong => "package",
             Self::Forbidden { .. } => "forbidden",
+            Self::TooManyPorts(_) => "ports",
             Self::Variable(_) => "environment",
         }
     }
@@ -83,6 +88,8 @@ pub struct Wanted {
     pub signer: Option<String>,
     /// Whether it is told which rule would allow what it was refused.
     pub explain: bool,
+    /// Ports that it is to listen on. One that is there twice counts once.
+    pub ports: Vec<u16>,
 }
 
 /// A program, ready to run.
@@ -196,6 +203,7 @@ impl<'a> Program<'a> {
             cpu_limit_ns: cpu_time.map_or(0, nanoseconds),
             cpu_weight: wanted.cpu.or(resources.cpu()?),
             permissions: permissions.map(|permissions| encoded(permissions, wanted.explain)),
+            ports: ports(&wanted.ports, permissions)?,
             ..ContainerSpec::default()
         };
         match package {
@@ -220,6 +228,24 @@ impl<'a> Program<'a> {
         }
         Ok(spec)
     }
+}
+
+/// The ports that are wanted, each once, if it may listen on them.
+fn ports(wanted: &[u16], permissions: Option<&Permissions>) -> Result<Vec<u16>, ProgramError> {
+    let mut ports = Vec::with_capacity(wanted.len());
+    for port in wanted {
+        if permissions.is_some_and(|permissions| !permissions.listen.contains(port)) {
+            let what = format!("port {port}");
+            return Err(ProgramError::Forbidden { what, rule: format!("network: {{ listen: [{port}] }}") });
+        }
+        if !ports.contains(port) {
+            ports.push(*port);
+        }
+    }
+    if ports.len() > MAX_PORTS {
+        return Err(ProgramError::TooManyPorts(ports.len()));
+    }
+    Ok(ports)
 }
 
 /// Sets a variable: in place of the package's own, or as another one, if it may be given that.

@@ -7,6 +7,7 @@ pub mod zk;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sentient_control::machine_process::Verify;
+use sentient_control::ports::PortMapping;
 use sentient_images::quantity::{parse_duration, parse_share, parse_size};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -532,6 +533,11 @@ pub struct RunArgs {
     /// With --detach: its part of the processor where others want it too, from 1% to 100%, which is the default.
     #[arg(long, value_name = "SHARE", value_parser = parse_share, requires = "detach")]
     pub cpu: Option<u32>,
+
+    /// Let this host's programs connect to a port of the program: at 127.0.0.1, unless there is an address, and at a
+    /// port that is free, unless there is one.
+    #[arg(short, long, value_name = "[[ADDRESS:]HOST-PORT:]PORT")]
+    pub publish: Vec<PortMapping>,
 
     /// Boot this kernel instead of the built-in one.
     #[arg(long, value_name = "FILE")]

@@ -89,6 +89,14 @@ pub enum CommandError {
     /// Its process.
     #[error("{0}")]
     Client(ClientError),
+    /// A port cannot be published.
+    #[error("--publish {port}: {source}; give another HOST-PORT, or none for a free one")]
+    Publish {
+        /// What was to be published.
+        port: String,
+        /// Why it cannot be.
+        source: io::Error,
+    },
     /// An environment variable cannot be passed on.
     #[error("--env {0}: {1}")]
     Environment(String, &'static str),
@@ -149,6 +157,7 @@ impl CommandError {
             Self::Machine(_) => "machine",
             Self::Control(error) => error.kind(),
             Self::Client(error) => error.kind(),
+            Self::Publish { .. } => "publish",
             Self::Environment(..) => "environment",
             Self::Usage(_) => "usage",
             Self::Io { .. } => "io",

@@ -210,7 +210,7 @@ impl Machine {
         lock(&console).start();
         lock(&rng).start();
         lock(&net).start();
-        network.start(Arc::clone(&vm), net);
+        network.start(Arc::clone(&vm), net)?;
         let doorbell = |position: u64, queue: u32| vm.doorbell(device_base(position) + NOTIFY_OFFSET, queue);
         let doorbells = event_loop::Doorbells {
             receive: doorbell(0, 0)?,

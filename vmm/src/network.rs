@@ -99,14 +99,19 @@ impl Network {
     }
 
     /// The machine runs from here on.
-    pub(crate) fn start(&self, vm: Arc<Vm>, device: Arc<Mutex<NetDevice>>) {
-        lock(&self.state).parts = Some(Parts { vm, device });
+    ///
+    /// # Errors
+    /// [`MachineError::Io`] if there can be no worker for what is published already.
+    pub(crate) fn start(&self, vm: Arc<Vm>, device: Arc<Mutex<NetDevice>>) -> Result<(), MachineError> {
+        let mut state = lock(&self.state);
+        state.parts = Some(Parts { vm, device });
+        self.employ(&mut state).map_err(MachineError::io("starting the network"))
     }
 
     /// Publishes a container's port: connections to `address` are carried on to it. With port 0 the host chooses one.
     ///
     /// # Errors
-    /// The error of the address, such as one that is in use; of kind `NotConnected` when the machine does not run.
+    /// The error of the address, such as one that is in use.
     pub fn publish(&self, address: SocketAddr, container: u32, port: u16) -> io::Result<Published> {
         let mut state = lock(&self.state);
         let own = state.published.iter().filter(|published| published.container == container);
@@ -117,11 +122,8 @@ impl Network {
         let socket = TcpListener::bind(address)?;
         socket.set_nonblocking(true)?;
         let published = Published { address: socket.local_addr()?, container, port };
-        if state.worker.is_none() {
-            let parts = state.parts.as_ref().ok_or(io::ErrorKind::NotConnected)?;
-            state.worker = Some(self.employ(parts)?);
-        }
         state.published.push(published);
+        self.employ(&mut state)?;
         self.tell(Command::Listen { socket, container, port });
         Ok(published)
     }
@@ -154,7 +156,13 @@ impl Network {
         self.shared.wake();
     }
 
-    fn employ(&self, parts: &Parts) -> io::Result<JoinHandle<()>> {
+    /// Sees to it that there is a worker, if the machine runs and there is something for it to do.
+    fn employ(&self, state: &mut State) -> io::Result<()> {
+        let Some(parts) =
+            state.parts.as_ref().filter(|_| state.worker.is_none() && !state.published.is_empty())
+        else {
+            return Ok(());
+        };
         let doorbell =
             |queue| parts.vm.doorbell(device_base(NET) + NOTIFY_OFFSET, queue).map_err(io::Error::other);
         let mut seed = [0; size_of::<u64>()];
@@ -165,7 +173,8 @@ impl Network {
             [doorbell(0)?, doorbell(1)?],
             u64::from_le_bytes(seed),
         )?;
-        std::thread::Builder::new().name("network".into()).spawn(|| worker.run())
+        state.worker = Some(std::thread::Builder::new().name("network".into()).spawn(|| worker.run())?);
+        Ok(())
     }
 
     /// The machine has ended.

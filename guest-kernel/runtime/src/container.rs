@@ -3,6 +3,7 @@
 use crate::arena::{Arena, MIN_FILES, Needs};
 use crate::images::{Image, Images};
 use crate::machine::Machine;
+use crate::network::listen;
 use crate::preview1::{Stop, Streams};
 use crate::report::tell;
 use crate::{clock, heap, invoke, scheduler};
@@ -12,6 +13,7 @@ use core::ops::Range;
 use sentient_abi::boot_module::{self, ContainerConfig, container_flags};
 use sentient_abi::exit::ContainerEnd;
 use sentient_abi::image_files::ImageFiles;
+use sentient_abi::network;
 use sentient_abi::permissions::{FileAccess, Permissions, permission_flags};
 use sentient_abi::region::{Region, RegionKind};
 use sentient_wasi::{Builder, Limits, Wasi};
@@ -147,7 +149,7 @@ impl Container {
         heap::within(arena, || {
             let limit = usize::try_from(config.memory_limit).unwrap_or(usize::MAX);
             let state = State {
-                wasi: wasi(machine, given, needs.file_bytes())?,
+                wasi: wasi(machine, index, given, needs.file_bytes())?,
                 streams: Streams::new(index, config.flags, given.permissions.as_ref()),
                 memory: None,
                 ceiling: Ceiling { memory: limit, elements: 0 },
@@ -216,6 +218,7 @@ fn end_of(index: u32, error: &wasmtime::Error) -> ContainerEnd {
 
 fn wasi(
     machine: &Machine,
+    index: u32,
     given: &boot_module::Container<'static>,
     file_bytes: u64,
 ) -> wasmtime::Result<Wasi> {
@@ -240,6 +243,10 @@ fn wasi(
     }
     for (path, contents) in files.iter().flat_map(ImageFiles::iter) {
         builder = builder.file_of_image(path, contents);
+    }
+    for port in network::ports(given.ports).into_iter().flatten() {
+        listen(machine, index, port).map_err(wasmtime::Error::msg)?;
+        builder = builder.listener(port);
     }
     if let Some(permissions) = permissions {
         builder = builder.permissions(wasi_permissions(permissions));

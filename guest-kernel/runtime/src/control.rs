@@ -11,7 +11,7 @@ use crate::images::Images;
 use crate::machine::Machine;
 use crate::report::log;
 use crate::scheduler::Scheduler;
-use crate::{console, heap};
+use crate::{console, heap, network};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -195,6 +195,7 @@ fn start(scheduler: &Scheduler, images: &mut Images, index: u32, slot: &Slot) ->
 
 /// Gives a container's region back.
 fn give_back(machine: &mut Machine, index: u32) {
+    network::forget(index);
     heap::remove(index);
     machine.release(RegionKind::Container, index);
 }

@@ -34,6 +34,7 @@ mod images;
 mod invoke;
 mod machine;
 mod memory_functions;
+mod network;
 mod output_rate;
 mod platform;
 mod preview1;

@@ -5,13 +5,15 @@
 use crate::console::{self, InputState};
 use crate::container::State;
 use crate::output_rate::Rate;
-use crate::{clock, random, report, scheduler};
+use crate::{clock, network, random, report, scheduler};
 use alloc::vec::Vec;
 use sentient_abi::boot_module::container_flags;
 use sentient_abi::exit::ContainerEnd;
 use sentient_abi::permissions::{Permissions, permission_flags};
 use sentient_abi::stdio::FrameKind;
-use sentient_wasi::{Clock, Denied, Errno, Host, Outcome, Readiness, Stream, StreamError, Wait, Wasi};
+use sentient_wasi::{
+    Clock, Connection, Denied, Errno, Host, Outcome, Readiness, Stream, StreamError, Wait, Wasi,
+};
 use wasmtime::{Caller, Extern, Linker};
 
 /// The module name that programs import from.
@@ -107,6 +109,38 @@ impl Host for Streams {
             0 => Readiness::NotReady,
             room => Readiness::Ready(room as u64),
         }
+    }
+
+    fn accept(&mut self, port: u16) -> Result<Connection, StreamError> {
+        network::accept(self.container, port)
+    }
+
+    fn accept_ready(&mut self, port: u16) -> Readiness {
+        network::accept_ready(self.container, port)
+    }
+
+    fn receive(&mut self, from: Connection, buffer: &mut [u8], peek: bool) -> Result<usize, StreamError> {
+        network::receive(self.container, from, buffer, peek)
+    }
+
+    fn receive_ready(&mut self, from: Connection) -> Readiness {
+        network::receive_ready(self.container, from)
+    }
+
+    fn send(&mut self, to: Connection, bytes: &[u8]) -> Result<usize, StreamError> {
+        network::send(self.container, to, bytes)
+    }
+
+    fn send_ready(&mut self, to: Connection) -> Readiness {
+        network::send_ready(self.container, to)
+    }
+
+    fn shut_down(&mut self, connection: Connection, receiving: bool, sending: bool) {
+        network::shut_down(self.container, connection, receiving, sending);
+    }
+
+    fn close(&mut self, connection: Connection) {
+        network::close(self.container, connection);
     }
 
     fn explains(&self) -> bool {

@@ -20,7 +20,7 @@ use crate::preview1::Stop;
 use crate::report;
 use crate::thread::{State, Stopped, Thread};
 use crate::upcall::Interrupted;
-use crate::{clock, gate, heartbeat};
+use crate::{clock, gate, heartbeat, network};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::cell::Cell;
@@ -72,6 +72,9 @@ pub fn stop(thread: &Thread) {
 /// [`Stop::Doomed`] if it is not to go on.
 pub fn wait(wait: Wait) -> Result<(), Stop> {
     if let Some(thread) = running() {
+        if wait.sockets {
+            thread.sockets_seen.set(network::changes(thread.index));
+        }
         thread.state.set(State::Waiting(wait));
         stop(thread);
     }
@@ -204,6 +207,7 @@ impl Scheduler {
             if let Some(control) = &mut control {
                 control.receive(self);
             }
+            network::pump();
             if let Some(end) = self.reap(control.as_mut()) {
                 last = end;
             }
@@ -211,7 +215,7 @@ impl Scheduler {
             if control.is_none() && self.threads.is_empty() {
                 return last;
             }
-            let deadline = self.wake();
+            let deadline = self.wake().min(network::due_at());
             match self.next() {
                 Some((thread, others)) => self.take_turn(thread, others, deadline),
                 None => self.idle(deadline),
@@ -234,7 +238,7 @@ impl Scheduler {
                 continue;
             }
             let looks_again = thread.doomed.get().is_some() || (clocks_set && wait.until_ns.is_some());
-            if looks_again || is_over(thread.index, wait, now) {
+            if looks_again || is_over(thread, wait, now) {
                 let turn = if wait == Wait::YIELD { self.latest_turn() } else { 0 };
                 self.catch_up(thread);
                 thread.virtual_ns.set(thread.virtual_ns.get().max(turn));
@@ -273,7 +277,7 @@ impl Scheduler {
         let slice =
             if others || thread.doomed.get().is_some() { now.saturating_add(SLICE_NS) } else { clock::NEVER };
         clock::wake_by(deadline.min(left).min(slice).min(heartbeat::due_at()));
-        if self.is_anyone_stuck() && !console::want_room() {
+        if (self.is_anyone_stuck() && !console::want_room()) || network::watch() {
             return;
         }
         SINCE.store(now, Relaxed);
@@ -307,10 +311,11 @@ impl Scheduler {
         // What the device has given back just now, it does not tell of again.
         console::send_queued();
         let now = clock::monotonic_ns();
-        let is_over = self.threads.iter().any(
-            |thread| matches!(thread.state.get(), State::Waiting(wait) if is_over(thread.index, wait, now)),
-        );
-        if !is_over && !console::has_news() {
+        let is_over = self
+            .threads
+            .iter()
+            .any(|thread| matches!(thread.state.get(), State::Waiting(wait) if is_over(thread, wait, now)));
+        if !is_over && !console::has_news() && !network::watch() {
             clock::wake_by(deadline.min(heartbeat::due_at()));
             gate::idle();
             clock::forget_timer();
@@ -358,9 +363,10 @@ fn doom(thread: &Thread, end: ContainerEnd) {
     }
 }
 
-fn is_over(container: u32, wait: Wait, now: u64) -> bool {
+fn is_over(thread: &Thread, wait: Wait, now: u64) -> bool {
     wait == Wait::YIELD
-        || (wait.stdin && !matches!(console::input_state(container), InputState::Empty))
+        || (wait.stdin && !matches!(console::input_state(thread.index), InputState::Empty))
+        || (wait.sockets && network::changes(thread.index) != thread.sockets_seen.get())
         || ((wait.stdout || wait.stderr) && console::output_room() > 0)
         || wait.until_ns.is_some_and(|deadline| now >= deadline)
 }

@@ -67,6 +67,8 @@ pub struct Thread {
     pub weight: u32,
     /// The host does not want it to run.
     pub paused: Cell<bool>,
+    /// What had [happened](crate::network::changes) to its container's sockets when it began to wait.
+    pub sockets_seen: Cell<u64>,
     /// What its container has.
     arena: &'static Arena,
     /// Most bytes of linear memory there may be.
@@ -111,6 +113,7 @@ impl Thread {
             limit_ns: container.config.cpu_limit_ns,
             weight: container.config.cpu_weight,
             paused: Cell::new(false),
+            sockets_seen: Cell::new(0),
             arena: container.arena,
             memory_limit: container.config.memory_limit,
             used_ns: Cell::new(0),

@@ -8,11 +8,13 @@
 //! env: [LANG, TZ]                         # variables it may be given at its start; or all: ["*"]
 //! clocks: { wall: 1ms, monotonic: 1us }   # clocks it may read, and how finely
 //! random: true
+//! network: { listen: [80, 443] }          # ports that it may be given to listen on
 //! limits: { memory: 64M, cpu_time: 1m, open_files: 64, file_bytes: 16M, output: 1M }   # output: each second
 //! ```
 
 use super::{PERMISSIONS, TsoError, yaml};
 use crate::quantity::{parse_duration, parse_size};
+use sentient_abi::network::MAX_PORTS;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -80,6 +82,8 @@ pub struct Permissions {
     pub monotonic_clock: Option<Duration>,
     /// Whether it may have random numbers.
     pub random: bool,
+    /// Ports that it may be given to listen on.
+    pub listen: Vec<u16>,
     /// How much it may take.
     pub limits: Limits,
     env: Vec<String>,
@@ -99,6 +103,8 @@ struct Text {
     #[serde(default)]
     random: bool,
     #[serde(default)]
+    network: NetworkText,
+    #[serde(default)]
     limits: LimitsText,
 }
 
@@ -107,6 +113,13 @@ struct Text {
 struct Clocks {
     wall: Option<Time>,
     monotonic: Option<Time>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NetworkText {
+    #[serde(default)]
+    listen: Vec<u16>,
 }
 
 #[derive(Default, Deserialize)]
@@ -152,7 +165,7 @@ impl Permissions {
     /// # Errors
     /// [`TsoError::Text`] with line and column, [`TsoError::Version`].
     pub fn parse(text: &str) -> Result<Self, TsoError> {
-        let Text { files, env, clocks, random, limits, .. } =
+        let Text { files, env, clocks, random, network, limits, .. } =
             yaml::read(PERMISSIONS, text, MAX_LEN, ("version", VERSION))?;
         check_files(&files)?;
         if env.len() > MAX_RULES {
@@ -182,6 +195,7 @@ impl Permissions {
             wall_clock: time(wall),
             monotonic_clock: time(monotonic),
             random,
+            listen: checked_ports(network.listen)?,
             limits: Limits {
                 memory: size(limits.memory),
                 cpu_time: time(limits.cpu_time),
@@ -224,6 +238,19 @@ fn check_files(files: &[FileRule]) -> Result<(), TsoError> {
         }
     }
     Ok(())
+}
+
+/// Ports that can be listened on, each once.
+fn checked_ports(ports: Vec<u16>) -> Result<Vec<u16>, TsoError> {
+    if ports.len() > MAX_PORTS {
+        return Err(bad(format!("network.listen: at most {MAX_PORTS} ports are allowed")));
+    }
+    for (at, port) in ports.iter().enumerate() {
+        if *port == 0 || ports.iter().take(at).any(|other| other == port) {
+            return Err(bad(format!("network.listen: {port} is no port, or there twice")));
+        }
+    }
+    Ok(ports)
 }
 
 fn bad(problem: impl Into<String>) -> TsoError {

@@ -99,7 +99,7 @@ fn keys(home: &Home, args: &PackArgs) -> Result<Vec<Key>, CommandError> {
 }
 
 fn described(package: &Package<'_>) -> Value {
-    let Permissions { files, wall_clock, monotonic_clock, random, limits, .. } = &package.permissions;
+    let Permissions { files, wall_clock, monotonic_clock, random, listen, limits, .. } = &package.permissions;
     let ns = |time: &Option<std::time::Duration>| time.map(|time| time.as_nanos() as u64);
     json!({
         "package": package.identity(),
@@ -114,6 +114,7 @@ fn described(package: &Package<'_>) -> Value {
             "env": package.permissions.variables(),
             "clocks": { "wall_ns": ns(wall_clock), "monotonic_ns": ns(monotonic_clock) },
             "random": random,
+            "network": { "listen": listen },
             "limits": {
                 "memory_bytes": limits.memory,
                 "cpu_time_ns": ns(&limits.cpu_time),
@@ -173,6 +174,10 @@ fn allowed(permissions: &Permissions) -> Vec<String> {
     }
     if permissions.random {
         lines.push("have random numbers".to_owned());
+    }
+    if !permissions.listen.is_empty() {
+        let ports: Vec<_> = permissions.listen.iter().map(u16::to_string).collect();
+        lines.push(format!("listen on port {}", ports.join(", ")));
     }
     let limits = &permissions.limits;
     let numbers = [

@@ -6,6 +6,7 @@ use crate::errors::CommandError;
 use crate::paths;
 use crate::progress::{Measure, Progress};
 use sentient_abi::boot_module::container_flags;
+use sentient_control::ports::PortMapping;
 use sentient_images::ImageCache;
 use sentient_images::program::{self, Prepared, Wanted};
 use std::os::unix::ffi::OsStrExt;
@@ -16,7 +17,12 @@ use std::path::Path;
 ///
 /// # Errors
 /// [`CommandError`] if there is no such file, or it cannot run.
-pub fn prepare(args: &ProgramArgs, home: Option<&Path>, quiet: bool) -> Result<Prepared, CommandError> {
+pub fn prepare(
+    args: &ProgramArgs,
+    ports: &[PortMapping],
+    home: Option<&Path>,
+    quiet: bool,
+) -> Result<Prepared, CommandError> {
     let bytes = image::read(home, &args.program)?;
     let cache = ImageCache::new(if args.no_cache { None } else { paths::image_cache() });
     let permissions = args.permissions.as_deref().map(package::permissions).transpose()?;
@@ -31,6 +37,7 @@ pub fn prepare(args: &ProgramArgs, home: Option<&Path>, quiet: bool) -> Result<P
         permissions: permissions.map(|(_, permissions)| permissions),
         signer: args.signer.clone(),
         explain: args.explain,
+        ports: ports.iter().map(|mapping| mapping.port).collect(),
     };
     let compiling = || Progress::start("compiling the program", Measure::Time, quiet);
     let mut prepared = program::prepare(&bytes, &wanted, &cache, compiling)

@@ -6,11 +6,13 @@ use crate::errors::CommandError;
 use sentient_abi::boot_module::container_flags;
 use sentient_abi::exit::ContainerEnd;
 use sentient_abi::layout;
+use sentient_control::ports;
 use sentient_images::KernelImage;
 use sentient_images::cache::Origin;
 use sentient_images::program::{DEFAULT_MEMORY, Identity, Prepared};
 use sentient_vmm::kvm::vm::DirtyLog;
 use sentient_vmm::machine::{Early, Report, Start, StopHandle};
+use sentient_vmm::network::Network;
 use sentient_vmm::streams::Streams;
 use sentient_vmm::{ContainerRun, Ended, Machine, MachineConfig, MachineError};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -44,7 +46,8 @@ pub fn run(
         Ok(start)
     };
     let start = begin(early.map_or_else(Early::begin_to_boot, Ok)?, first)?;
-    let Prepared { mut spec, image, origin, package } = program::prepare(&args.program, home, json)?;
+    let Prepared { mut spec, image, origin, package } =
+        program::prepare(&args.program, &args.publish, home, json)?;
     let loaded = (image.bytes.len() + spec.files.len()) as u64;
     let ram = args.machine_memory.unwrap_or_else(|| default_ram(spec.memory_limit, loaded));
     let start = if ram == first { start } else { begin(Early::begin_to_boot()?, ram)? };
@@ -61,6 +64,10 @@ pub fn run(
         timeout: args.timeout,
     };
     let machine = Machine::on(start, &config, streams)?;
+    let network = machine.network();
+    ports::publish(&network, 0, &args.publish)
+        .map_err(|(port, source)| CommandError::Publish { port: port.to_string(), source })?;
+    tell_ports(&network, json);
     stop_on_signals(machine.stop_handle())?;
     let report = machine.run()?;
     tell(&report, json, started, origin, package.as_ref());
@@ -116,6 +123,14 @@ fn stop_on_signals(handle: StopHandle) -> Result<(), CommandError> {
         .spawn(watch)
         .map_err(CommandError::io("starting the signals' thread"))?;
     Ok(())
+}
+
+/// Where the program is found, if that is not what the user said.
+fn tell_ports(network: &Network, json: bool) {
+    for published in network.published().iter().filter(|_| !json) {
+        // If standard error is gone, nobody wants to know.
+        let _ = writeln!(std::io::stderr(), "sentctl: port {} is at {}", published.port, published.address);
+    }
 }
 
 /// What is left to say: the guest has spoken for its container already.

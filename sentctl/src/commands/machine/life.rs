@@ -141,7 +141,7 @@ impl Context {
         let client = self.client()?;
         // Compiled here, so that the machine's process finds it in the cache.
         let home = Some(self.home.path());
-        program::prepare(&args.program, home, self.json)?;
+        program::prepare(&args.program, &args.publish, home, self.json)?;
         let permissions = args.program.permissions.as_deref().map(package::permissions).transpose()?;
         let program = std::path::absolute(image::find(home, &args.program.program)?)
             .map_err(CommandError::io("finding the program"))?;
@@ -170,10 +170,14 @@ impl Context {
             permissions: permissions.map(|(text, _)| text),
             signer: args.program.signer.clone(),
             explain: args.program.explain,
+            ports: args.publish.clone(),
         };
         let started: ContainerStatus =
             self.during("starting the program", || client.post("/v1/containers", &start))?;
-        self.answer(&started, |out, started| writeln!(out, "{}", started.name))
+        self.answer(&started, |out, started| {
+            writeln!(out, "{}", started.name)?;
+            started.ports.iter().try_for_each(|port| writeln!(out, "port {} at {}", port.port, port.address))
+        })
     }
 
     /// `fork`.

@@ -1,0 +1,274 @@
+//! Containers' sockets: TCP by smoltcp, over the network device.
+//!
+//! There is one network for all containers. Each has an address of its own (`sentient_abi::network`), for which this
+//! answers. A socket for a connection is made when the first segment of it comes, so that a port on which nobody calls
+//! takes no memory; it is the runtime's, and its container knows it by a name. In a new life of the machine all
+//! connections are cut: the other side has not lived that life.
+//!
+//! Nothing here waits. [`pump`] is called by the scheduler, on its own stack; all else by threads. Both see to it that
+//! what is to be sent is sent: a thread that goes on computing does not give anybody a turn to do so.
+
+mod cable;
+mod table;
+
+use crate::machine::Machine;
+use crate::{clock, gate, heap, random};
+use alloc::vec::Vec;
+use cable::Cable;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use sentient_abi::network::{
+    CONTAINERS, CONTAINERS_PREFIX, GUEST_HARDWARE, PREFIX, RUNTIME, container_address,
+};
+use sentient_abi::{MAX_CONTAINERS, region::RegionKind};
+use sentient_wasi::{Connection, Readiness, StreamError};
+use smoltcp::iface::{Config, Interface, PollIngressSingleResult, PollResult, SocketSet};
+use smoltcp::time::Instant;
+use smoltcp::wire::{
+    EthernetAddress, EthernetFrame, EthernetProtocol, IpCidr, IpProtocol, Ipv4Address, Ipv4Cidr, Ipv4Packet,
+    TcpPacket,
+};
+use spin::Mutex;
+use table::Table;
+
+/// Frames taken at once, before anybody else has a turn.
+const FRAMES: u32 = 64;
+
+/// Sockets may take one part in this many of the runtime's heap.
+const HEAP_SHARE: u64 = 4;
+
+/// The network, from the first port on that a container listens on.
+struct Network {
+    cable: Cable,
+    interface: Interface,
+    sockets: SocketSet<'static>,
+    table: Table,
+    /// The machine's life that connections belong to.
+    generation: Option<u64>,
+    /// Monotonic time at which there is something to do even if nothing comes.
+    due: u64,
+}
+
+static NETWORK: Mutex<Option<Network>> = Mutex::new(None);
+/// Whether there is one.
+static UP: AtomicBool = AtomicBool::new(false);
+
+fn now() -> Instant {
+    Instant::from_micros((clock::monotonic_ns() / 1000) as i64)
+}
+
+/// Does something with the network, in the runtime's heap; `None` if there is none.
+fn with<R>(work: impl FnOnce(&mut Network) -> R) -> Option<R> {
+    if !UP.load(Relaxed) {
+        return None;
+    }
+    let mut network = NETWORK.lock();
+    let network = network.as_mut()?;
+    heap::in_runtime(|| Some(work(network)))
+}
+
+/// Lets a container listen on a port.
+///
+/// # Errors
+/// Why not, for people.
+pub fn listen(machine: &Machine, container: u32, port: u16) -> Result<(), &'static str> {
+    if !UP.load(Relaxed) {
+        let made = heap::in_runtime(|| Network::new(machine)).ok_or("this machine has no network")?;
+        gate::enable_interrupt(made.cable.gsi);
+        *NETWORK.lock() = Some(made);
+        UP.store(true, Relaxed);
+    }
+    with(|network| network.table.listen(container, port));
+    Ok(())
+}
+
+/// A container is gone: so are its ports and connections.
+pub fn forget(container: u32) {
+    with(|network| {
+        network.table.forget(container, &mut network.sockets);
+        network.send();
+        network.table.tidy(&mut network.sockets);
+    });
+}
+
+/// Takes what has come, and does what is due.
+pub fn pump() {
+    with(|network| {
+        network.begin_new_life();
+        if network.cable.has_news() || clock::monotonic_ns() >= network.due {
+            network.take();
+        }
+    });
+}
+
+/// Monotonic time at which [`pump`] has something to do even if nothing comes.
+pub fn due_at() -> u64 {
+    with(|network| network.due).unwrap_or(clock::NEVER)
+}
+
+/// Has the device interrupt when something comes; whether something has come that it will not tell of.
+pub fn watch() -> bool {
+    let watch = |network: &mut Network| {
+        network.cable.want_interrupts(true);
+        network.cable.has_news()
+    };
+    with(watch).unwrap_or(false)
+}
+
+/// A number that is another one whenever something has happened to a container's sockets.
+pub fn changes(container: u32) -> u64 {
+    with(|network| network.table.changes(container)).unwrap_or(0)
+}
+
+/// See `sentient_wasi::Host`, as for all that follow.
+pub fn accept(container: u32, port: u16) -> Result<Connection, StreamError> {
+    with(|network| network.table.accept(&network.sockets, container, port))
+        .unwrap_or(Err(StreamError::Closed))
+}
+
+pub fn accept_ready(container: u32, port: u16) -> Readiness {
+    with(|network| network.table.accept_ready(&network.sockets, container, port)).unwrap_or(Readiness::Closed)
+}
+
+pub fn receive(
+    container: u32,
+    from: Connection,
+    buffer: &mut [u8],
+    peek: bool,
+) -> Result<usize, StreamError> {
+    let receive = |network: &mut Network| {
+        let received = network.table.receive(&mut network.sockets, container, from, buffer, peek);
+        // There is room again, of which the other side may have to be told.
+        network.send();
+        received
+    };
+    with(receive).unwrap_or(Err(StreamError::Reset))
+}
+
+pub fn receive_ready(container: u32, from: Connection) -> Readiness {
+    with(|network| network.table.receive_ready(&network.sockets, container, from))
+        .unwrap_or(Readiness::Closed)
+}
+
+pub fn send(container: u32, to: Connection, bytes: &[u8]) -> Result<usize, StreamError> {
+    let send = |network: &mut Network| {
+        let sent = network.table.send(&mut network.sockets, container, to, bytes);
+        network.send();
+        sent
+    };
+    with(send).unwrap_or(Err(StreamError::Reset))
+}
+
+pub fn send_ready(container: u32, to: Connection) -> Readiness {
+    with(|network| network.table.send_ready(&network.sockets, container, to)).unwrap_or(Readiness::Closed)
+}
+
+pub fn shut_down(container: u32, connection: Connection, receiving: bool, sending: bool) {
+    with(|network| {
+        network.table.shut_down(&mut network.sockets, container, connection, receiving, sending);
+        network.send();
+    });
+}
+
+pub fn close(container: u32, connection: Connection) {
+    with(|network| {
+        network.table.close(&mut network.sockets, container, connection);
+        network.send();
+    });
+}
+
+impl Network {
+    fn new(machine: &Machine) -> Option<Self> {
+        let mut cable = Cable::find(machine)?;
+        let mut seed = [0; size_of::<u64>()];
+        random::fill(&mut seed);
+        let mut config = Config::new(EthernetAddress(GUEST_HARDWARE).into());
+        config.random_seed = u64::from_le_bytes(seed);
+        let mut interface = Interface::new(config, &mut cable, now());
+        let own = Ipv4Address::from(RUNTIME);
+        interface.update_ip_addrs(|addresses| {
+            // The first one; there is room for it.
+            let _ = addresses.push(IpCidr::Ipv4(Ipv4Cidr::new(own, PREFIX)));
+        });
+        // What is for a container is for us: the way to their network leads here.
+        interface.set_any_ip(true);
+        interface.routes_mut().update(|routes| {
+            let containers = Ipv4Cidr::new(Ipv4Address::from(CONTAINERS), CONTAINERS_PREFIX);
+            let _ = routes.push(smoltcp::iface::Route {
+                cidr: IpCidr::Ipv4(containers),
+                via_router: own.into(),
+                preferred_until: None,
+                expires_at: None,
+            });
+        });
+        let heap = machine.region(RegionKind::Heap).map_or(0, |region| region.len);
+        Some(Self {
+            cable,
+            interface,
+            sockets: SocketSet::new(Vec::new()),
+            table: Table::new(heap / HEAP_SHARE),
+            generation: clock::generation().map(|(generation, _)| generation),
+            due: clock::NEVER,
+        })
+    }
+
+    /// Takes frames, and sends what is to be sent.
+    fn take(&mut self) {
+        self.cable.want_interrupts(false);
+        for _ in 0..FRAMES {
+            if let Some((container, port)) = self.cable.peek().and_then(call) {
+                self.table.expect(&mut self.sockets, container, port);
+            }
+            let taken = self.interface.poll_ingress_single(now(), &mut self.cable, &mut self.sockets);
+            if matches!(taken, PollIngressSingleResult::None) {
+                break;
+            }
+        }
+        self.interface.poll_maintenance(now());
+        self.table.tidy(&mut self.sockets);
+        self.send();
+        self.table.notice(&self.sockets);
+    }
+
+    fn send(&mut self) {
+        let now = now();
+        while let PollResult::SocketStateChanged =
+            self.interface.poll_egress(now, &mut self.cable, &mut self.sockets)
+        {}
+        self.cable.tell();
+        let due = self.interface.poll_at(now, &self.sockets);
+        let due = due.map_or(clock::NEVER, |at| (at.total_micros().max(0) as u64).saturating_mul(1000));
+        self.due = due.min(self.table.due());
+        if self.cable.is_full() {
+            // Whatever is due has to wait for room, and that is told.
+            self.due = clock::NEVER;
+        }
+    }
+
+    /// Cuts all connections if the machine's life is another one than theirs.
+    fn begin_new_life(&mut self) {
+        let generation = clock::generation().map(|(generation, _)| generation);
+        if generation != self.generation {
+            self.generation = generation;
+            self.table.cut_all(&mut self.sockets);
+        }
+    }
+}
+
+/// The container and the port that a frame's first segment of a connection is for, if that is what is in it.
+fn call(frame: &[u8]) -> Option<(u32, u16)> {
+    let frame = EthernetFrame::new_checked(frame).ok()?;
+    if frame.ethertype() != EthernetProtocol::Ipv4 {
+        return None;
+    }
+    let packet = Ipv4Packet::new_checked(frame.payload()).ok()?;
+    if packet.next_header() != IpProtocol::Tcp {
+        return None;
+    }
+    let segment = TcpPacket::new_checked(packet.payload()).ok()?;
+    if !segment.syn() || segment.ack() {
+        return None;
+    }
+    let address = packet.dst_addr().octets();
+    let container = (0..MAX_CONTAINERS).find(|container| container_address(*container) == address)?;
+    Some((container, segment.dst_port()))
+}

@@ -1,0 +1,204 @@
+//! The driver of the network device, whose queues are set up already: frames as they lie in its buffers.
+
+use crate::machine::Machine;
+use crate::virtqueue::{Used, VirtQueue};
+use alloc::vec::Vec;
+use sentient_abi::layout::queues;
+use sentient_abi::machine_info::DeviceKind;
+use sentient_abi::network::{BUFFER_LEN, FRAME_LEN, HEADER_LEN};
+use sentient_abi::region::RegionKind;
+use smoltcp::phy::{self, DeviceCapabilities, Medium};
+use smoltcp::time::Instant;
+
+/// Buffers in each direction, each of them a page. They lie at the end of the region.
+const BUFFERS: u16 = 32;
+/// Bytes of all of them.
+const BUFFERS_LEN: u64 = 2 * BUFFERS as u64 * BUFFER_LEN as u64;
+
+/// Frames that have come.
+struct Arriving {
+    queue: VirtQueue,
+    base: u64,
+    /// The next one, once it was looked at.
+    next: Option<Used>,
+    /// Buffers were given back of which the device was not told.
+    given: bool,
+}
+
+/// Frames that leave.
+struct Departing {
+    queue: VirtQueue,
+    base: u64,
+    /// Buffers the device has not got.
+    free: Vec<u16>,
+    given: bool,
+}
+
+/// The cable.
+pub struct Cable {
+    arriving: Arriving,
+    departing: Departing,
+    /// Its interrupt.
+    pub gsi: u32,
+}
+
+impl Cable {
+    /// The machine's, with all buffers at the device; `None` if it has none. Called once.
+    pub fn find(machine: &Machine) -> Option<Self> {
+        let device = machine.info?.device(DeviceKind::Net)?;
+        let region = machine.region(RegionKind::DeviceBuffers)?;
+        let queue = |number: u64| region.base + number * queues::STRIDE;
+        // SAFETY: the region is mapped and zero; these pages of it are used here alone, and the VMM has told the
+        // device of the queues at these addresses, as the layout has it.
+        let (receive, transmit) = unsafe {
+            (
+                VirtQueue::new(queue(queues::NET_RECEIVE), device.base, 0),
+                VirtQueue::new(queue(queues::NET_TRANSMIT), device.base, 1),
+            )
+        };
+        let base = region.base + region.len - BUFFERS_LEN;
+        let departing = base + BUFFERS_LEN / 2;
+        let mut cable = Self {
+            arriving: Arriving { queue: receive, base, next: None, given: false },
+            departing: Departing {
+                queue: transmit,
+                base: departing,
+                free: (0..BUFFERS).collect(),
+                given: false,
+            },
+            gsi: device.gsi,
+        };
+        cable.want_interrupts(false);
+        for id in 0..BUFFERS {
+            cable.arriving.offer(id);
+        }
+        cable.tell();
+        Some(cable)
+    }
+
+    /// The frame that comes next.
+    pub fn peek(&mut self) -> Option<&[u8]> {
+        self.arriving.frame()
+    }
+
+    /// Whether a frame has come, or there is room again where there was none.
+    pub fn has_news(&self) -> bool {
+        self.arriving.next.is_some()
+            || self.arriving.queue.has_used()
+            || (self.departing.free.is_empty() && self.departing.queue.has_used())
+    }
+
+    /// Whether there is no room for a frame.
+    pub fn is_full(&mut self) -> bool {
+        !self.departing.has_room()
+    }
+
+    /// Has the device interrupt for news, or not.
+    pub fn want_interrupts(&mut self, wanted: bool) {
+        self.arriving.queue.want_interrupts(wanted);
+        self.departing.queue.want_interrupts(wanted && self.departing.free.is_empty());
+    }
+
+    /// Tells the device of all it was given since the last time.
+    pub fn tell(&mut self) {
+        if core::mem::take(&mut self.arriving.given) {
+            self.arriving.queue.notify();
+        }
+        if core::mem::take(&mut self.departing.given) {
+            self.departing.queue.notify();
+        }
+    }
+}
+
+impl Arriving {
+    fn offer(&mut self, id: u16) {
+        let at = self.at(id);
+        // SAFETY: a buffer of the region that nobody reads while the device has it; its id is the device's no more.
+        unsafe { self.queue.offer(id, at, BUFFER_LEN as u32, true) }
+        self.given = true;
+    }
+
+    fn at(&self, id: u16) -> u64 {
+        self.base + u64::from(id % BUFFERS) * BUFFER_LEN as u64
+    }
+
+    fn frame(&mut self) -> Option<&[u8]> {
+        if self.next.is_none() {
+            self.next = self.queue.take_used();
+        }
+        let Used { id, len } = self.next?;
+        let len = (len as usize).min(BUFFER_LEN).saturating_sub(HEADER_LEN);
+        let at = self.at(id) + HEADER_LEN as u64;
+        // SAFETY: within the buffer, which is ours until it is offered again, when `self` is borrowed anew.
+        Some(unsafe { core::slice::from_raw_parts(at as *const u8, len) })
+    }
+}
+
+impl Departing {
+    fn has_room(&mut self) -> bool {
+        while let Some(used) = self.queue.take_used() {
+            self.free.push(used.id % BUFFERS);
+        }
+        !self.free.is_empty()
+    }
+}
+
+impl phy::Device for Cable {
+    type RxToken<'a> = Arrived<'a>;
+    type TxToken<'a> = Leaving<'a>;
+
+    fn receive(&mut self, _: Instant) -> Option<(Arrived<'_>, Leaving<'_>)> {
+        // A frame may have to be answered.
+        if !self.departing.has_room() {
+            return None;
+        }
+        self.arriving.frame()?;
+        Some((Arrived(&mut self.arriving), Leaving(&mut self.departing)))
+    }
+
+    fn transmit(&mut self, _: Instant) -> Option<Leaving<'_>> {
+        self.departing.has_room().then_some(Leaving(&mut self.departing))
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        let mut capabilities = DeviceCapabilities::default();
+        capabilities.medium = Medium::Ethernet;
+        capabilities.max_transmission_unit = FRAME_LEN;
+        capabilities
+    }
+}
+
+/// A frame that has come. Its buffer goes back when it was read.
+pub struct Arrived<'a>(&'a mut Arriving);
+
+impl phy::RxToken for Arrived<'_> {
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, take: F) -> R {
+        let result = take(self.0.frame().unwrap_or_default());
+        if let Some(Used { id, .. }) = self.0.next.take() {
+            self.0.offer(id);
+        }
+        result
+    }
+}
+
+/// A buffer for a frame.
+pub struct Leaving<'a>(&'a mut Departing);
+
+impl phy::TxToken for Leaving<'_> {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, fill: F) -> R {
+        let Self(departing) = self;
+        let len = len.min(FRAME_LEN);
+        // There is one: the token was made after a look.
+        let id = departing.free.pop().unwrap_or(0);
+        let at = departing.base + u64::from(id) * BUFFER_LEN as u64;
+        // SAFETY: header and frame lie within a buffer that the device has not got.
+        let result = unsafe {
+            core::ptr::write_bytes(at as *mut u8, 0, HEADER_LEN);
+            fill(core::slice::from_raw_parts_mut((at + HEADER_LEN as u64) as *mut u8, len))
+        };
+        // SAFETY: as above; nobody writes to it until the device has given it back.
+        unsafe { departing.queue.offer(id, at, (HEADER_LEN + len) as u32, false) }
+        departing.given = true;
+        result
+    }
+}

@@ -1,0 +1,367 @@
+//! Who has which sockets, and what has become of them.
+
+use crate::clock;
+use alloc::collections::VecDeque;
+use alloc::vec;
+use alloc::vec::Vec;
+use sentient_abi::MAX_CONTAINERS;
+use sentient_abi::network::container_address;
+use sentient_wasi::{Connection, Readiness, StreamError};
+use smoltcp::iface::{SocketHandle, SocketSet};
+use smoltcp::socket::tcp::{RecvError, Socket, SocketBuffer, State};
+use smoltcp::wire::{IpAddress, IpListenEndpoint, Ipv4Address};
+
+/// Bytes of a socket's buffers, for what comes and for what leaves.
+const RECEIVE: usize = 16 << 10;
+const SEND: usize = 16 << 10;
+
+/// Most connections of one port that were not accepted yet.
+const BACKLOG: usize = 64;
+/// Sockets there can be, however little memory there is.
+const LEAST_SOCKETS: usize = 8;
+
+/// How long a closed connection may take to tell the other side all it has to, in nanoseconds.
+const LINGER_NS: u64 = 10_000_000_000;
+
+/// A port of a container.
+struct Listener {
+    container: u32,
+    port: u16,
+    /// Connections that were not accepted yet, the oldest first; some are not complete.
+    waiting: VecDeque<SocketHandle>,
+}
+
+/// A connection of a container.
+struct Connected {
+    name: u64,
+    container: u32,
+    /// `None` if it was cut by a new life.
+    socket: Option<SocketHandle>,
+    /// The container receives no more.
+    deaf: bool,
+    /// What was last seen of it.
+    seen: Look,
+}
+
+/// A socket that its container has closed, and by when it has to be done.
+struct Leaving {
+    container: u32,
+    socket: SocketHandle,
+    until: u64,
+}
+
+/// What a container can see of a socket.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Look {
+    state: State,
+    received: usize,
+    sending: usize,
+}
+
+impl Look {
+    const NEW: Self = Self { state: State::Listen, received: 0, sending: 0 };
+
+    fn of(socket: &Socket<'_>) -> Self {
+        Self { state: socket.state(), received: socket.recv_queue(), sending: socket.send_queue() }
+    }
+}
+
+/// All sockets.
+pub struct Table {
+    listeners: Vec<Listener>,
+    connections: Vec<Connected>,
+    leaving: Vec<Leaving>,
+    /// The name of the next connection.
+    named: u64,
+    /// Most sockets at a time.
+    most: usize,
+    changes: [u64; MAX_CONTAINERS as usize],
+}
+
+/// Whether a connection is complete, and was not lost since.
+fn is_complete(socket: &Socket<'_>) -> bool {
+    matches!(socket.state(), State::Established | State::CloseWait)
+}
+
+/// Whether nothing is left of a connection. One that is to be reset still has its address. What the last segments were,
+/// the other side knows: nothing on this cable gets lost or comes late.
+fn is_over(socket: &Socket<'_>) -> bool {
+    match socket.state() {
+        State::Closed => socket.remote_endpoint().is_none(),
+        State::TimeWait => true,
+        _ => false,
+    }
+}
+
+impl Table {
+    /// No sockets, and room for so many bytes of them.
+    pub fn new(bytes: u64) -> Self {
+        let most = usize::try_from(bytes).unwrap_or(usize::MAX) / (RECEIVE + SEND);
+        Self {
+            listeners: Vec::new(),
+            connections: Vec::new(),
+            leaving: Vec::new(),
+            named: 0,
+            most: most.max(LEAST_SOCKETS),
+            changes: [0; MAX_CONTAINERS as usize],
+        }
+    }
+
+    /// A container listens on a port.
+    pub fn listen(&mut self, container: u32, port: u16) {
+        self.listeners.push(Listener { container, port, waiting: VecDeque::new() });
+    }
+
+    /// See [`changes`](super::changes).
+    pub fn changes(&self, container: u32) -> u64 {
+        self.changes.get(container as usize).copied().unwrap_or(0)
+    }
+
+    fn changed(&mut self, container: u32) {
+        if let Some(changes) = self.changes.get_mut(container as usize) {
+            *changes = changes.wrapping_add(1);
+        }
+    }
+
+    /// Somebody calls on a port: there will be a socket to answer, if there is a listener and room. Without room the
+    /// call is not answered, and made again.
+    pub fn expect(&mut self, sockets: &mut SocketSet<'static>, container: u32, port: u16) {
+        let own = self.connections.iter().filter(|connected| connected.container == container).count()
+            + self.leaving.iter().filter(|leaving| leaving.container == container).count();
+        let all = self.connections.len() + self.leaving.len();
+        let waiting: usize = self.listeners.iter().map(|listener| listener.waiting.len()).sum();
+        // One container does not keep all others from having any.
+        if all + waiting >= self.most || own + waiting >= self.most - self.most / 4 {
+            return;
+        }
+        let is_it = |listener: &&mut Listener| listener.container == container && listener.port == port;
+        let Some(listener) = self.listeners.iter_mut().find(is_it) else { return };
+        if listener.waiting.len() >= BACKLOG {
+            return;
+        }
+        let mut socket = Socket::new(SocketBuffer::new(vec![0; RECEIVE]), SocketBuffer::new(vec![0; SEND]));
+        socket.set_nagle_enabled(false);
+        let address = IpAddress::Ipv4(Ipv4Address::from(container_address(container)));
+        if socket.listen(IpListenEndpoint { addr: Some(address), port }).is_ok() {
+            listener.waiting.push_back(sockets.add(socket));
+        }
+    }
+
+    /// The next complete connection to a port.
+    pub fn accept(
+        &mut self,
+        sockets: &SocketSet<'static>,
+        container: u32,
+        port: u16,
+    ) -> Result<Connection, StreamError> {
+        let is_it = |listener: &&mut Listener| listener.container == container && listener.port == port;
+        let listener = self.listeners.iter_mut().find(is_it).ok_or(StreamError::Closed)?;
+        let complete = |handle: &SocketHandle| is_complete(sockets.get(*handle));
+        let at = listener.waiting.iter().position(complete).ok_or(StreamError::WouldBlock)?;
+        let socket = listener.waiting.remove(at);
+        let name = self.named;
+        self.named += 1;
+        self.connections.push(Connected { name, container, socket, deaf: false, seen: Look::NEW });
+        Ok(Connection(name))
+    }
+
+    /// How many complete connections there are to accept.
+    pub fn accept_ready(&self, sockets: &SocketSet<'static>, container: u32, port: u16) -> Readiness {
+        let is_it = |listener: &&Listener| listener.container == container && listener.port == port;
+        let Some(listener) = self.listeners.iter().find(is_it) else { return Readiness::Closed };
+        match listener.waiting.iter().filter(|handle| is_complete(sockets.get(**handle))).count() {
+            0 => Readiness::NotReady,
+            count => Readiness::Ready(count as u64),
+        }
+    }
+
+    fn find(&self, container: u32, Connection(name): Connection) -> Option<&Connected> {
+        self.connections.iter().find(|connected| connected.name == name && connected.container == container)
+    }
+
+    pub fn receive(
+        &mut self,
+        sockets: &mut SocketSet<'static>,
+        container: u32,
+        from: Connection,
+        buffer: &mut [u8],
+        peek: bool,
+    ) -> Result<usize, StreamError> {
+        let Connected { socket, deaf, .. } = self.find(container, from).ok_or(StreamError::Reset)?;
+        if *deaf {
+            return Ok(0);
+        }
+        let socket: &mut Socket<'_> = sockets.get_mut(socket.ok_or(StreamError::Reset)?);
+        let received = if peek { socket.peek_slice(buffer) } else { socket.recv_slice(buffer) };
+        match received {
+            Ok(0) => Err(StreamError::WouldBlock),
+            Ok(count) => Ok(count),
+            Err(RecvError::Finished) => Ok(0),
+            Err(RecvError::InvalidState) => Err(StreamError::Reset),
+        }
+    }
+
+    pub fn receive_ready(&self, sockets: &SocketSet<'static>, container: u32, from: Connection) -> Readiness {
+        let Some(Connected { socket: Some(socket), deaf: false, .. }) = self.find(container, from) else {
+            return Readiness::Closed;
+        };
+        let socket: &Socket<'_> = sockets.get(*socket);
+        match socket.recv_queue() {
+            0 if socket.may_recv() => Readiness::NotReady,
+            0 => Readiness::Closed,
+            count => Readiness::Ready(count as u64),
+        }
+    }
+
+    pub fn send(
+        &mut self,
+        sockets: &mut SocketSet<'static>,
+        container: u32,
+        to: Connection,
+        bytes: &[u8],
+    ) -> Result<usize, StreamError> {
+        let Connected { socket, .. } = self.find(container, to).ok_or(StreamError::Reset)?;
+        let socket: &mut Socket<'_> = sockets.get_mut(socket.ok_or(StreamError::Reset)?);
+        if !socket.may_send() {
+            let was_cut = socket.state() == State::Closed;
+            return Err(if was_cut { StreamError::Reset } else { StreamError::Closed });
+        }
+        match socket.send_slice(bytes) {
+            Ok(0) => Err(StreamError::WouldBlock),
+            Ok(count) => Ok(count),
+            Err(_) => Err(StreamError::Closed),
+        }
+    }
+
+    pub fn send_ready(&self, sockets: &SocketSet<'static>, container: u32, to: Connection) -> Readiness {
+        let Some(Connected { socket: Some(socket), .. }) = self.find(container, to) else {
+            return Readiness::Closed;
+        };
+        let socket: &Socket<'_> = sockets.get(*socket);
+        match socket.send_capacity() - socket.send_queue() {
+            _ if !socket.may_send() => Readiness::Closed,
+            0 => Readiness::NotReady,
+            room => Readiness::Ready(room as u64),
+        }
+    }
+
+    pub fn shut_down(
+        &mut self,
+        sockets: &mut SocketSet<'static>,
+        container: u32,
+        Connection(name): Connection,
+        receiving: bool,
+        sending: bool,
+    ) {
+        let is_it = |connected: &&mut Connected| connected.name == name && connected.container == container;
+        let Some(connected) = self.connections.iter_mut().find(is_it) else { return };
+        connected.deaf |= receiving;
+        if let Some(socket) = connected.socket.filter(|_| sending) {
+            sockets.get_mut::<Socket<'_>>(socket).close();
+        }
+    }
+
+    pub fn close(&mut self, sockets: &mut SocketSet<'static>, container: u32, Connection(name): Connection) {
+        let is_it = |connected: &Connected| connected.name == name && connected.container == container;
+        let Some(at) = self.connections.iter().position(is_it) else { return };
+        if let Some(socket) = self.connections.swap_remove(at).socket {
+            sockets.get_mut::<Socket<'_>>(socket).close();
+            let until = clock::monotonic_ns().saturating_add(LINGER_NS);
+            self.leaving.push(Leaving { container, socket, until });
+        }
+    }
+
+    /// A container is gone. Its sockets reset what they are part of, and are gone after that.
+    pub fn forget(&mut self, container: u32, sockets: &mut SocketSet<'static>) {
+        let mut gone = Vec::new();
+        self.listeners.retain_mut(|listener| {
+            let stays = listener.container != container;
+            if !stays {
+                gone.extend(listener.waiting.drain(..));
+            }
+            stays
+        });
+        self.connections.retain(|connected| {
+            let stays = connected.container != container;
+            gone.extend(connected.socket.filter(|_| !stays));
+            stays
+        });
+        for leaving in self.leaving.iter().filter(|leaving| leaving.container == container) {
+            sockets.get_mut::<Socket<'_>>(leaving.socket).abort();
+        }
+        for socket in gone {
+            sockets.get_mut::<Socket<'_>>(socket).abort();
+            self.leaving.push(Leaving { container, socket, until: clock::NEVER });
+        }
+    }
+
+    /// Cuts all connections without a word: nobody is at their other ends any more.
+    pub fn cut_all(&mut self, sockets: &mut SocketSet<'static>) {
+        let waiting = self.listeners.iter_mut().flat_map(|listener| listener.waiting.drain(..));
+        let connected = self.connections.iter_mut().filter_map(|connected| connected.socket.take());
+        let leaving = self.leaving.drain(..).map(|leaving| leaving.socket);
+        for socket in waiting.chain(connected).chain(leaving) {
+            sockets.remove(socket);
+        }
+        for changes in &mut self.changes {
+            *changes = changes.wrapping_add(1);
+        }
+    }
+
+    /// Takes away what nobody has any use for.
+    pub fn tidy(&mut self, sockets: &mut SocketSet<'static>) {
+        for listener in &mut self.listeners {
+            listener.waiting.retain(|handle| {
+                let socket = sockets.get_mut::<Socket<'_>>(*handle);
+                // A call that came to nothing: one that was cut short leaves a socket that listens again.
+                let lost = is_over(socket) || socket.is_listening();
+                if lost {
+                    sockets.remove(*handle);
+                }
+                !lost
+            });
+        }
+        let now = clock::monotonic_ns();
+        self.leaving.retain(|leaving| {
+            let socket = sockets.get_mut::<Socket<'_>>(leaving.socket);
+            // What the other side still says is heard, and not listened to: it would wait for ever to say it.
+            while socket.recv(|bytes| (bytes.len(), bytes.len())).is_ok_and(|count| count > 0) {}
+            if now >= leaving.until {
+                socket.abort();
+            }
+            let over = is_over(socket);
+            if over {
+                sockets.remove(leaving.socket);
+            }
+            !over
+        });
+    }
+
+    /// When a closed connection has had all the time it gets.
+    pub fn due(&self) -> u64 {
+        self.leaving.iter().map(|leaving| leaving.until).min().unwrap_or(clock::NEVER)
+    }
+
+    /// Sees what has become of all sockets since the last look.
+    pub fn notice(&mut self, sockets: &SocketSet<'static>) {
+        let mut changed = 0_u64;
+        for connected in &mut self.connections {
+            let Some(socket) = connected.socket else { continue };
+            let look = Look::of(sockets.get(socket));
+            if look != connected.seen {
+                connected.seen = look;
+                changed |= 1 << connected.container;
+            }
+        }
+        for listener in &self.listeners {
+            if listener.waiting.iter().any(|handle| is_complete(sockets.get(*handle))) {
+                changed |= 1 << listener.container;
+            }
+        }
+        for container in (0..MAX_CONTAINERS).filter(|container| changed & (1 << container) != 0) {
+            self.changed(container);
+        }
+    }
+}
+
+const _: () = assert!(MAX_CONTAINERS <= u64::BITS);
