@@ -39,7 +39,7 @@ struct Connected {
     socket: Option<SocketHandle>,
     /// The container receives no more.
     deaf: bool,
-    /// What was last seen of it.
+    /// What was last seen of it, by us or by the container: what differs from this, the other side has done.
     seen: Look,
 }
 
@@ -179,6 +179,12 @@ impl Table {
         self.connections.iter().find(|connected| connected.name == name && connected.container == container)
     }
 
+    fn find_mut(&mut self, container: u32, Connection(name): Connection) -> Option<&mut Connected> {
+        self.connections
+            .iter_mut()
+            .find(|connected| connected.name == name && connected.container == container)
+    }
+
     pub fn receive(
         &mut self,
         sockets: &mut SocketSet<'static>,
@@ -187,12 +193,13 @@ impl Table {
         buffer: &mut [u8],
         peek: bool,
     ) -> Result<usize, StreamError> {
-        let Connected { socket, deaf, .. } = self.find(container, from).ok_or(StreamError::Reset)?;
-        if *deaf {
+        let connected = self.find_mut(container, from).ok_or(StreamError::Reset)?;
+        if connected.deaf {
             return Ok(0);
         }
-        let socket: &mut Socket<'_> = sockets.get_mut(socket.ok_or(StreamError::Reset)?);
+        let socket: &mut Socket<'_> = sockets.get_mut(connected.socket.ok_or(StreamError::Reset)?);
         let received = if peek { socket.peek_slice(buffer) } else { socket.recv_slice(buffer) };
+        connected.seen = Look::of(socket);
         match received {
             Ok(0) => Err(StreamError::WouldBlock),
             Ok(count) => Ok(count),
@@ -220,13 +227,15 @@ impl Table {
         to: Connection,
         bytes: &[u8],
     ) -> Result<usize, StreamError> {
-        let Connected { socket, .. } = self.find(container, to).ok_or(StreamError::Reset)?;
-        let socket: &mut Socket<'_> = sockets.get_mut(socket.ok_or(StreamError::Reset)?);
+        let connected = self.find_mut(container, to).ok_or(StreamError::Reset)?;
+        let socket: &mut Socket<'_> = sockets.get_mut(connected.socket.ok_or(StreamError::Reset)?);
         if !socket.may_send() {
             let was_cut = socket.state() == State::Closed;
             return Err(if was_cut { StreamError::Reset } else { StreamError::Closed });
         }
-        match socket.send_slice(bytes) {
+        let sent = socket.send_slice(bytes);
+        connected.seen = Look::of(socket);
+        match sent {
             Ok(0) => Err(StreamError::WouldBlock),
             Ok(count) => Ok(count),
             Err(_) => Err(StreamError::Closed),
@@ -249,12 +258,11 @@ impl Table {
         &mut self,
         sockets: &mut SocketSet<'static>,
         container: u32,
-        Connection(name): Connection,
+        connection: Connection,
         receiving: bool,
         sending: bool,
     ) {
-        let is_it = |connected: &&mut Connected| connected.name == name && connected.container == container;
-        let Some(connected) = self.connections.iter_mut().find(is_it) else { return };
+        let Some(connected) = self.find_mut(container, connection) else { return };
         connected.deaf |= receiving;
         if let Some(socket) = connected.socket.filter(|_| sending) {
             sockets.get_mut::<Socket<'_>>(socket).close();
