@@ -40,6 +40,7 @@ programs! {
     probe
     seek
     spout
+    web
     witness
     wordfreq
 }

@@ -215,8 +215,13 @@ impl Network {
     fn take(&mut self) {
         self.cable.want_interrupts(false);
         for _ in 0..FRAMES {
-            if let Some((container, port)) = self.cable.peek().and_then(call) {
-                self.table.expect(&mut self.sockets, container, port);
+            // No frame is taken that was not looked at: one that comes only now comes next.
+            let Some(frame) = self.cable.peek() else { break };
+            if let Some((container, port)) = call(frame)
+                && !self.table.expect(&mut self.sockets, container, port)
+            {
+                self.cable.skip();
+                continue;
             }
             let taken = self.interface.poll_ingress_single(now(), &mut self.cable, &mut self.sockets);
             if matches!(taken, PollIngressSingleResult::None) {
@@ -224,8 +229,8 @@ impl Network {
             }
         }
         self.interface.poll_maintenance(now());
-        self.table.tidy(&mut self.sockets);
         self.send();
+        self.table.tidy(&mut self.sockets);
         self.table.notice(&self.sockets);
     }
 

@@ -24,6 +24,10 @@ const BUFFER: usize = 64 << 10;
 /// How long a guest may take to answer a new connection.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long a connection of which both sides have seen the end stays for the guest to be sure of it: longer than the last
+/// acknowledgement may take (smoltcp's 10 ms), and not the four minutes of a network on which segments come late.
+const TIME_WAIT: Duration = Duration::from_millis(20);
+
 /// The gateway's own ports (RFC 6335, 6: dynamic ones).
 const PORTS: std::ops::RangeInclusive<u16> = 49152..=65535;
 
@@ -43,6 +47,8 @@ struct Connection {
     host_ended: bool,
     /// The guest sends no more.
     guest_ended: bool,
+    /// When there is nothing left to wait for, once that is known.
+    done: Option<Instant>,
 }
 
 /// What came of moving some bytes.
@@ -122,10 +128,12 @@ impl Connection {
     }
 
     /// Whether there is nothing left to do, and if so whether it ended as it should.
-    fn outcome(&self, socket: &Socket<'_>) -> Option<bool> {
+    fn outcome(&mut self, socket: &Socket<'_>, now: Instant) -> Option<bool> {
         match socket.state() {
-            // What the last segments were, the guest knows by now: nothing on this cable gets lost or comes late.
-            State::TimeWait => self.guest_ended.then_some(true),
+            State::TimeWait if self.guest_ended => {
+                let done = *self.done.get_or_insert(now + TIME_WAIT);
+                (now >= done).then_some(true)
+            }
             // A reset that was not sent yet still has its address.
             State::Closed => {
                 socket.remote_endpoint().is_none().then_some(self.host_ended && self.guest_ended)
@@ -209,6 +217,7 @@ impl Gateway {
             answered: false,
             host_ended: false,
             guest_ended: false,
+            done: None,
         };
         self.connections.insert(name, connection);
     }
@@ -249,14 +258,14 @@ impl Gateway {
             for connection in self.connections.values_mut() {
                 changed |= connection.drain(self.sockets.get_mut(connection.handle));
             }
-            self.end_those_that_are_over();
+            self.end_those_that_are_over(now);
             if !changed {
                 return;
             }
         }
     }
 
-    fn end_those_that_are_over(&mut self) {
+    fn end_those_that_are_over(&mut self, now: Instant) {
         let sockets = &mut self.sockets;
         self.connections.retain(|_, connection| {
             let socket = sockets.get_mut::<Socket<'_>>(connection.handle);
@@ -264,7 +273,7 @@ impl Gateway {
                 // It may be silent from now on for as long as it likes.
                 socket.set_timeout(None);
             }
-            let Some(well) = connection.outcome(socket) else { return true };
+            let Some(well) = connection.outcome(socket, now) else { return true };
             sockets.remove(connection.handle);
             if !well {
                 reset(&connection.stream);
@@ -276,7 +285,10 @@ impl Gateway {
     /// How long until there is something to do although nothing has come.
     pub fn patience(&mut self) -> Option<std::time::Duration> {
         let now = self.now();
-        self.interface.poll_delay(now, &self.sockets).map(Into::into)
+        let wait = self.interface.poll_delay(now, &self.sockets);
+        let done = self.connections.values().filter_map(|connection| connection.done).min();
+        let until_done = done.map(|done| if done > now { done - now } else { Duration::ZERO });
+        wait.into_iter().chain(until_done).min().map(Into::into)
     }
 }
 

@@ -105,6 +105,10 @@ impl Worker {
                     }
                 }
             }
+            // Who is let in from here on is let in to the machine as it is now.
+            if lock(&self.device).device_mut().cable_mut().take_unplugged() {
+                self.gateway.forget();
+            }
             self.accept();
             self.work();
         }
@@ -173,11 +177,7 @@ impl Worker {
     /// Moves all there is to move.
     fn work(&mut self) {
         let mut device = lock(&self.device);
-        let link = device.device_mut().cable_mut();
-        if link.take_unplugged() {
-            self.gateway.forget();
-        }
-        self.gateway.work(link);
+        self.gateway.work(device.device_mut().cable_mut());
         let outcome = device.notify(RECEIVE_QUEUE);
         drop(device);
         self.settle(outcome);

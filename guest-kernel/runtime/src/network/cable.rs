@@ -81,6 +81,11 @@ impl Cable {
         self.arriving.frame()
     }
 
+    /// Loses the frame that comes next.
+    pub fn skip(&mut self) {
+        self.arriving.give_back();
+    }
+
     /// Whether a frame has come, or there is room again where there was none.
     pub fn has_news(&self) -> bool {
         self.arriving.next.is_some()
@@ -116,6 +121,13 @@ impl Arriving {
         // SAFETY: a buffer of the region that nobody reads while the device has it; its id is the device's no more.
         unsafe { self.queue.offer(id, at, BUFFER_LEN as u32, true) }
         self.given = true;
+    }
+
+    /// Gives the buffer of the next frame back.
+    fn give_back(&mut self) {
+        if let Some(Used { id, .. }) = self.next.take() {
+            self.offer(id);
+        }
     }
 
     fn at(&self, id: u16) -> u64 {
@@ -174,9 +186,7 @@ pub struct Arrived<'a>(&'a mut Arriving);
 impl phy::RxToken for Arrived<'_> {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, take: F) -> R {
         let result = take(self.0.frame().unwrap_or_default());
-        if let Some(Used { id, .. }) = self.0.next.take() {
-            self.0.offer(id);
-        }
+        self.0.give_back();
         result
     }
 }

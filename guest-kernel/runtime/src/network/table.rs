@@ -22,6 +22,9 @@ const LEAST_SOCKETS: usize = 8;
 
 /// How long a closed connection may take to tell the other side all it has to, in nanoseconds.
 const LINGER_NS: u64 = 10_000_000_000;
+/// How long one of which all was told stays for the other side to be sure of it, in nanoseconds: longer than its last
+/// acknowledgement may take (smoltcp's 10 ms), and not the four minutes of a network on which segments come late.
+const TIME_WAIT_NS: u64 = 20_000_000;
 
 /// A port of a container.
 struct Listener {
@@ -83,14 +86,9 @@ fn is_complete(socket: &Socket<'_>) -> bool {
     matches!(socket.state(), State::Established | State::CloseWait)
 }
 
-/// Whether nothing is left of a connection. One that is to be reset still has its address. What the last segments were,
-/// the other side knows: nothing on this cable gets lost or comes late.
+/// Whether nothing is left of a connection. One that is to be reset still has its address.
 fn is_over(socket: &Socket<'_>) -> bool {
-    match socket.state() {
-        State::Closed => socket.remote_endpoint().is_none(),
-        State::TimeWait => true,
-        _ => false,
-    }
+    socket.state() == State::Closed && socket.remote_endpoint().is_none()
 }
 
 impl Table {
@@ -123,21 +121,19 @@ impl Table {
         }
     }
 
-    /// Somebody calls on a port: there will be a socket to answer, if there is a listener and room. Without room the
-    /// call is not answered, and made again.
-    pub fn expect(&mut self, sockets: &mut SocketSet<'static>, container: u32, port: u16) {
+    /// Somebody calls on a port: if there is a listener, there is a socket now to answer. `false` if there is no room
+    /// for one: the call is not to be heard, and will be made again.
+    pub fn expect(&mut self, sockets: &mut SocketSet<'static>, container: u32, port: u16) -> bool {
         let own = self.connections.iter().filter(|connected| connected.container == container).count()
             + self.leaving.iter().filter(|leaving| leaving.container == container).count();
         let all = self.connections.len() + self.leaving.len();
         let waiting: usize = self.listeners.iter().map(|listener| listener.waiting.len()).sum();
-        // One container does not keep all others from having any.
-        if all + waiting >= self.most || own + waiting >= self.most - self.most / 4 {
-            return;
-        }
         let is_it = |listener: &&mut Listener| listener.container == container && listener.port == port;
-        let Some(listener) = self.listeners.iter_mut().find(is_it) else { return };
-        if listener.waiting.len() >= BACKLOG {
-            return;
+        let Some(listener) = self.listeners.iter_mut().find(is_it) else { return true };
+        // One container does not keep all others from having any.
+        let most = self.most - self.most / 4;
+        if all + waiting >= self.most || own + waiting >= most || listener.waiting.len() >= BACKLOG {
+            return false;
         }
         let mut socket = Socket::new(SocketBuffer::new(vec![0; RECEIVE]), SocketBuffer::new(vec![0; SEND]));
         socket.set_nagle_enabled(false);
@@ -145,6 +141,7 @@ impl Table {
         if socket.listen(IpListenEndpoint { addr: Some(address), port }).is_ok() {
             listener.waiting.push_back(sockets.add(socket));
         }
+        true
     }
 
     /// The next complete connection to a port.
@@ -330,14 +327,17 @@ impl Table {
             });
         }
         let now = clock::monotonic_ns();
-        self.leaving.retain(|leaving| {
+        self.leaving.retain_mut(|leaving| {
             let socket = sockets.get_mut::<Socket<'_>>(leaving.socket);
             // What the other side still says is heard, and not listened to: it would wait for ever to say it.
             while socket.recv(|bytes| (bytes.len(), bytes.len())).is_ok_and(|count| count > 0) {}
-            if now >= leaving.until {
+            let is_done = socket.state() == State::TimeWait;
+            if is_done {
+                leaving.until = leaving.until.min(now.saturating_add(TIME_WAIT_NS));
+            } else if now >= leaving.until {
                 socket.abort();
             }
-            let over = is_over(socket);
+            let over = is_over(socket) || (is_done && now >= leaving.until);
             if over {
                 sockets.remove(leaving.socket);
             }

@@ -6,6 +6,7 @@ use crate::errors::CommandError;
 use sentient_control::api::{ContainerState, ContainerStatus, Heal, Healed};
 use sentient_control::client::{Client, ClientError, encoded};
 use sentient_control::home::check_container_name;
+use sentient_control::ports::PublishedPort;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::path::PathBuf;
@@ -33,6 +34,12 @@ pub fn running(container: &ContainerStatus) -> String {
         None => container.program.clone(),
     };
     if container.confined { program } else { format!("{program}, unconfined") }
+}
+
+/// Where a container's ports are found.
+fn ports(container: &ContainerStatus) -> String {
+    let all = container.ports.iter().map(|PublishedPort { port, address }| format!("{address}->{port}"));
+    all.collect::<Vec<_>>().join(", ")
 }
 
 impl Context {
@@ -75,12 +82,16 @@ impl Context {
             };
             let name: fn(&ContainerStatus) -> String = |container| container.name.clone();
             let (names, programs) = (widest(name, 4), widest(running, 7));
+            // Only where there are any.
+            let with_ports = found.iter().any(|container| !container.ports.is_empty());
+            let width = widest(ports, 5);
+            let column = |text: &str| if with_ports { format!("{text:width$}  ") } else { String::new() };
             if !found.is_empty() {
-                writeln!(out, "{:names$}  {:programs$}  DOES", "NAME", "PROGRAM")?;
+                writeln!(out, "{:names$}  {:programs$}  {}DOES", "NAME", "PROGRAM", column("PORTS"))?;
             }
             for container in found {
-                let program = running(container);
-                writeln!(out, "{:names$}  {program:programs$}  {}", container.name, doing(container))?;
+                let (program, ports) = (running(container), column(&ports(container)));
+                writeln!(out, "{:names$}  {program:programs$}  {ports}{}", container.name, doing(container))?;
             }
             Ok(())
         })
@@ -217,6 +228,9 @@ fn write_container(out: &mut dyn Write, container: &ContainerStatus) -> std::io:
         for signer in &package.signers {
             writeln!(out, "  signed by  {signer}")?;
         }
+    }
+    for PublishedPort { port, address } in &container.ports {
+        writeln!(out, "  port       {port}, at {address}")?;
     }
     if let (Some(_), Some(reason)) = (container.exit_code, &container.reason) {
         writeln!(out, "  because    {reason}")?;
