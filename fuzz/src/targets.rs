@@ -8,6 +8,7 @@ mod boot;
 mod control;
 mod devices;
 mod images;
+mod network;
 mod snapshot;
 mod vmm;
 mod zk;
@@ -64,6 +65,7 @@ targets! {
     mmio: "a driver of virtio-mmio and of the entropy device", devices::mmio from noise, 4096, 3_000;
     console: "a driver of the console", devices::console from noise, 4096, 3_000;
     net: "a driver of the network device", devices::net from noise, 4096, 3_000;
+    gateway: "a guest on the network", network::gateway from conversations, 2048, 2_000;
     stdio_mux: "frames of streams, cut and blocked anywhere", devices::stdio_mux from noise, 4096, 3_000;
     ports: "a driver of the serial port and the sentinel", devices::ports from noise, 4096, 5_000;
     panic_report: "the record a dying guest leaves", vmm::panic_report from panic_records, 2048, 20_000;

@@ -18,6 +18,7 @@ use crate::kvm::vm::Vm;
 use crate::machine::shared::lock;
 use crate::memory::GuestMemory;
 pub use cable::Link;
+pub use gateway::Gateway;
 use rustix::rand::{GetRandomFlags, getrandom};
 use sentient_abi::network::MAX_PORTS;
 use sentient_devices::virtio::mmio::MmioTransport;

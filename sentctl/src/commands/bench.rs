@@ -4,6 +4,7 @@
 //! runs in this process, from the same compiled image and the same settings.
 
 mod containers;
+mod http;
 mod kernels;
 mod machines;
 mod proofs;
@@ -41,7 +42,7 @@ struct Figure {
 type Measurement = fn(u32) -> Result<(Series, Map<String, Value>), CommandError>;
 
 /// Every figure with its bar and how it is measured.
-const FIGURES: [(&str, Bar, Measurement); 30] = [
+const FIGURES: [(&str, Bar, Measurement); 31] = [
     ("cold_first_byte_ms", Bar::AtMost(5.0), runs::cold_first_byte),
     ("wasm_ratio", Bar::AtLeast(0.95), kernels::ratio),
     ("vmm_overhead_mib", Bar::AtMost(6.0), runs::vmm_overhead),
@@ -67,6 +68,7 @@ const FIGURES: [(&str, Bar, Measurement); 30] = [
     ("containers_per_second", Bar::AtLeast(500.0), containers::per_second),
     ("container_overhead_kib", Bar::AtMost(256.0), containers::overhead),
     ("heal_container_ms", Bar::AtMost(1.0), containers::heal),
+    ("http_requests_per_second", Bar::None, http::requests_per_second),
     ("snapshot_durable_256_ms", Bar::None, snapshots::durable_on_disk),
     ("snapshot_durable_256_tmpfs_ms", Bar::None, snapshots::durable_on_tmpfs),
     ("clone_private_kib", Bar::None, snapshots::clone_private),

@@ -6,7 +6,7 @@ use crate::errors::CommandError;
 use sentient_abi::boot_module::container_flags;
 use sentient_abi::exit::ContainerEnd;
 use sentient_abi::layout;
-use sentient_control::ports;
+use sentient_control::ports::{self, PublishedPort};
 use sentient_images::KernelImage;
 use sentient_images::cache::Origin;
 use sentient_images::program::{DEFAULT_MEMORY, Identity, Prepared};
@@ -125,12 +125,18 @@ fn stop_on_signals(handle: StopHandle) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Where the program is found, if that is not what the user said.
+/// Where the program's ports are found.
 fn tell_ports(network: &Network, json: bool) {
-    for published in network.published().iter().filter(|_| !json) {
-        // If standard error is gone, nobody wants to know.
-        let _ = writeln!(std::io::stderr(), "sentctl: port {} is at {}", published.port, published.address);
-    }
+    let ports: Vec<PublishedPort> = network.published().iter().map(PublishedPort::from).collect();
+    let mut stderr = std::io::stderr().lock();
+    // If standard error is gone, nobody wants to know.
+    let _ = match json {
+        _ if ports.is_empty() => Ok(()),
+        true => writeln!(stderr, "{}", serde_json::json!({ "ports": ports })),
+        false => ports.iter().try_for_each(|PublishedPort { port, address }| {
+            writeln!(stderr, "sentctl: port {port} is at {address}")
+        }),
+    };
 }
 
 /// What is left to say: the guest has spoken for its container already.
