@@ -1,9 +1,8 @@
-//! A server run natively: by wasmtime in this process, from the same image and with the same WASI layer as in the guest,
-//! on the host's own sockets.
+//! A server run natively: by wasmtime in this process, as it comes, with the same WASI layer as in the guest, on the
+//! host's own sockets.
 
 use crate::errors::CommandError;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use sentient_images::compile;
 use sentient_wasi::{Builder, Clock, Connection, Host, Outcome, Readiness, Stream, StreamError, Wait, Wasi};
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
@@ -11,7 +10,7 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use wasmtime::{Caller, Extern, Linker, Module, Store};
+use wasmtime::{Caller, Engine, Extern, Linker, Module, Store};
 
 /// The module name that programs import from.
 const MODULE: &str = "wasi_snapshot_preview1";
@@ -34,7 +33,7 @@ impl Native {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(io)?;
         listener.set_nonblocking(true).map_err(io)?;
         let address = listener.local_addr().map_err(io)?;
-        let engine = compile::engine().map_err(|error| CommandError::Bench(error.to_string()))?;
+        let engine = Engine::default();
         let module = Module::new(&engine, wasm).map_err(failed)?;
         let mut linker = Linker::new(&engine);
         define(&mut linker).map_err(failed)?;
