@@ -346,6 +346,7 @@ mod tests {
             env: vec![b"A=b".to_vec()],
             permissions: Some(PermissionsSpec { open_files: 9, ..PermissionsSpec::default() }),
             files: b"\x01\0\0\0\x02\0\0\0\0\0\0\0fhi".to_vec(),
+            ports: vec![80, 443],
         }
     }
 
@@ -374,6 +375,7 @@ mod tests {
         assert_eq!((config.memory_limit, config.entry, config.cpu_weight), (1 << 20, "main", 20));
         assert_eq!(read.permissions.unwrap().open_files, 9);
         assert_eq!(read.files.unwrap().iter().collect::<Vec<_>>(), [(&b"f"[..], &b"hi"[..])]);
+        assert_eq!(network::ports(read.ports).unwrap().collect::<Vec<_>>(), [80, 443]);
         assert!(module.container(1).is_err());
     }
 
@@ -410,6 +412,7 @@ mod tests {
         assert_eq!(with(spec(), false), Ok(true));
         assert_eq!(with(ContainerSpec { permissions: None, ..spec() }, false), Ok(false));
         assert_eq!(with(spec(), true), Err("its permissions cannot be read"));
+        assert_eq!(with(ContainerSpec { ports: vec![0], ..spec() }, false), Err("its ports cannot be read"));
     }
 
     #[test]

@@ -43,6 +43,7 @@ build_press()    { "${zig[@]}" cc  "${c_flags[@]}"   "$small_stack"  -s ./*.c   
 build_seek()     { "${zig[@]}" cc  "${c_flags[@]}"   "$small_stack"  -s ./*.c   -o "$1"; }
 build_spout()    { "${zig[@]}" cc  "${c_flags[@]}"   "$small_stack"  -s ./*.c   -o "$1"; }
 build_minidb()   { "${zig[@]}" cc  "${c_flags[@]}"   "$large_stack"  -s ./*.c   -o "$1"; }
+build_web()      { "${zig[@]}" cc  "${c_flags[@]}"   "$small_stack"  -s ./*.c   -o "$1"; }
 
 build_digest() {
     "${zig[@]}" build-exe -target wasm32-wasi -O ReleaseSafe -fstrip --stack 131072 \
@@ -83,6 +84,7 @@ programs=(
     containers/probe/probe.wasm
     containers/seek/seek.wasm
     containers/spout/spout.wasm
+    containers/web/web.wasm
     containers/witness/witness.wasm
     containers/wordfreq/wordfreq.wasm
     packages/greeter/main.wasm

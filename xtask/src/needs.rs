@@ -41,6 +41,14 @@ pub fn registry() -> Result<(), Failure> {
     debian("docker-registry", "docker-registry")
 }
 
+/// curl, with which the docs speak HTTP. Debian's, if it is missing and we are root.
+///
+/// # Errors
+/// [`Failure::Missing`] if it is not there and cannot be installed.
+pub fn curl() -> Result<(), Failure> {
+    debian("curl", "curl")
+}
+
 /// A program of a Debian package.
 fn debian(program: &str, package: &str) -> Result<(), Failure> {
     let there = || answers(program, &["--version"]);

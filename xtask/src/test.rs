@@ -59,6 +59,9 @@ pub fn run(args: &TestArgs) -> Result<(), Failure> {
         if let Err(missing) = needs::registry() {
             steps.note("registry", &missing);
         }
+        if let Err(missing) = needs::curl() {
+            steps.note("curl", &missing);
+        }
         summary = tests(&mut steps, &args.filter);
     }
     finish(steps, summary)
