@@ -6,8 +6,8 @@ mod home;
 mod machine;
 
 use home::Home;
-use machine::{container, root, sentctl};
-use serde_json::{Value, json};
+use machine::{container, sentctl};
+use serde_json::json;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Stdio};
