@@ -129,7 +129,7 @@ fn a_restored_device_has_a_cable_that_was_pulled_out() {
     let (mut transport, _) = net(&memory);
     transport.pause();
     let mut state = transport.save();
-    let mut unplugged = |transport: &mut Transport<Net<Ends>>| {
+    let unplugged = |transport: &mut Transport<Net<Ends>>| {
         std::mem::take(&mut transport.device_mut().cable_mut().unplugged) > 0
     };
     unplugged(&mut transport);
