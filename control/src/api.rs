@@ -66,6 +66,8 @@ pub struct ContainerStatus {
     pub reason: Option<String>,
     /// Its ports on this host.
     pub ports: Vec<PublishedPort>,
+    /// Whether its standard input is open.
+    pub stdin: bool,
     /// Bytes of standard output so far.
     pub stdout_bytes: u64,
     /// Bytes of standard error so far.
@@ -160,6 +162,16 @@ pub struct StartContainer {
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
     pub ports: Vec<PortMapping>,
+    /// Whether its standard input stays open, to be given later; else it is at its end.
+    #[serde(default)]
+    pub stdin: bool,
+}
+
+/// Standard input that a container was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Taken {
+    /// Bytes of it that were taken; what follows them has to be given again.
+    pub bytes: u64,
 }
 
 /// Where a container is to be put back to.

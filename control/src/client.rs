@@ -85,6 +85,14 @@ impl Client {
         self.ask(Method::POST, path, body)
     }
 
+    /// Gives something bytes.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn give<A: DeserializeOwned>(&self, path: &str, bytes: &[u8]) -> Result<A, ClientError> {
+        self.ask(Method::POST, path, bytes.to_vec())
+    }
+
     /// Wants something gone.
     ///
     /// # Errors

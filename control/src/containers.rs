@@ -62,6 +62,8 @@ struct Entry {
     exit_code: Option<u8>,
     reason: Option<String>,
     published: Vec<PublishedPort>,
+    /// Its standard input was ended, by who gave it.
+    input_ended: bool,
     stdout: Sink,
     stderr: Sink,
 }
@@ -85,9 +87,15 @@ impl Entry {
             exit_code: self.exit_code,
             reason: self.reason.clone(),
             ports: self.published.clone(),
+            stdin: self.takes_input(),
             stdout_bytes: self.stdout.bytes,
             stderr_bytes: self.stderr.bytes,
         }
+    }
+
+    /// Whether there is any use in giving it standard input.
+    fn takes_input(&self) -> bool {
+        self.is_live() && !self.input_ended && self.kept.start.as_ref().is_some_and(|start| start.stdin)
     }
 
     fn end(&mut self, exit_code: Option<u8>, reason: Option<String>) {
@@ -153,8 +161,9 @@ impl Containers {
         let run = ContainerRun { spec, image };
         let load = || -> Result<(), ControlError> {
             guest.load(index, &run)?;
-            // Nobody is there to write to it.
-            guest.end_input(index);
+            if !wanted.stdin {
+                guest.end_input(index);
+            }
             Ok(())
         };
         load()?;
@@ -269,6 +278,7 @@ impl Containers {
             exit_code: None,
             reason: None,
             published: Vec::new(),
+            input_ended: false,
             stdout: Sink::new(folder.join("stdout.log")),
             stderr: Sink::new(folder.join("stderr.log")),
         })

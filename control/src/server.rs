@@ -9,7 +9,7 @@ use crate::api::{
 use crate::error::ControlError;
 use crate::home::Home;
 use crate::session::Session;
-use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
@@ -119,6 +119,12 @@ impl From<JsonRejection> for ControlError {
 
 impl From<QueryRejection> for ControlError {
     fn from(rejection: QueryRejection) -> Self {
+        Self::Request(rejection.body_text())
+    }
+}
+
+impl From<BytesRejection> for ControlError {
+    fn from(rejection: BytesRejection) -> Self {
         Self::Request(rejection.body_text())
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::api::{
     ContainerStats, ContainerStatus, Difference, Fork, Forked, MachineState as Activity, MachineStatus,
-    Pruned, Rollback, RolledBack, SnapshotInfo, SnapshotTaken, StartContainer, TakeSnapshot, Verified,
+    Pruned, Rollback, RolledBack, SnapshotInfo, SnapshotTaken, StartContainer, TakeSnapshot, Taken, Verified,
 };
 use crate::cache::SnapshotPages;
 use crate::containers::Containers;
@@ -120,6 +120,15 @@ impl Session {
     pub fn start_container(&self, wanted: &StartContainer) -> Result<ContainerStatus, ControlError> {
         let _live = self.live();
         self.containers.start(&self.guest, wanted)
+    }
+
+    /// Gives a container standard input.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn give_input(&self, name: &str, bytes: &[u8], end: bool) -> Result<Taken, ControlError> {
+        // Not with the session's lock: a container that does not read holds up nobody else.
+        self.containers.give(&self.guest, name, bytes, end)
     }
 
     /// Kills a container.

@@ -183,6 +183,16 @@ What it has written to standard error goes there. Output belongs to the host: it
 and stays when it is put back.")]
     Logs(containers::LogsArgs),
 
+    /// Be where a container's streams are, until it has ended.
+    #[command(after_help = "Examples:
+  sentctl attach shell
+  sentctl attach --no-stdin web
+  echo 'select 1;' | sentctl attach db
+
+Standard input goes to the container, if it was started with `run --detach --interactive`, and ends with this one's.
+What it writes comes here, and its exit code is that of the command. Ctrl-C leaves it running.")]
+    Attach(containers::AttachArgs),
+
     /// End containers at once.
     #[command(after_help = "Examples:
   sentctl kill web
@@ -529,6 +539,10 @@ pub struct RunArgs {
     /// With --detach: the container's name.
     #[arg(long, value_name = "NAME", requires = "detach")]
     pub name: Option<String>,
+
+    /// With --detach: keep its standard input open, for `sentctl attach`.
+    #[arg(short, long, requires = "detach")]
+    pub interactive: bool,
 
     /// With --detach: its part of the processor where others want it too, from 1% to 100%, which is the default.
     #[arg(long, value_name = "SHARE", value_parser = parse_share, requires = "detach")]

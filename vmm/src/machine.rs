@@ -5,6 +5,7 @@
 
 mod build;
 mod event_loop;
+mod input_room;
 mod placement;
 pub mod resident;
 pub mod shared;

@@ -13,8 +13,14 @@ use sentient_abi::region::{RegionKind, image_name};
 use sentient_abi::stdio::{Room, Status};
 use sentient_devices::virtio::stdio_mux::ContainerEvent;
 use sentient_vmm::BootProtocol;
+use sentient_vmm::machine::resident::ResidentHandle;
 use staying::{EXITED, Resident, busy, hello, looping, of_wasm, program, small};
 use std::time::{Duration, Instant};
+
+/// Gives a container standard input, all of it.
+fn given(machine: &ResidentHandle, container: u32, bytes: &[u8]) {
+    assert_eq!(machine.input(container, bytes, Duration::from_secs(10)), bytes.len());
+}
 
 #[test]
 fn a_container_is_loaded_runs_and_ends_and_the_machine_goes_on() {
@@ -71,7 +77,7 @@ fn two_that_compute_share_fairly_and_a_third_is_answered() {
     for turn in 0..20 {
         let asked = Instant::now();
         let line = format!("line {turn}\n");
-        resident.handle.input(2, line.as_bytes());
+        given(&resident.handle, 2, line.as_bytes());
         resident.until("an answer", |resident| resident.out(2).ends_with(&line));
         slowest = slowest.max(asked.elapsed());
         resident.listen(Duration::from_millis(100));
@@ -153,10 +159,10 @@ fn the_processor_is_shared_by_weight_and_left_to_others_by_who_waits_or_is_pause
 fn one_that_waits_is_answered_once_it_may_run_again() {
     let mut resident = Resident::start(128 << 20);
     resident.load(0, &program("resources/containers/cat/cat.wasm", &[]));
-    resident.handle.input(0, b"before\n");
+    given(&resident.handle, 0, b"before\n");
     resident.until("an answer", |resident| resident.out(0) == "before\n");
     resident.handle.pause(0, true);
-    resident.handle.input(0, b"meanwhile\n");
+    given(&resident.handle, 0, b"meanwhile\n");
     resident.listen(Duration::from_millis(300));
     assert_eq!(resident.out(0), "before\n");
     let [status] = resident.ask(&[0])[..] else { panic!("one answer") };
@@ -305,7 +311,7 @@ fn forty_eight_containers_run_at_once_on_128_mib() {
     let cat = small("resources/containers/cat/cat.wasm", 17 << 16);
     for container in 0..48 {
         resident.load(container, &cat);
-        resident.handle.input(container, format!("{container}\n").as_bytes());
+        given(&resident.handle, container, format!("{container}\n").as_bytes());
     }
     resident.until("all lines", |resident| (0..48).all(|container| resident.lines(container) == 1));
     assert!(resident.ends.is_empty(), "{:?}", resident.ends);

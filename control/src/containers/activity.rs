@@ -1,16 +1,18 @@
 //! What containers do and take, as the guest says it: only it knows.
 
 use super::{Containers, Entry};
-use crate::api::{ContainerState, ContainerStats, ContainerStatus};
+use crate::api::{ContainerState, ContainerStats, ContainerStatus, Taken};
 use crate::error::ControlError;
 use sentient_abi::stdio::Status;
 use sentient_vmm::machine::resident::ResidentHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long the guest may take to say what a container takes, for who asks for that.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 /// The same for who only wants to know what there is.
 const LIST_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a container may take to read what is before what it is given.
+const INPUT_PATIENCE: Duration = Duration::from_secs(1);
 
 impl Containers {
     /// All of them, in the order they were started. The guest is asked about those of which it has said nothing yet:
@@ -65,6 +67,45 @@ impl Containers {
             entry.takes.filter(|takes| takes.paused == paused).map(|_| Ok(entry.status()))
         });
         done.unwrap_or_else(|| Err(silent()))
+    }
+
+    /// Gives a container standard input, and ends it if that is wanted and all of it was taken. Gives how much was:
+    /// what it does not read is not taken for long.
+    ///
+    /// # Errors
+    /// [`ControlError::NotFound`]; [`ControlError::Conflict`] if its standard input is not open.
+    pub fn give(
+        &self,
+        guest: &ResidentHandle,
+        name: &str,
+        bytes: &[u8],
+        end: bool,
+    ) -> Result<Taken, ControlError> {
+        let index = self.running(name)?;
+        let takes_input = self.with_entry(name, |entry| entry.takes_input());
+        if takes_input != Some(true) {
+            return Err(ControlError::Conflict(format!(
+                "the standard input of `{name}` is at its end; `sentctl run --detach --interactive` keeps it open"
+            )));
+        }
+        let mut taken = 0;
+        let deadline = Instant::now() + INPUT_PATIENCE;
+        while let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {
+            let patience = deadline.saturating_duration_since(Instant::now());
+            taken += guest.input(index, rest, patience);
+            if patience.is_zero() {
+                break;
+            }
+        }
+        if end && taken == bytes.len() {
+            guest.end_input(index);
+            self.with_entry(name, |entry| entry.input_ended = true);
+        }
+        Ok(Taken { bytes: taken as u64 })
+    }
+
+    fn with_entry<T>(&self, name: &str, work: impl FnOnce(&mut Entry) -> T) -> Option<T> {
+        self.table().iter_mut().find(|entry| entry.name == name && entry.is_live()).map(work)
     }
 
     /// Whether the guest has said that a container is paused.

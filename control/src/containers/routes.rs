@@ -1,19 +1,20 @@
 //! Containers over the socket.
 
-use crate::api::{ContainerStats, ContainerStatus, Heal, Healed, Refusal, StartContainer};
+use crate::api::{ContainerStats, ContainerStatus, Heal, Healed, Refusal, StartContainer, Taken};
 use crate::server::{Answer, Body, Named, Shared, on_thread};
 use crate::session::Session;
-use axum::extract::rejection::QueryRejection;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use hyper::body::Bytes;
 use serde::Deserialize;
 use std::sync::Arc;
 use utoipa::{IntoParams, OpenApi};
 
 /// The interface, as OpenAPI describes it.
 #[derive(OpenApi)]
-#[openapi(paths(list, start, one, kill, restart, remove, pause, unpause, heal, stats))]
+#[openapi(paths(list, start, one, kill, restart, remove, pause, unpause, heal, input, stats))]
 pub(crate) struct Interface;
 
 /// The routes.
@@ -26,6 +27,7 @@ pub(crate) fn router() -> Router<Arc<Session>> {
         .route("/v1/containers/{name}/pause", post(pause))
         .route("/v1/containers/{name}/unpause", post(unpause))
         .route("/v1/containers/{name}/heal", post(heal))
+        .route("/v1/containers/{name}/input", post(input))
         .route("/v1/stats", get(stats))
 }
 
@@ -110,6 +112,30 @@ async fn unpause(State(session): Shared, name: Named) -> Answer<ContainerStatus>
 async fn heal(State(session): Shared, name: Named, body: Body<Heal>) -> Answer<Healed> {
     let (Path(name), Json(heal)) = (name?, body?);
     on_thread(session, move |session| session.heal_container(&name, &heal)).await
+}
+
+/// Whether standard input ends with what is given.
+#[derive(Clone, Copy, Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct InputEnd {
+    /// Nothing follows. Standard input ends only if all was taken.
+    #[serde(default)]
+    end: bool,
+}
+
+/// Gives a container standard input, the body's bytes as they are; answers when they were taken, or after a second with
+/// how many were.
+#[utoipa::path(post, path = "/v1/containers/{name}/input", params(("name" = String, Path), InputEnd),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    responses((status = 200, body = Taken), (status = 404, body = Refusal), (status = 409, body = Refusal)))]
+async fn input(
+    State(session): Shared,
+    name: Named,
+    end: Result<Query<InputEnd>, QueryRejection>,
+    bytes: Result<Bytes, BytesRejection>,
+) -> Answer<Taken> {
+    let (Path(name), Query(InputEnd { end }), bytes) = (name?, end?, bytes?);
+    on_thread(session, move |session| session.give_input(&name, &bytes, end)).await
 }
 
 /// What the containers that run take.

@@ -27,6 +27,11 @@ pub enum MatrixBoxCommand {
   sentctl matrixbox logs --follow web")]
     Logs(LogsArgs),
 
+    /// Be where a container's streams are.
+    #[command(after_help = "Examples:
+  sentctl matrixbox attach shell")]
+    Attach(AttachArgs),
+
     /// End containers at once.
     #[command(
         visible_alias = "stop",
@@ -117,6 +122,21 @@ pub struct LogsArgs {
     /// Go on until it has ended.
     #[arg(short, long)]
     pub follow: bool,
+}
+
+/// Whose streams to be at.
+#[derive(Args, Debug)]
+pub struct AttachArgs {
+    /// The container.
+    pub name: String,
+
+    /// Also show what it has written before.
+    #[arg(long)]
+    pub all: bool,
+
+    /// Only show what it writes: its standard input is somebody else's.
+    #[arg(long)]
+    pub no_stdin: bool,
 }
 
 /// Some containers.

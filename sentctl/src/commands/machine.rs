@@ -2,10 +2,12 @@
 //!
 //! A machine that runs is asked over its socket; of one that does not, the snapshots are opened here.
 
+mod attach;
 pub mod containers;
 pub mod keeping;
 pub mod life;
 mod list;
+mod output;
 pub mod removal;
 pub mod snapshots;
 mod stats;

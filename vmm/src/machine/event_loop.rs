@@ -227,8 +227,8 @@ impl Work {
 
     /// Brings what was asked of a resident machine to the guest, as far as there is room.
     fn feed_containers(&mut self) {
-        self.pending.take(self.events.take_commands());
-        while self.pending.feed(&self.console) {
+        self.pending.take(self.events.take_commands(), &self.events.input);
+        while self.pending.feed(&self.console, &self.events.input) {
             let outcome = lock(&self.console).backend_readable();
             self.settle(outcome);
         }

@@ -1,5 +1,6 @@
 //! Containers of a machine that runs: what its handle asks for, and how the event loop brings it to the guest.
 
+use super::input_room::InputRoom;
 use super::shared::{Console, Events, lock};
 use crate::config::ContainerRun;
 use crate::error::MachineError;
@@ -9,6 +10,7 @@ use sentient_abi::MAX_CONTAINERS;
 use sentient_abi::stdio::{FrameHeader, FrameKind, HEADER_LEN, Room};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// Bytes of a container or an image sent in one frame.
 const LOAD_CHUNK: usize = 64 << 10;
@@ -92,9 +94,15 @@ impl ResidentHandle {
         self.0.command(Command::Ask { container });
     }
 
-    /// Gives a container standard input, which is held until it reads it.
-    pub fn input(&self, container: u32, bytes: &[u8]) {
-        self.0.command(Command::Input { container, bytes: bytes.to_vec(), end: false });
+    /// Gives a container standard input, which is held until it reads it: as much of `bytes` as there is room for
+    /// within `patience`. Gives how much that was.
+    #[must_use = "what was not taken is still the caller's"]
+    pub fn input(&self, container: u32, bytes: &[u8], patience: Duration) -> usize {
+        let taken = self.0.input.take(container, bytes.len(), patience);
+        if let Some(bytes) = bytes.get(..taken).filter(|bytes| !bytes.is_empty()) {
+            self.0.command(Command::Input { container, bytes: bytes.to_vec(), end: false });
+        }
+        taken
     }
 
     /// Ends a container's standard input.
@@ -137,12 +145,13 @@ pub(super) struct Pending {
 
 impl Pending {
     /// Takes what was asked for.
-    pub(super) fn take(&mut self, commands: Vec<Command>) {
+    pub(super) fn take(&mut self, commands: Vec<Command>, held: &InputRoom) {
         for command in commands {
             match command {
                 Command::Load { container, room, module } => {
                     // Input that its predecessor did not read is not its own.
-                    self.inputs.remove(&container);
+                    let (forgotten, _) = self.inputs.remove(&container).unwrap_or_default();
+                    held.give_back(container, forgotten.len());
                     let asked = Asked::with_module(FrameKind::Load, container, &room.encode(), module);
                     self.frames.push_back(asked);
                 }
@@ -168,7 +177,7 @@ impl Pending {
     }
 
     /// Gives the multiplexer as much as it takes now; whether that was anything.
-    pub(super) fn feed(&mut self, console: &Mutex<Console>) -> bool {
+    pub(super) fn feed(&mut self, console: &Mutex<Console>, held: &InputRoom) -> bool {
         let mut console = lock(console);
         let mux = console.device_mut().backend_mut();
         let mut fed = false;
@@ -216,6 +225,9 @@ impl Pending {
             }
             let taken = mux.offer_stdin(*container, bytes);
             bytes.drain(..taken);
+            if taken > 0 {
+                held.give_back(*container, taken);
+            }
             fed |= taken > 0;
             if *end && bytes.is_empty() {
                 mux.end_stdin(*container);

@@ -1,5 +1,6 @@
 //! What the threads of a machine share.
 
+use super::input_room::InputRoom;
 use super::resident::Command;
 use crate::ended::Ended;
 use crate::memory::GuestMemory;
@@ -46,6 +47,8 @@ pub struct Events {
     ready: OnceLock<Instant>,
     heartbeats: AtomicU64,
     commands: Mutex<Vec<Command>>,
+    /// For standard input.
+    pub(super) input: InputRoom,
 }
 
 impl Events {
@@ -63,6 +66,7 @@ impl Events {
             ready: OnceLock::new(),
             heartbeats: AtomicU64::new(0),
             commands: Mutex::new(Vec::new()),
+            input: InputRoom::default(),
         })
     }
 

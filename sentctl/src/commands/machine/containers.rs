@@ -1,5 +1,6 @@
 //! Verbs about containers: listing, ending, starting again, removing them, and what they have written.
 
+use super::output::{LOOK, Logs};
 use super::{Context, tree};
 use crate::cli::containers::{HealCommand, LogsArgs, MatrixBoxCommand, Names, PsArgs};
 use crate::errors::CommandError;
@@ -7,14 +8,8 @@ use sentient_control::api::{ContainerState, ContainerStatus, Heal, Healed};
 use sentient_control::client::{Client, ClientError, encoded};
 use sentient_control::home::check_container_name;
 use sentient_control::ports::PublishedPort;
-use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
-use std::path::PathBuf;
+use std::io::Write;
 use std::process::ExitCode;
-use std::time::Duration;
-
-/// Between two looks at what a container has written meanwhile.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// What a container does, in words.
 pub fn doing(container: &ContainerStatus) -> String {
@@ -52,6 +47,7 @@ impl Context {
                 self.answer(&found, write_container)
             }
             MatrixBoxCommand::Logs(args) => self.logs(args),
+            MatrixBoxCommand::Attach(args) => self.attach(args),
             MatrixBoxCommand::Kill(args) => self.kill(args),
             MatrixBoxCommand::Pause(args) => self.pause(args, true),
             MatrixBoxCommand::Unpause(args) => self.pause(args, false),
@@ -150,7 +146,7 @@ impl Context {
         failed.map_or(Ok(ExitCode::SUCCESS), |error| Err(error.into()))
     }
 
-    fn of(&self, client: &Client, name: &str) -> Result<ContainerStatus, CommandError> {
+    pub(super) fn of(&self, client: &Client, name: &str) -> Result<ContainerStatus, CommandError> {
         Ok(client.get(&format!("/v1/containers/{}", encoded(name)))?)
     }
 
@@ -162,7 +158,7 @@ impl Context {
             let there_is_none = format!("no container `{}` has ever run in this machine", args.name);
             return Err(CommandError::Usage(there_is_none));
         }
-        let mut logs = [Log::new(folder.join("stdout.log")), Log::new(folder.join("stderr.log"))];
+        let mut logs = Logs::of(&folder);
         let client = args.follow.then(|| self.client()).transpose()?;
         loop {
             // Looked at before its output: what it writes until it has ended is shown.
@@ -172,49 +168,10 @@ impl Context {
                 Some(Err(error)) if error.kind() == "not-found" => false,
                 Some(Err(error)) => return Err(error),
             };
-            let [out, err] = &mut logs;
-            let shown = out.show(&mut std::io::stdout()).and_then(|()| err.show(&mut std::io::stderr()));
-            match shown {
-                // Whoever has stopped reading has what they wanted.
-                Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
-                shown => shown.map_err(CommandError::io("showing the output"))?,
-            }
-            if !goes_on {
+            if !logs.show()? || !goes_on {
                 return Ok(ExitCode::SUCCESS);
             }
             std::thread::sleep(LOOK);
-        }
-    }
-}
-
-/// A file that grows.
-struct Log {
-    path: PathBuf,
-    /// `None` until there is one.
-    file: Option<File>,
-}
-
-impl Log {
-    fn new(path: PathBuf) -> Self {
-        Self { path, file: None }
-    }
-
-    /// Passes on what has come since the last time.
-    fn show(&mut self, to: &mut impl Write) -> std::io::Result<()> {
-        if self.file.is_none() {
-            self.file = match File::open(&self.path) {
-                Ok(file) => Some(file),
-                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-                Err(error) => return Err(error),
-            };
-        }
-        let Some(file) = &mut self.file else { return Ok(()) };
-        let mut buffer = vec![0; 64 << 10];
-        loop {
-            match file.read(&mut buffer)? {
-                0 => return to.flush(),
-                len => to.write_all(buffer.get(..len).unwrap_or_default())?,
-            }
         }
     }
 }
@@ -234,6 +191,9 @@ fn write_container(out: &mut dyn Write, container: &ContainerStatus) -> std::io:
     }
     if let (Some(_), Some(reason)) = (container.exit_code, &container.reason) {
         writeln!(out, "  because    {reason}")?;
+    }
+    if container.stdin {
+        writeln!(out, "  input      open")?;
     }
     writeln!(out, "  output     {} bytes, {} of errors", container.stdout_bytes, container.stderr_bytes)
 }

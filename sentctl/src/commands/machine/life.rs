@@ -171,6 +171,7 @@ impl Context {
             signer: args.program.signer.clone(),
             explain: args.program.explain,
             ports: args.publish.clone(),
+            stdin: args.interactive,
         };
         let started: ContainerStatus =
             self.during("starting the program", || client.post("/v1/containers", &start))?;
