@@ -43,6 +43,7 @@ programs! {
     web
     witness
     wordfreq
+    yields
 }
 
 fn all_cases_hold(program: &str) {

@@ -43,6 +43,7 @@ build_press()    { "${zig[@]}" cc  "${c_flags[@]}"   "$small_stack"  -s ./*.c   
 build_seek()     { "${zig[@]}" cc  "${c_flags[@]}"   "$small_stack"  -s ./*.c   -o "$1"; }
 build_spout()    { "${zig[@]}" cc  "${c_flags[@]}"   "$small_stack"  -s ./*.c   -o "$1"; }
 build_minidb()   { "${zig[@]}" cc  "${c_flags[@]}"   "$large_stack"  -s ./*.c   -o "$1"; }
+build_yields()   { "${zig[@]}" cc  "${c_flags[@]}"   "$small_stack"  -s ./*.c   -o "$1"; }
 build_web()      { "${zig[@]}" cc  "${c_flags[@]}"   "$small_stack"  -s ./*.c   -o "$1"; }
 
 build_digest() {
@@ -87,6 +88,7 @@ programs=(
     containers/web/web.wasm
     containers/witness/witness.wasm
     containers/wordfreq/wordfreq.wasm
+    containers/yields/yields.wasm
     packages/greeter/main.wasm
 )
 

@@ -9,6 +9,7 @@ mod kernels;
 mod machines;
 mod proofs;
 mod runs;
+mod sharing;
 mod snapshots;
 mod snarkjs;
 mod statistics;
@@ -42,9 +43,11 @@ struct Figure {
 type Measurement = fn(u32) -> Result<(Series, Map<String, Value>), CommandError>;
 
 /// Every figure with its bar and how it is measured.
-const FIGURES: [(&str, Bar, Measurement); 31] = [
+const FIGURES: [(&str, Bar, Measurement); 33] = [
     ("cold_first_byte_ms", Bar::AtMost(5.0), runs::cold_first_byte),
     ("wasm_ratio", Bar::AtLeast(0.95), kernels::ratio),
+    ("wasm_ratio_two", Bar::AtLeast(0.95), sharing::ratio_of_two),
+    ("switch_us", Bar::AtMost(1.0), sharing::switch),
     ("vmm_overhead_mib", Bar::AtMost(6.0), runs::vmm_overhead),
     ("image_mib", Bar::AtMost(10.0), image),
     ("stdout_mib_s", Bar::AtLeast(100.0), runs::stdout_throughput),

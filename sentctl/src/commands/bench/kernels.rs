@@ -9,10 +9,10 @@ use std::process::Stdio;
 use std::time::Instant;
 use wasmtime::{Instance, Module, Store, TypedFunc};
 
-const KERNELS: &[u8] = include_bytes!("../../../../resources/containers/kernels/kernels.wasm");
+pub const KERNELS: &[u8] = include_bytes!("../../../../resources/containers/kernels/kernels.wasm");
 
 /// Kernels with an argument that makes each take some ten milliseconds.
-const WORK: [(&str, i32); 10] = [
+pub const WORK: [(&str, i32); 10] = [
     ("fib", 31),
     ("sieve", 1_000_000),
     ("matmul", 180),
@@ -93,13 +93,14 @@ fn in_guest(
     Ok((result.ok_or_else(bad)?, times))
 }
 
-struct Native {
+/// The kernels, run by wasmtime in this process.
+pub struct Native {
     store: Store<()>,
     instance: Instance,
 }
 
 impl Native {
-    fn new() -> Result<Self, CommandError> {
+    pub fn new() -> Result<Self, CommandError> {
         let failed = |error: wasmtime::Error| CommandError::Bench(format!("wasmtime: {error:#}"));
         let engine = compile::engine().map_err(|error| CommandError::Bench(error.to_string()))?;
         let module = Module::new(&engine, KERNELS).map_err(failed)?;
@@ -108,7 +109,7 @@ impl Native {
         Ok(Self { store, instance })
     }
 
-    fn call(&mut self, name: &str, argument: i32, calls: u32) -> Result<(i64, Vec<f64>), CommandError> {
+    pub fn call(&mut self, name: &str, argument: i32, calls: u32) -> Result<(i64, Vec<f64>), CommandError> {
         let failed =
             |error: wasmtime::Error| CommandError::Bench(format!("{name} failed natively: {error:#}"));
         let function: TypedFunc<i32, i64> =

@@ -1,5 +1,6 @@
 //! Figures of machines in this process: what KVM and the log of written pages cost, without files and sockets.
 
+use super::kernels::KERNELS;
 use super::statistics::Series;
 use crate::errors::CommandError;
 use sentient_abi::boot_module::{ContainerSpec, container_flags};
@@ -18,8 +19,6 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-
-const KERNELS: &[u8] = include_bytes!("../../../../resources/containers/kernels/kernels.wasm");
 
 /// Between two snapshots.
 const SNAPSHOT_INTERVAL: Duration = Duration::from_millis(100);
