@@ -255,6 +255,36 @@ fn limits_of_permissions_hold() {
 }
 
 #[test]
+fn without_permissions_a_package_may_do_everything_and_is_marked() {
+    let home = Home::with_machine();
+    let folder = home.folder("probe", "", &fs::read(container("probe")).unwrap());
+    fs::write(folder.join("permissions.zky"), "version: 1\n").unwrap();
+    let file = home.pack(&folder, "probe.tso");
+    let run = |words: &[&str]| home.run(&[&["--json"], words, &[&file, "--", "random"]].concat());
+    let report = |output: &Output| -> Value {
+        serde_json::from_str(text(&output.stderr).lines().last().unwrap()).unwrap()
+    };
+    let confined = run(&["run"]);
+    assert_eq!((code(&confined), &report(&confined)["confined"]), (1, &json!(true)), "{confined:?}");
+    let free = run(&["unsecure", "run"]);
+    assert_eq!((code(&free), &report(&free)["confined"]), (0, &json!(false)), "{free:?}");
+    assert_eq!(report(&free)["package"]["name"], json!("probe"), "what it is of is said all the same");
+
+    home.ok(&["unsecure", "run", "-d", "--name", "free", &file, "--", "random"]);
+    let ended = |output: &str| !output.is_empty();
+    assert!(!home.wait_for("m", "free", ended).contains("insufficient"));
+    assert_eq!(home.json(&["matrixbox", "inspect", "free"])["confined"], json!(false));
+    assert!(home.ok(&["ps", "--all"]).contains("probe 1.0.0, unconfined"));
+    // Started again it is what it was.
+    home.ok(&["matrixbox", "restart", "free"]);
+    assert_eq!(home.json(&["matrixbox", "inspect", "free"])["confined"], json!(false));
+    for option in [&["--explain"][..], &["--signer", "ed25519:00"], &["--permissions", &file]] {
+        let words = [&["unsecure", "run"], option, &[&file]].concat();
+        assert!(home.refused(&words).contains("sentctl run"), "{option:?}");
+    }
+}
+
+#[test]
 fn a_package_runs_in_a_machine_that_stays() {
     let home = Home::with_machine();
     let file = home.pack(&greeter(), "greeter.tso");

@@ -152,6 +152,9 @@ pub struct StartContainer {
     /// What it may do, instead of what its package says: the text of a `permissions.zky`.
     #[serde(default)]
     pub permissions: Option<String>,
+    /// That it may do everything, whatever its package says.
+    #[serde(default)]
+    pub unconfined: bool,
     /// The public key of who must have signed its package.
     #[serde(default)]
     pub signer: Option<String>,

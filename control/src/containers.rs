@@ -205,6 +205,7 @@ impl Containers {
             cpu_time: given.cpu_time_ms.map(Duration::from_millis),
             cpu: given.cpu_percent,
             permissions: permissions.map_err(|error| failed(error.into()))?,
+            unconfined: given.unconfined,
             signer: given.signer.clone(),
             explain: given.explain,
             ports: given.ports.iter().map(|mapping| mapping.port).collect(),

@@ -168,6 +168,13 @@ What other machines share with it stays.")]
     )]
     Ls,
 
+    /// Run programs without permissions.
+    Unsecure {
+        /// What to do.
+        #[command(subcommand)]
+        command: UnsecureCommand,
+    },
+
     /// List the containers of the machine.
     #[command(after_help = "Examples:
   sentctl ps
@@ -496,6 +503,10 @@ pub struct ProgramArgs {
     #[arg(long, value_name = "KEY")]
     pub signer: Option<String>,
 
+    /// It may do everything: `unsecure run`.
+    #[arg(skip)]
+    pub unconfined: bool,
+
     /// Call this exported function instead of `_start`; the arguments are its numbers.
     #[arg(long, value_name = "FUNCTION")]
     pub invoke: Option<String>,
@@ -560,6 +571,18 @@ pub struct RunArgs {
     /// Enter the kernel by this protocol.
     #[arg(long, value_enum, default_value_t = Protocol::Linux64, hide = true)]
     pub boot_protocol: Protocol,
+}
+
+/// What to do without permissions.
+#[derive(Debug, Subcommand)]
+pub enum UnsecureCommand {
+    /// Run a program that may do everything a container can, whatever its package says.
+    #[command(after_help = "Examples:
+  sentctl unsecure run tool.wasm
+  sentctl unsecure run --detach --name tool tool.tso
+
+It is still in a container, in a virtual machine. `sentctl ps` and all answers in JSON mark it as unconfined.")]
+    Run(RunArgs),
 }
 
 /// Arguments of `boot-files`.

@@ -14,7 +14,7 @@ mod saving;
 
 use clap::Parser;
 use cli::package::CreateCommand;
-use cli::{Cli, Command};
+use cli::{Cli, Command, UnsecureCommand};
 use commands::machine::{Context, life};
 use errors::CommandError;
 use sentient_control::process::VERB;
@@ -29,14 +29,17 @@ fn main() -> ExitCode {
         return life::process(words).unwrap_or_else(|error| report(&error, false));
     }
     let early = begin_early();
-    let cli = match Cli::try_parse() {
+    let mut cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
     };
+    if let Command::Unsecure { command: UnsecureCommand::Run(run) } = &mut cli.command {
+        run.program.unconfined = true;
+    }
     start_logging(&cli);
     let json = cli.json;
     let done = match &cli.command {
-        Command::Run(run) if !run.detach => {
+        Command::Run(run) | Command::Unsecure { command: UnsecureCommand::Run(run) } if !run.detach => {
             commands::run::run(run, cli.home.as_deref(), json, started, early)
         }
         Command::BootFiles(files) => commands::boot_files::write(files, cli.home.as_deref(), json),
@@ -96,7 +99,9 @@ fn on_machine(cli: &Cli) -> Result<ExitCode, CommandError> {
         Command::ZkVerify(args) => context.zk_verify(args),
         Command::Zk { command } => context.zk(command),
         Command::Contract { command } => context.contract(command),
-        Command::Run(args) => context.run_detached(args),
+        Command::Run(args) | Command::Unsecure { command: UnsecureCommand::Run(args) } => {
+            context.run_detached(args)
+        }
         Command::Create { command: CreateCommand::Container(args) } => context.create_container(args),
         Command::Pack(args) => context.pack(args),
         Command::Inspect(args) => context.inspect(args),

@@ -23,6 +23,11 @@ pub fn prepare(
     home: Option<&Path>,
     quiet: bool,
 ) -> Result<Prepared, CommandError> {
+    let wish = args.permissions.is_some() || args.explain || args.signer.is_some();
+    if args.unconfined && wish {
+        let why = "`unsecure run` asks for no permissions and no signature: leave --permissions, --explain and --signer out, or use `sentctl run`";
+        return Err(CommandError::Usage(why.into()));
+    }
     let bytes = image::read(home, &args.program)?;
     let cache = ImageCache::new(if args.no_cache { None } else { paths::image_cache() });
     let permissions = args.permissions.as_deref().map(package::permissions).transpose()?;
@@ -35,6 +40,7 @@ pub fn prepare(
         // A program that is alone has all of it.
         cpu: None,
         permissions: permissions.map(|(_, permissions)| permissions),
+        unconfined: args.unconfined,
         signer: args.signer.clone(),
         explain: args.explain,
         ports: ports.iter().map(|mapping| mapping.port).collect(),

@@ -53,6 +53,7 @@ pub fn run(
     let start = if ram == first { start } else { begin(Early::begin_to_boot()?, ram)? };
     let streams = Streams::of_process().map_err(CommandError::io("duplicating the standard streams"))?;
     spec.flags |= terminal_flags(&streams);
+    let confined = spec.permissions.is_some();
     let config = MachineConfig {
         ram,
         kernel,
@@ -70,7 +71,7 @@ pub fn run(
     tell_ports(&network, json);
     stop_on_signals(machine.stop_handle())?;
     let report = machine.run()?;
-    tell(&report, json, started, origin, package.as_ref());
+    tell(&report, json, started, &Ran { origin, package: package.as_ref(), confined });
     Ok(ExitCode::from(report.ended.process_code()))
 }
 
@@ -139,12 +140,20 @@ fn tell_ports(network: &Network, json: bool) {
     };
 }
 
+/// What has run.
+struct Ran<'a> {
+    origin: Origin,
+    package: Option<&'a Identity>,
+    /// It could do only what permissions allow.
+    confined: bool,
+}
+
 /// What is left to say: the guest has spoken for its container already.
-fn tell(report: &Report, json: bool, started: Instant, origin: Origin, package: Option<&Identity>) {
+fn tell(report: &Report, json: bool, started: Instant, ran: &Ran<'_>) {
     let mut stderr = std::io::stderr().lock();
     // If standard error is gone, the exit code still tells.
     let _ = if json {
-        writeln!(stderr, "{}", as_json(report, started, origin, package))
+        writeln!(stderr, "{}", as_json(report, started, ran))
     } else {
         match &report.ended {
             Ended::Container(ContainerEnd::BadBootModule) => writeln!(stderr, "sentctl: {}", report.ended),
@@ -154,12 +163,8 @@ fn tell(report: &Report, json: bool, started: Instant, origin: Origin, package: 
     };
 }
 
-fn as_json(
-    report: &Report,
-    started: Instant,
-    origin: Origin,
-    package: Option<&Identity>,
-) -> serde_json::Value {
+fn as_json(report: &Report, started: Instant, ran: &Ran<'_>) -> serde_json::Value {
+    let Ran { origin, package, confined } = ran;
     let ms = |at: Instant| at.saturating_duration_since(started).as_secs_f64() * 1e3;
     let stages = &report.stages;
     serde_json::json!({
@@ -172,6 +177,7 @@ fn as_json(
             Origin::Rebuilt => "rebuilt",
         },
         "package": package,
+        "confined": confined,
         "stages_ms": {
             "machine_started": ms(stages.started),
             "vm_created": ms(stages.created),

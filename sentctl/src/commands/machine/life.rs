@@ -168,6 +168,7 @@ impl Context {
                 .map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
             cpu_percent: args.cpu,
             permissions: permissions.map(|(text, _)| text),
+            unconfined: args.program.unconfined,
             signer: args.program.signer.clone(),
             explain: args.program.explain,
             ports: args.publish.clone(),
