@@ -86,7 +86,9 @@ pub fn forget(container: u32) {
     with(|network| {
         network.table.forget(container, &mut network.sockets);
         network.send();
-        network.table.tidy(&mut network.sockets);
+        if network.table.tidy(&mut network.sockets) {
+            network.cable.look_again();
+        }
     });
 }
 
@@ -121,8 +123,13 @@ pub fn changes(container: u32) -> u64 {
 
 /// See `sentient_wasi::Host`, as for all that follow.
 pub fn accept(container: u32, port: u16) -> Result<Connection, StreamError> {
-    with(|network| network.table.accept(&network.sockets, container, port))
-        .unwrap_or(Err(StreamError::Closed))
+    let accept = |network: &mut Network| {
+        let accepted = network.table.accept(&network.sockets, container, port)?;
+        // There is room for one more to wait.
+        network.cable.look_again();
+        Ok(accepted)
+    };
+    with(accept).unwrap_or(Err(StreamError::Closed))
 }
 
 pub fn accept_ready(container: u32, port: u16) -> Readiness {
@@ -220,7 +227,7 @@ impl Network {
             if let Some((container, port)) = call(frame)
                 && !self.table.expect(&mut self.sockets, container, port)
             {
-                self.cable.skip();
+                self.cable.hold();
                 continue;
             }
             let taken = self.interface.poll_ingress_single(now(), &mut self.cable, &mut self.sockets);
@@ -230,7 +237,10 @@ impl Network {
         }
         self.interface.poll_maintenance(now());
         self.send();
-        self.table.tidy(&mut self.sockets);
+        if self.table.tidy(&mut self.sockets) {
+            // There is room for whoever waits for it: they come next.
+            self.cable.look_again();
+        }
         self.table.notice(&self.sockets);
     }
 

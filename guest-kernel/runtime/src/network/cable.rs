@@ -2,6 +2,7 @@
 
 use crate::machine::Machine;
 use crate::virtqueue::{Used, VirtQueue};
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use sentient_abi::layout::queues;
 use sentient_abi::machine_info::DeviceKind;
@@ -15,10 +16,16 @@ const BUFFERS: u16 = 32;
 /// Bytes of all of them.
 const BUFFERS_LEN: u64 = 2 * BUFFERS as u64 * BUFFER_LEN as u64;
 
+/// Most frames that wait.
+const MAX_HELD: usize = 128;
+
 /// Frames that have come.
 struct Arriving {
     queue: VirtQueue,
     base: u64,
+    /// Frames that came before, to be looked at once more, and those that wait for that.
+    again: VecDeque<Vec<u8>>,
+    held: VecDeque<Vec<u8>>,
     /// The next one, once it was looked at.
     next: Option<Used>,
     /// Buffers were given back of which the device was not told.
@@ -59,7 +66,14 @@ impl Cable {
         let base = region.base + region.len - BUFFERS_LEN;
         let departing = base + BUFFERS_LEN / 2;
         let mut cable = Self {
-            arriving: Arriving { queue: receive, base, next: None, given: false },
+            arriving: Arriving {
+                queue: receive,
+                base,
+                again: VecDeque::new(),
+                held: VecDeque::new(),
+                next: None,
+                given: false,
+            },
             departing: Departing {
                 queue: transmit,
                 base: departing,
@@ -81,14 +95,23 @@ impl Cable {
         self.arriving.frame()
     }
 
-    /// Loses the frame that comes next.
-    pub fn skip(&mut self) {
-        self.arriving.give_back();
+    /// Lets the frame that comes next wait, until [`look_again`](Self::look_again). Without room for it, it is lost.
+    pub fn hold(&mut self) {
+        let arriving = &mut self.arriving;
+        let frame = arriving.frame().map(<[u8]>::to_vec);
+        arriving.held.extend(frame.filter(|_| arriving.held.len() < MAX_HELD));
+        arriving.give_back();
+    }
+
+    /// Frames that wait come next.
+    pub fn look_again(&mut self) {
+        self.arriving.again.append(&mut self.arriving.held);
     }
 
     /// Whether a frame has come, or there is room again where there was none.
     pub fn has_news(&self) -> bool {
         self.arriving.next.is_some()
+            || !self.arriving.again.is_empty()
             || self.arriving.queue.has_used()
             || (self.departing.free.is_empty() && self.departing.queue.has_used())
     }
@@ -123,8 +146,11 @@ impl Arriving {
         self.given = true;
     }
 
-    /// Gives the buffer of the next frame back.
+    /// The next frame was read: its buffer goes back.
     fn give_back(&mut self) {
+        if self.again.pop_front().is_some() {
+            return;
+        }
         if let Some(Used { id, .. }) = self.next.take() {
             self.offer(id);
         }
@@ -135,6 +161,9 @@ impl Arriving {
     }
 
     fn frame(&mut self) -> Option<&[u8]> {
+        if !self.again.is_empty() {
+            return self.again.front().map(Vec::as_slice);
+        }
         if self.next.is_none() {
             self.next = self.queue.take_used();
         }

@@ -122,7 +122,7 @@ impl Table {
     }
 
     /// Somebody calls on a port: if there is a listener, there is a socket now to answer. `false` if there is no room
-    /// for one: the call is not to be heard, and will be made again.
+    /// for one: the call has to wait.
     pub fn expect(&mut self, sockets: &mut SocketSet<'static>, container: u32, port: u16) -> bool {
         let own = self.connections.iter().filter(|connected| connected.container == container).count()
             + self.leaving.iter().filter(|leaving| leaving.container == container).count();
@@ -313,8 +313,9 @@ impl Table {
         }
     }
 
-    /// Takes away what nobody has any use for.
-    pub fn tidy(&mut self, sockets: &mut SocketSet<'static>) {
+    /// Takes away what nobody has any use for; whether there was any.
+    pub fn tidy(&mut self, sockets: &mut SocketSet<'static>) -> bool {
+        let mut tidied = false;
         for listener in &mut self.listeners {
             listener.waiting.retain(|handle| {
                 let socket = sockets.get_mut::<Socket<'_>>(*handle);
@@ -322,6 +323,7 @@ impl Table {
                 let lost = is_over(socket) || socket.is_listening();
                 if lost {
                     sockets.remove(*handle);
+                    tidied = true;
                 }
                 !lost
             });
@@ -340,9 +342,11 @@ impl Table {
             let over = is_over(socket) || (is_done && now >= leaving.until);
             if over {
                 sockets.remove(leaving.socket);
+                tidied = true;
             }
             !over
         });
+        tidied
     }
 
     /// When a closed connection has had all the time it gets.
