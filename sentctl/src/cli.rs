@@ -185,6 +185,7 @@ What other machines share with it stays.")]
     #[command(after_help = "Examples:
   sentctl logs web
   sentctl logs --follow web
+  sentctl logs --tail 20 web
 
 What it has written to standard error goes there. Output belongs to the host: it is there when the machine is stopped,
 and stays when it is put back.")]

@@ -122,6 +122,10 @@ pub struct LogsArgs {
     /// Go on until it has ended.
     #[arg(short, long)]
     pub follow: bool,
+
+    /// Only the last lines, so many of each stream, and with --follow what comes after them.
+    #[arg(short = 'n', long, value_name = "LINES")]
+    pub tail: Option<u64>,
 }
 
 /// Whose streams to be at.

@@ -159,6 +159,9 @@ impl Context {
             return Err(CommandError::Usage(there_is_none));
         }
         let mut logs = Logs::of(&folder);
+        if let Some(lines) = args.tail {
+            logs.skip_to_tail(lines)?;
+        }
         let client = args.follow.then(|| self.client()).transpose()?;
         loop {
             // Looked at before its output: what it writes until it has ended is shown.

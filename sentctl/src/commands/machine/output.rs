@@ -6,6 +6,9 @@ use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// Bytes of output that are read at once.
+const PIECE: usize = 64 << 10;
+
 /// Between two looks at what a container has written meanwhile.
 pub const LOOK: Duration = Duration::from_millis(50);
 
@@ -27,6 +30,15 @@ impl Logs {
     /// [`CommandError::Io`].
     pub fn skip(&mut self) -> Result<(), CommandError> {
         self.out.skip().and_then(|()| self.err.skip()).map_err(CommandError::io("opening the output"))
+    }
+
+    /// Passes over what is there but for the last `lines` lines of each.
+    ///
+    /// # Errors
+    /// [`CommandError::Io`].
+    pub fn skip_to_tail(&mut self, lines: u64) -> Result<(), CommandError> {
+        let skipped = self.out.skip_to_tail(lines).and_then(|()| self.err.skip_to_tail(lines));
+        skipped.map_err(CommandError::io("reading the output"))
     }
 
     /// Passes on what has come since the last time; `false` if nobody reads it any more.
@@ -61,6 +73,34 @@ impl Log {
         self.open()?.map_or(Ok(()), |mut file| file.seek(SeekFrom::End(0)).map(drop))
     }
 
+    /// Passes over what is there but for the last lines. One that does not end yet counts, too.
+    fn skip_to_tail(&mut self, lines: u64) -> std::io::Result<()> {
+        let Some(mut file) = self.open()? else { return Ok(()) };
+        let end = file.seek(SeekFrom::End(0))?;
+        let mut start = end;
+        let mut left = lines;
+        let mut piece = vec![0; PIECE];
+        // From the end to the start, until one line end more than wanted was found.
+        'pieces: while start > 0 {
+            let len = start.min(PIECE as u64);
+            let bytes = piece.get_mut(..usize::try_from(len).unwrap_or(0)).unwrap_or_default();
+            file.seek(SeekFrom::Start(start - len))?;
+            file.read_exact(bytes)?;
+            for byte in bytes.iter().rev() {
+                // The last line's own end does not begin another.
+                if *byte == b'\n' && start < end {
+                    if left <= 1 {
+                        break 'pieces;
+                    }
+                    left -= 1;
+                }
+                start -= 1;
+            }
+        }
+        let from = if lines == 0 { end } else { start };
+        file.seek(SeekFrom::Start(from)).map(drop)
+    }
+
     /// The file, if there is one by now.
     fn open(&mut self) -> std::io::Result<Option<&File>> {
         if self.file.is_none() {
@@ -76,12 +116,43 @@ impl Log {
     /// Passes on what has come since the last time.
     fn show(&mut self, to: &mut impl Write) -> std::io::Result<()> {
         let Some(mut file) = self.open()? else { return Ok(()) };
-        let mut buffer = vec![0; 64 << 10];
+        let mut buffer = vec![0; PIECE];
         loop {
             match file.read(&mut buffer)? {
                 0 => return to.flush(),
                 len => to.write_all(buffer.get(..len).unwrap_or_default())?,
             }
+        }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tail_is_the_last_lines_whole_or_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let long = format!("{}\nlast\n", "x".repeat(3 * PIECE));
+        for (text, lines, tail) in [
+            ("", 3, ""),
+            ("one\ntwo\nthree\n", 2, "two\nthree\n"),
+            ("one\ntwo\nthree", 2, "two\nthree"),
+            ("one\ntwo\n", 5, "one\ntwo\n"),
+            ("one\ntwo\n", 0, ""),
+            ("one\n\n", 1, "\n"),
+            ("one", 1, "one"),
+            (&long, 1, "last\n"),
+            (&long, 2, &long),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let mut log = Log::new(path.clone());
+            log.skip_to_tail(lines).unwrap();
+            let mut shown = Vec::new();
+            log.show(&mut shown).unwrap();
+            assert_eq!(String::from_utf8(shown).unwrap(), tail, "{lines} of {} bytes", text.len());
         }
     }
 }
