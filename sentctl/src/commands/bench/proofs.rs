@@ -175,6 +175,9 @@ pub fn lag(repeats: u32) -> Measured {
     Ok((Series::new(lags), Map::new()))
 }
 
+/// Least rounds of the ratio of pauses: of fewer, the medians differ by more than the few hundredths that are looked for.
+const PAUSE_ROUNDS: u32 = 61;
+
 /// How long a guest stands still for a snapshot of 256 pages where transitions are proved, over how long where they are
 /// not: two machines that take turns. Beside it, the same of snapshots that are taken while a proof is being made.
 pub fn pause_ratio(repeats: u32) -> Measured {
@@ -191,7 +194,7 @@ pub fn pause_ratio(repeats: u32) -> Measured {
         Ok(ms(taken.pause_us))
     };
     let (mut proved, mut plain, mut proving) = (Vec::new(), Vec::new(), Vec::new());
-    for round in 0..=repeats {
+    for round in 0..=repeats.max(PAUSE_ROUNDS) {
         all_proved(&with)?;
         let turns = if round % 2 == 0 {
             let first = pause(&on, &with)?;
