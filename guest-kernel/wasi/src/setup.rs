@@ -298,9 +298,11 @@ fn push(strings: &mut Strings, parts: &[&[u8]]) -> Result<(), SetupError> {
     Ok(())
 }
 
-fn add(descriptors: &mut Descriptors, descriptor: Descriptor) -> Result<(), Errno> {
+/// Opens the lowest free number, and gives it.
+fn add(descriptors: &mut Descriptors, descriptor: Descriptor) -> Result<u32, Errno> {
     let fd = descriptors.vacancy()?;
-    descriptors.fill(fd, descriptor)
+    descriptors.fill(fd, descriptor)?;
+    Ok(fd)
 }
 
 /// Opens a directory, made if need be, for the module.
@@ -323,6 +325,7 @@ fn preopen(
             read_only: access == Access::ReadOnly,
         },
     )
+    .map(drop)
 }
 
 /// Opens the sockets that listen, and tells of them.
@@ -333,9 +336,8 @@ fn listen(
 ) -> Result<(), Errno> {
     let mut names = String::new();
     for (at, port) in ports.iter().enumerate() {
-        let fd = descriptors.vacancy()?;
-        descriptors.fill(
-            fd,
+        let fd = add(
+            descriptors,
             Descriptor {
                 object: Object::Listener(*port),
                 rights_base: rights::LISTENER,

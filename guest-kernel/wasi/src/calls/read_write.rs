@@ -4,12 +4,11 @@
 //! most 1,024 buffers and as many bytes as the memory has are moved at once: beyond, the count is
 //! short.
 
-use crate::calls::sockets::{receive, send};
 use crate::descriptor::Object;
 use crate::errno::Errno;
 use crate::flags::{FD_APPEND, FD_NONBLOCK};
 use crate::fs::{FileSystem, InodeId};
-use crate::host::{Host, Stream, StreamError};
+use crate::host::{Host, StreamError};
 use crate::memory::{self, gather, scatter};
 use crate::outcome::{Outcome, Stop, Wait};
 use crate::permissions::FileTimes;
@@ -32,32 +31,31 @@ pub(super) fn refused(
     }
 }
 
-fn write_stream(
-    host: &mut (impl Host + ?Sized),
+/// Hands buffers to what takes them, and otherwise waits as `wait` says.
+pub(super) fn hand_over(
     mem: &[u8],
     (iovs, iovs_len): (u32, u32),
-    stream: Stream,
-    flags: u16,
+    (flags, wait): (u16, Wait),
+    mut take: impl FnMut(&[u8]) -> Result<usize, StreamError>,
 ) -> Result<u32, Stop> {
     gather(mem, iovs, iovs_len, |bytes| {
-        let error = match host.write(stream, bytes) {
+        let error = match take(bytes) {
             Ok(0) => StreamError::WouldBlock,
             Ok(taken) => return Ok(taken),
             Err(error) => error,
         };
-        refused(error, Err(Errno::Pipe.into()), flags, Wait::for_output(stream))
+        refused(error, Err(Errno::Pipe.into()), flags, wait)
     })
 }
 
-fn read_stdin(
-    host: &mut (impl Host + ?Sized),
+/// Fills buffers from what gives bytes, and otherwise waits as `wait` says.
+pub(super) fn take_in(
     mem: &mut [u8],
     (iovs, iovs_len): (u32, u32),
-    flags: u16,
+    (flags, wait): (u16, Wait),
+    mut give: impl FnMut(&mut [u8]) -> Result<usize, StreamError>,
 ) -> Result<u32, Stop> {
-    scatter(mem, iovs, iovs_len, |buf| {
-        host.read(buf).or_else(|error| refused(error, Ok(0), flags, Wait::STDIN))
-    })
+    scatter(mem, iovs, iovs_len, |buf| give(buf).or_else(|error| refused(error, Ok(0), flags, wait)))
 }
 
 fn read_file(
@@ -120,13 +118,15 @@ impl Wasi {
             let count = match &mut descriptor.object {
                 Object::Stdin => {
                     descriptor.require(rights::FD_READ)?;
-                    read_stdin(host, mem, (iovs, iovs_len), flags)?
+                    take_in(mem, (iovs, iovs_len), (flags, Wait::STDIN), |buf| host.read(buf))?
                 }
                 Object::Output(_) => return Err(Errno::Badf.into()),
                 Object::Connected(connection) => {
                     let connection = *connection;
                     descriptor.require(rights::FD_READ)?;
-                    receive(host, mem, (iovs, iovs_len), (connection, flags), false)?
+                    take_in(mem, (iovs, iovs_len), (flags, Wait::SOCKETS), |buf| {
+                        host.receive(connection, buf, false)
+                    })?
                 }
                 Object::Listener(_) => return Err(Errno::Notconn.into()),
                 Object::File { .. } | Object::Directory { .. } => {
@@ -184,11 +184,16 @@ impl Wasi {
             let count = match descriptor.object {
                 Object::Output(stream) => {
                     descriptor.require(rights::FD_WRITE)?;
-                    write_stream(host, mem, (iovs, iovs_len), stream, descriptor.flags)?
+                    let wait = Wait::for_output(stream);
+                    hand_over(mem, (iovs, iovs_len), (descriptor.flags, wait), |bytes| {
+                        host.write(stream, bytes)
+                    })?
                 }
                 Object::Connected(connection) => {
                     descriptor.require(rights::FD_WRITE)?;
-                    send(host, mem, (iovs, iovs_len), (connection, descriptor.flags))?
+                    hand_over(mem, (iovs, iovs_len), (descriptor.flags, Wait::SOCKETS), |bytes| {
+                        host.send(connection, bytes)
+                    })?
                 }
                 Object::Stdin => return Err(Errno::Badf.into()),
                 Object::Listener(_) => return Err(Errno::Notconn.into()),

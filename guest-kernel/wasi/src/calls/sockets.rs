@@ -3,13 +3,13 @@
 //! Preview 1 can make no socket: a container is given those that listen on its ports, and accepts connections from
 //! them. `ENOTSOCK` for what is open and no socket.
 
-use crate::calls::read_write::refused;
+use crate::calls::read_write::{hand_over, refused, take_in};
 use crate::descriptor::{Descriptor, Object};
 use crate::errno::Errno;
 use crate::flags::{self, FD_NONBLOCK};
-use crate::host::{Connection, Host, StreamError};
-use crate::memory::{self, gather, scatter};
-use crate::outcome::{Outcome, Stop, Wait};
+use crate::host::{Connection, Host};
+use crate::memory;
+use crate::outcome::{Outcome, Wait};
 use crate::rights;
 use crate::wasi::Wasi;
 
@@ -30,40 +30,6 @@ fn connection(descriptor: &Descriptor, rights: u64) -> Result<Connection, Errno>
         Object::Listener(_) => Err(Errno::Notconn),
         _ => Err(Errno::Notsock),
     }
-}
-
-/// Fills buffers with what has come over a connection; only the first, if it is to stay there.
-pub(super) fn receive(
-    host: &mut (impl Host + ?Sized),
-    mem: &mut [u8],
-    (iovs, iovs_len): (u32, u32),
-    (from, flags): (Connection, u16),
-    peek: bool,
-) -> Result<u32, Stop> {
-    let mut peeked = false;
-    scatter(mem, iovs, iovs_len, |buf| {
-        if core::mem::replace(&mut peeked, peek) {
-            return Ok(0);
-        }
-        host.receive(from, buf, peek).or_else(|error| refused(error, Ok(0), flags, Wait::SOCKETS))
-    })
-}
-
-/// Hands buffers to a connection.
-pub(super) fn send(
-    host: &mut (impl Host + ?Sized),
-    mem: &[u8],
-    (iovs, iovs_len): (u32, u32),
-    (to, flags): (Connection, u16),
-) -> Result<u32, Stop> {
-    gather(mem, iovs, iovs_len, |bytes| {
-        let error = match host.send(to, bytes) {
-            Ok(0) => StreamError::WouldBlock,
-            Ok(taken) => return Ok(taken),
-            Err(error) => error,
-        };
-        refused(error, Err(Errno::Pipe.into()), flags, Wait::SOCKETS)
-    })
 }
 
 impl Wasi {
@@ -144,7 +110,11 @@ impl Wasi {
             memory::check(mem, ro_datalen, 4)?;
             memory::check(mem, ro_flags, 2)?;
             let peek = ri_flags & RECEIVE_PEEK != 0;
-            let count = receive(host, mem, (ri_data, ri_data_len), (from, descriptor.flags), peek)?;
+            let mut peeked = false;
+            let count = take_in(mem, (ri_data, ri_data_len), (descriptor.flags, Wait::SOCKETS), |buf| {
+                // What stays there would come again for the next buffer.
+                if core::mem::replace(&mut peeked, peek) { Ok(0) } else { host.receive(from, buf, peek) }
+            })?;
             memory::put_u32(mem, ro_datalen, count)?;
             // Nothing of a stream is ever cut off.
             Ok(memory::put(mem, ro_flags, &0_u16.to_le_bytes())?)
@@ -171,7 +141,8 @@ impl Wasi {
                 return Err(Errno::Inval.into());
             }
             memory::check(mem, so_datalen, 4)?;
-            let count = send(host, mem, (si_data, si_data_len), (to, descriptor.flags))?;
+            let waiting = (descriptor.flags, Wait::SOCKETS);
+            let count = hand_over(mem, (si_data, si_data_len), waiting, |bytes| host.send(to, bytes))?;
             Ok(memory::put_u32(mem, so_datalen, count)?)
         })
     }
