@@ -15,15 +15,15 @@ mod worker;
 use crate::error::MachineError;
 use crate::handover::{NET, device_base};
 use crate::kvm::vm::Vm;
-use crate::machine::shared::lock;
+use crate::machine::shared::{HostEntropy, lock};
 use crate::memory::GuestMemory;
 pub use cable::Link;
 pub use gateway::Gateway;
-use rustix::rand::{GetRandomFlags, getrandom};
 use sentient_abi::network::MAX_PORTS;
 use sentient_devices::virtio::mmio::MmioTransport;
 use sentient_devices::virtio::mmio::registers::NOTIFY_OFFSET;
 use sentient_devices::virtio::net::Net;
+use sentient_devices::virtio::rng::Entropy;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
@@ -46,6 +46,7 @@ pub struct Published {
 }
 
 /// What the worker is told.
+#[derive(Debug)]
 enum Command {
     Listen { socket: TcpListener, container: u32, port: u16 },
     Close { container: u32 },
@@ -54,9 +55,10 @@ enum Command {
 }
 
 /// What the worker and those who tell it something share.
+#[derive(Debug)]
 struct Shared {
     commands: Mutex<Vec<Command>>,
-    wake: Arc<EventFd>,
+    wake: EventFd,
 }
 
 impl Shared {
@@ -94,9 +96,9 @@ impl Network {
     /// The error of eventfd.
     pub fn new() -> Result<(Self, Link), MachineError> {
         let wake = EventFd::new(EFD_NONBLOCK).map_err(MachineError::io("making an event descriptor"))?;
-        let wake = Arc::new(wake);
-        let shared = Shared { commands: Mutex::default(), wake: Arc::clone(&wake) };
-        Ok((Self { shared: Arc::new(shared), state: Arc::default() }, Link::new(wake)))
+        let shared = Arc::new(Shared { commands: Mutex::default(), wake });
+        let link = Link::new(Arc::clone(&shared));
+        Ok((Self { shared, state: Arc::default() }, link))
     }
 
     /// The machine runs from here on.
@@ -167,7 +169,7 @@ impl Network {
         let doorbell =
             |queue| parts.vm.doorbell(device_base(NET) + NOTIFY_OFFSET, queue).map_err(io::Error::other);
         let mut seed = [0; size_of::<u64>()];
-        getrandom(&mut seed, GetRandomFlags::empty())?;
+        HostEntropy.fill(&mut seed)?;
         let worker = Worker::new(
             Arc::clone(&parts.device),
             Arc::clone(&self.shared),

@@ -132,7 +132,7 @@ impl Entropy for Moody {
 }
 
 impl Cable for Moody {
-    fn send(&mut self, frame: &[u8]) {
+    fn send(&mut self, frame: Vec<u8>) {
         assert!((1..=FRAME_LEN).contains(&frame.len()), "{} bytes are no frame", frame.len());
         self.calls = self.calls.wrapping_add(1);
     }

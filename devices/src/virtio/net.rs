@@ -33,7 +33,7 @@ const STATE_VERSION: u32 = 1;
 /// What a cable leads to. It loses what it has no room for, as cables do.
 pub trait Cable {
     /// Takes a frame from the guest, not longer than [`FRAME_LEN`].
-    fn send(&mut self, frame: &[u8]);
+    fn send(&mut self, frame: Vec<u8>);
 
     /// Whether there is a frame for the guest.
     fn has_frame(&self) -> bool;
@@ -54,8 +54,6 @@ pub trait Cable {
 #[derive(Debug)]
 pub struct Net<C> {
     cable: C,
-    /// A frame on its way from the guest.
-    frame: Vec<u8>,
 }
 
 /// What a [`Net`] saves: nothing, because frames on the way may get lost, and connections end where their machine is
@@ -70,7 +68,7 @@ impl<C: Cable> Net<C> {
     /// A device at the end of `cable`.
     #[must_use]
     pub fn new(cable: C) -> Self {
-        Self { cable, frame: Vec::new() }
+        Self { cable }
     }
 
     /// The cable.
@@ -88,9 +86,10 @@ impl<C: Cable> Net<C> {
             if let Some(len) = len {
                 let mut cursor = SliceCursor::new(&chain.readable);
                 cursor.skip(HEADER_LEN);
-                self.frame.resize(len, 0);
-                let read = cursor.read(&mut self.frame);
-                self.cable.send(self.frame.get(..read).unwrap_or_default());
+                let mut frame = vec![0; len];
+                // There are as many: the lengths of its slices were added up.
+                cursor.read(&mut frame);
+                self.cable.send(frame);
             }
             ring.complete(chain.head, 0)?;
         }

@@ -20,8 +20,8 @@ struct Ends {
 }
 
 impl Cable for Ends {
-    fn send(&mut self, frame: &[u8]) {
-        self.sent.push(frame.to_vec());
+    fn send(&mut self, frame: Vec<u8>) {
+        self.sent.push(frame);
     }
 
     fn has_frame(&self) -> bool {

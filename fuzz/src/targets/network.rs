@@ -160,10 +160,10 @@ pub fn gateway(data: &[u8]) {
         match choice % 12 {
             0 => {
                 let (frame, after) = rest.split_at(len);
-                link.send(frame);
+                link.send(frame.to_vec());
                 rest = after;
             }
-            1 | 2 => guest.address().iter().for_each(|frame| link.send(frame)),
+            1 | 2 => guest.address().into_iter().for_each(|frame| link.send(frame)),
             3..=7 => {
                 let kind = byte(&mut rest);
                 let (payload, after) = rest.split_at(len.min(rest.len()));
@@ -175,7 +175,7 @@ pub fn gateway(data: &[u8]) {
                     if let (11.., Some(changed)) = (choice / 12, frame.get_mut(len)) {
                         *changed ^= choice;
                     }
-                    link.send(&frame);
+                    link.send(frame);
                 }
             }
             8 => drop(program.as_mut().map(|program| program.write(&vec![choice; len * 16]))),
@@ -222,7 +222,7 @@ mod tests {
         gateway.connect(accepted, CONTAINER, PORT);
         let mut guest = Guest::default();
         let mut go_on = |guest: &mut Guest, frame: Option<Vec<u8>>| {
-            frame.iter().for_each(|frame| link.send(frame));
+            frame.into_iter().for_each(|frame| link.send(frame));
             gateway.work(&mut link);
             guest.take(&mut link);
         };

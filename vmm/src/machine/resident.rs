@@ -1,13 +1,13 @@
 //! Containers of a machine that runs: what its handle asks for, and how the event loop brings it to the guest.
 
 use super::input_room::InputRoom;
-use super::shared::{Console, Events, lock};
+use super::shared::{Console, Events, HostEntropy, lock};
 use crate::config::ContainerRun;
 use crate::error::MachineError;
 use crate::handover;
-use rustix::rand::{GetRandomFlags, getrandom};
 use sentient_abi::MAX_CONTAINERS;
 use sentient_abi::stdio::{FrameHeader, FrameKind, HEADER_LEN, Room};
+use sentient_devices::virtio::rng::Entropy;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -49,8 +49,7 @@ impl ResidentHandle {
     pub fn load(&self, container: u32, run: &ContainerRun) -> Result<(), MachineError> {
         let files = run.spec.permissions.as_ref().map_or(0, |permissions| permissions.file_bytes);
         let mut life = [0; size_of::<u64>()];
-        getrandom(&mut life, GetRandomFlags::empty())
-            .map_err(|error| MachineError::io("naming a container")(error.into()))?;
+        HostEntropy.fill(&mut life).map_err(MachineError::io("naming a container"))?;
         let room = Room { memory: run.spec.memory_limit, files, life: u64::from_le_bytes(life) };
         self.load_module(container, room, handover::container_without_image(run)?)
     }

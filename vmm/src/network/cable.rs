@@ -1,12 +1,12 @@
 //! The cable between the guest's network device and the gateway.
 
+use super::Shared;
 use sentient_abi::network::FRAME_LEN;
 use sentient_devices::virtio::net::Cable;
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use vmm_sys_util::eventfd::EventFd;
 
 /// Most frames on their way in each direction: what a queue of the device holds, four times.
 const FRAMES: usize = 256;
@@ -18,31 +18,26 @@ pub struct Link {
     to_guest: VecDeque<Vec<u8>>,
     /// Since this was last looked at.
     unplugged: bool,
-    /// Wakes whoever is at the host's end.
-    wake: Arc<EventFd>,
+    /// Whom to wake at the host's end.
+    shared: Arc<Shared>,
 }
 
 impl Link {
     /// A cable with nothing on it.
-    pub fn new(wake: Arc<EventFd>) -> Self {
-        Self { from_guest: VecDeque::new(), to_guest: VecDeque::new(), unplugged: false, wake }
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { from_guest: VecDeque::new(), to_guest: VecDeque::new(), unplugged: false, shared }
     }
 
     /// Whether it was pulled out since the last call.
     pub fn take_unplugged(&mut self) -> bool {
         std::mem::take(&mut self.unplugged)
     }
-
-    fn wake(&self) {
-        // The counter cannot overflow in practice, and who is awake needs no waking.
-        let _ = self.wake.write(1);
-    }
 }
 
 impl Cable for Link {
-    fn send(&mut self, frame: &[u8]) {
+    fn send(&mut self, frame: Vec<u8>) {
         if self.from_guest.len() < FRAMES {
-            self.from_guest.push_back(frame.to_vec());
+            self.from_guest.push_back(frame);
         }
     }
 
@@ -58,11 +53,11 @@ impl Cable for Link {
         self.from_guest.clear();
         self.to_guest.clear();
         self.unplugged = true;
-        self.wake();
+        self.shared.wake();
     }
 
     fn resumed(&mut self) {
-        self.wake();
+        self.shared.wake();
     }
 }
 

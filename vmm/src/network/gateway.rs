@@ -28,8 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// acknowledgement may take (smoltcp's 10 ms), and not the four minutes of a network on which segments come late.
 const TIME_WAIT: Duration = Duration::from_millis(20);
 
-/// The gateway's own ports (RFC 6335, 6: dynamic ones).
-const PORTS: std::ops::RangeInclusive<u16> = 49152..=65535;
+/// The first of the gateway's own ports, and how many there are (RFC 6335, 6: dynamic ones).
+const FIRST_PORT: u16 = 49152;
+const PORTS: u64 = 1 << 14;
 
 /// One connection.
 #[derive(Debug)]
@@ -41,8 +42,6 @@ struct Connection {
     /// The host's side may have something to read, or room to write: nobody has said otherwise since it was tried.
     readable: bool,
     writable: bool,
-    /// The guest has answered.
-    answered: bool,
     /// The host's side sends no more.
     host_ended: bool,
     /// The guest sends no more.
@@ -75,7 +74,6 @@ impl Connection {
     /// Moves what the host's side has sent into the socket; whether that changed anything.
     fn fill(&mut self, socket: &mut Socket<'_>) -> bool {
         let mut changed = false;
-        self.answered |= socket.may_send();
         while self.readable && !self.host_ended && socket.can_send() {
             let moved = socket.send(|room| {
                 let read = (&self.stream).read(room);
@@ -163,12 +161,11 @@ impl Gateway {
             // The first one; there is room for it.
             let _ = addresses.push(IpCidr::new(IpAddress::Ipv4(Ipv4Address::from(GATEWAY)), PREFIX));
         });
-        let begun = seed % (u64::from(*PORTS.end()) - u64::from(*PORTS.start()));
         Self {
             interface,
             sockets: SocketSet::new(Vec::new()),
             connections: BTreeMap::new(),
-            begun,
+            begun: seed % PORTS,
             started: std::time::Instant::now(),
         }
     }
@@ -190,11 +187,10 @@ impl Gateway {
     /// Carries a connection, which does not block, on to a container's port.
     pub fn connect(&mut self, stream: TcpStream, container: u32, port: u16) {
         let name = self.begun;
-        let span = u64::from(*PORTS.end()) - u64::from(*PORTS.start()) + 1;
         let is_taken = |own: u16| self.connections.values().any(|connection| connection.port == own);
         // There are more ports than connections.
         let own = loop {
-            let own = *PORTS.start() + u16::try_from(self.begun % span).unwrap_or(0);
+            let own = FIRST_PORT + (self.begun % PORTS) as u16;
             self.begun = self.begun.wrapping_add(1);
             if !is_taken(own) {
                 break own;
@@ -214,7 +210,6 @@ impl Gateway {
             port: own,
             readable: true,
             writable: true,
-            answered: false,
             host_ended: false,
             guest_ended: false,
             done: None,
@@ -269,8 +264,8 @@ impl Gateway {
         let sockets = &mut self.sockets;
         self.connections.retain(|_, connection| {
             let socket = sockets.get_mut::<Socket<'_>>(connection.handle);
-            if connection.answered && socket.timeout().is_some() {
-                // It may be silent from now on for as long as it likes.
+            if socket.may_send() {
+                // The guest has answered, and may be silent from now on for as long as it likes.
                 socket.set_timeout(None);
             }
             let Some(well) = connection.outcome(socket, now) else { return true };

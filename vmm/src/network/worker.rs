@@ -57,7 +57,7 @@ impl Worker {
         let epoll = Epoll::new()?;
         let worker = Self { epoll, device, shared, doorbells, gateway, listeners, named: LISTENERS };
         let [receive, transmit] = &worker.doorbells;
-        for (event, data) in [(&*worker.shared.wake, WAKE), (receive, RECEIVE), (transmit, TRANSMIT)] {
+        for (event, data) in [(&worker.shared.wake, WAKE), (receive, RECEIVE), (transmit, TRANSMIT)] {
             worker.watch(event.as_raw_fd(), EventSet::IN, data)?;
         }
         Ok(worker)
