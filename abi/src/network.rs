@@ -32,6 +32,11 @@ pub const FRAME_LEN: usize = BUFFER_LEN - HEADER_LEN;
 /// Most bytes of what is in a frame.
 pub const MTU: u16 = (FRAME_LEN - ETHERNET_LEN) as u16;
 
+/// How long a connection of which both sides have seen the end stays for the other to be sure of it, in milliseconds:
+/// longer than a last acknowledgement may take (smoltcp's 10 ms), and not the four minutes of a network on which segments
+/// come late (RFC 9293, 3.4.2).
+pub const TIME_WAIT_MS: u64 = 20;
+
 /// Most ports that one container listens on.
 pub const MAX_PORTS: usize = 16;
 

@@ -30,23 +30,22 @@ impl FromStr for PortMapping {
         let number = |port: &str| {
             port.parse::<u16>().map_err(|_| wrong(&format!("`{port}` is no number up to 65535")))
         };
-        let (host, port) = match text.rsplit_once(':') {
-            Some((host, port)) => (Some(host), number(port)?),
-            None => (None, number(text)?),
-        };
+        // From the end: an address may have colons of its own.
+        let mut parts = text.rsplitn(3, ':');
+        let port = number(parts.next().unwrap_or_default())?;
         if port == 0 {
             return Err(wrong("a container's port is not 0"));
         }
-        let (address, host) = match host.map(|host| (host.rsplit_once(':'), host)) {
-            None => (HERE, 0),
-            Some((None, host)) => (HERE, number(host)?),
-            Some((Some((address, host)), _)) => {
-                let bare =
-                    address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
-                let address = bare.parse().map_err(|_| wrong(&format!("`{address}` is no address")))?;
-                (address, if host.is_empty() { 0 } else { number(host)? })
-            }
+        let (host, address) = (parts.next(), parts.next());
+        let host = match host {
+            None => 0,
+            Some("") if address.is_some() => 0,
+            Some(host) => number(host)?,
         };
+        let address = address.map_or(Ok(HERE), |address| {
+            let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
+            bare.parse().map_err(|_| wrong(&format!("`{address}` is no address")))
+        })?;
         Ok(Self { host: SocketAddr::new(address, host), port })
     }
 }

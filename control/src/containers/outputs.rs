@@ -37,15 +37,12 @@ impl ContainerSink for Outputs {
             match event {
                 ContainerEvent::Started => entry.state = ContainerState::Running,
                 ContainerEvent::Status(status) => entry.takes = Some(status),
-                ContainerEvent::Refused(reason) => {
-                    entry.end(None, Some(reason));
-                    self.0.close_ports(container);
-                }
+                ContainerEvent::Refused(reason) => entry.end(None, Some(reason)),
                 ContainerEvent::NoImage => entry.wants_image = true,
-                ContainerEvent::Ended(end) => {
-                    entry.end(Some(end.process_code()), reason(end));
-                    self.0.close_ports(container);
-                }
+                ContainerEvent::Ended(end) => entry.end(Some(end.process_code()), reason(end)),
+            }
+            if !entry.is_live() {
+                self.0.close_ports(container);
             }
         }
         drop(table);

@@ -86,9 +86,7 @@ pub fn forget(container: u32) {
     with(|network| {
         network.table.forget(container, &mut network.sockets);
         network.send();
-        if network.table.tidy(&mut network.sockets) {
-            network.cable.look_again();
-        }
+        network.tidy();
     });
 }
 
@@ -237,11 +235,16 @@ impl Network {
         }
         self.interface.poll_maintenance(now());
         self.send();
+        self.tidy();
+        self.table.notice(&self.sockets);
+    }
+
+    /// Takes away the sockets that nobody has any use for.
+    fn tidy(&mut self) {
         if self.table.tidy(&mut self.sockets) {
             // There is room for whoever waits for it: they come next.
             self.cable.look_again();
         }
-        self.table.notice(&self.sockets);
     }
 
     fn send(&mut self) {

@@ -6,7 +6,7 @@
 
 use super::cable::Link;
 use rustix::net::sockopt::set_socket_linger;
-use sentient_abi::network::{GATEWAY, GATEWAY_HARDWARE, PREFIX, container_address};
+use sentient_abi::network::{GATEWAY, GATEWAY_HARDWARE, PREFIX, TIME_WAIT_MS, container_address};
 use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::time::{Duration, Instant};
@@ -24,9 +24,8 @@ const BUFFER: usize = 64 << 10;
 /// How long a guest may take to answer a new connection.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long a connection of which both sides have seen the end stays for the guest to be sure of it: longer than the last
-/// acknowledgement may take (smoltcp's 10 ms), and not the four minutes of a network on which segments come late.
-const TIME_WAIT: Duration = Duration::from_millis(20);
+/// How long a connection of which both sides have seen the end stays.
+const TIME_WAIT: Duration = Duration::from_millis(TIME_WAIT_MS);
 
 /// The first of the gateway's own ports, and how many there are (RFC 6335, 6: dynamic ones).
 const FIRST_PORT: u16 = 49152;

@@ -5,7 +5,7 @@ use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
 use sentient_abi::MAX_CONTAINERS;
-use sentient_abi::network::container_address;
+use sentient_abi::network::{TIME_WAIT_MS, container_address};
 use sentient_wasi::{Connection, Readiness, StreamError};
 use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{RecvError, Socket, SocketBuffer, State};
@@ -22,9 +22,8 @@ const LEAST_SOCKETS: usize = 8;
 
 /// How long a closed connection may take to tell the other side all it has to, in nanoseconds.
 const LINGER_NS: u64 = 10_000_000_000;
-/// How long one of which all was told stays for the other side to be sure of it, in nanoseconds: longer than its last
-/// acknowledgement may take (smoltcp's 10 ms), and not the four minutes of a network on which segments come late.
-const TIME_WAIT_NS: u64 = 20_000_000;
+/// How long one of which all was told stays, in nanoseconds.
+const TIME_WAIT_NS: u64 = TIME_WAIT_MS * 1_000_000;
 
 /// A port of a container.
 struct Listener {
@@ -61,9 +60,19 @@ struct Look {
     sending: usize,
 }
 
-impl Look {
-    const NEW: Self = Self { state: State::Listen, received: 0, sending: 0 };
+impl Listener {
+    fn is(&self, container: u32, port: u16) -> bool {
+        self.container == container && self.port == port
+    }
+}
 
+impl Connected {
+    fn is(&self, container: u32, Connection(name): Connection) -> bool {
+        self.container == container && self.name == name
+    }
+}
+
+impl Look {
     fn of(socket: &Socket<'_>) -> Self {
         Self { state: socket.state(), received: socket.recv_queue(), sending: socket.send_queue() }
     }
@@ -128,8 +137,9 @@ impl Table {
             + self.leaving.iter().filter(|leaving| leaving.container == container).count();
         let all = self.connections.len() + self.leaving.len();
         let waiting: usize = self.listeners.iter().map(|listener| listener.waiting.len()).sum();
-        let is_it = |listener: &&mut Listener| listener.container == container && listener.port == port;
-        let Some(listener) = self.listeners.iter_mut().find(is_it) else { return true };
+        let Some(listener) = self.listeners.iter_mut().find(|listener| listener.is(container, port)) else {
+            return true;
+        };
         // One container does not keep all others from having any.
         let most = self.most - self.most / 4;
         if all + waiting >= self.most || own + waiting >= most || listener.waiting.len() >= BACKLOG {
@@ -151,35 +161,34 @@ impl Table {
         container: u32,
         port: u16,
     ) -> Result<Connection, StreamError> {
-        let is_it = |listener: &&mut Listener| listener.container == container && listener.port == port;
-        let listener = self.listeners.iter_mut().find(is_it).ok_or(StreamError::Closed)?;
-        let complete = |handle: &SocketHandle| is_complete(sockets.get(*handle));
-        let at = listener.waiting.iter().position(complete).ok_or(StreamError::WouldBlock)?;
-        let socket = listener.waiting.remove(at);
+        let listener = self.listeners.iter_mut().find(|listener| listener.is(container, port));
+        let waiting = &mut listener.ok_or(StreamError::Closed)?.waiting;
+        let complete = waiting.iter().position(|handle| is_complete(sockets.get(*handle)));
+        let socket = complete.and_then(|at| waiting.remove(at)).ok_or(StreamError::WouldBlock)?;
         let name = self.named;
         self.named += 1;
-        self.connections.push(Connected { name, container, socket, deaf: false, seen: Look::NEW });
+        let seen = Look::of(sockets.get(socket));
+        self.connections.push(Connected { name, container, socket: Some(socket), deaf: false, seen });
         Ok(Connection(name))
     }
 
     /// How many complete connections there are to accept.
     pub fn accept_ready(&self, sockets: &SocketSet<'static>, container: u32, port: u16) -> Readiness {
-        let is_it = |listener: &&Listener| listener.container == container && listener.port == port;
-        let Some(listener) = self.listeners.iter().find(is_it) else { return Readiness::Closed };
+        let Some(listener) = self.listeners.iter().find(|listener| listener.is(container, port)) else {
+            return Readiness::Closed;
+        };
         match listener.waiting.iter().filter(|handle| is_complete(sockets.get(**handle))).count() {
             0 => Readiness::NotReady,
             count => Readiness::Ready(count as u64),
         }
     }
 
-    fn find(&self, container: u32, Connection(name): Connection) -> Option<&Connected> {
-        self.connections.iter().find(|connected| connected.name == name && connected.container == container)
+    fn find(&self, container: u32, connection: Connection) -> Option<&Connected> {
+        self.connections.iter().find(|connected| connected.is(container, connection))
     }
 
-    fn find_mut(&mut self, container: u32, Connection(name): Connection) -> Option<&mut Connected> {
-        self.connections
-            .iter_mut()
-            .find(|connected| connected.name == name && connected.container == container)
+    fn find_mut(&mut self, container: u32, connection: Connection) -> Option<&mut Connected> {
+        self.connections.iter_mut().find(|connected| connected.is(container, connection))
     }
 
     pub fn receive(
@@ -266,9 +275,9 @@ impl Table {
         }
     }
 
-    pub fn close(&mut self, sockets: &mut SocketSet<'static>, container: u32, Connection(name): Connection) {
-        let is_it = |connected: &Connected| connected.name == name && connected.container == container;
-        let Some(at) = self.connections.iter().position(is_it) else { return };
+    pub fn close(&mut self, sockets: &mut SocketSet<'static>, container: u32, connection: Connection) {
+        let found = self.connections.iter().position(|connected| connected.is(container, connection));
+        let Some(at) = found else { return };
         if let Some(socket) = self.connections.swap_remove(at).socket {
             sockets.get_mut::<Socket<'_>>(socket).close();
             let until = clock::monotonic_ns().saturating_add(LINGER_NS);

@@ -1,10 +1,11 @@
 //! Figures of machines in this process: what KVM and the log of written pages cost, without files and sockets.
 
 use super::kernels::KERNELS;
+use super::runs::image;
 use super::statistics::Series;
 use crate::errors::CommandError;
 use sentient_abi::boot_module::{ContainerSpec, container_flags};
-use sentient_images::{CompiledImage, ImageCache, KernelImage};
+use sentient_images::{CompiledImage, KernelImage};
 use sentient_vmm::kvm::KvmError;
 use sentient_vmm::kvm::state::{IrqchipState, VcpuState};
 use sentient_vmm::machine::{Door, NotRunning, StopHandle, Stopped};
@@ -150,12 +151,6 @@ fn gone(error: NotRunning) -> CommandError {
     CommandError::Bench(error.to_string())
 }
 
-fn kernels() -> Result<CompiledImage, CommandError> {
-    let images = ImageCache::new(crate::paths::image_cache());
-    let (image, _) = images.image(KERNELS).map_err(|error| CommandError::Bench(error.to_string()))?;
-    Ok(image)
-}
-
 fn mean(values: &[f64]) -> Result<f64, CommandError> {
     if values.is_empty() {
         return Err(CommandError::Bench("a machine has not computed in its turn".into()));
@@ -165,7 +160,7 @@ fn mean(values: &[f64]) -> Result<f64, CommandError> {
 
 /// Milliseconds to read and write again KVM's state of a stopped machine: its vCPU and interrupt controllers.
 pub fn kvm_state(repeats: u32) -> Result<(Series, Map<String, Value>), CommandError> {
-    let machine = Computing::start(&kernels()?, false)?;
+    let machine = Computing::start(&image(KERNELS)?, false)?;
     let (mut reads, mut writes, mut both) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..repeats.max(1) {
         // It computes in between, as a machine does.
@@ -192,7 +187,7 @@ pub fn kvm_state(repeats: u32) -> Result<(Series, Map<String, Value>), CommandEr
 /// How much longer a computation takes on a machine whose written pages are tracked and copied every 100 ms than on
 /// one where they are not, as a part of what it takes there. The two take turns, so that both see the same weather.
 pub fn dirty_tracking_cost(repeats: u32) -> Result<(Series, Map<String, Value>), CommandError> {
-    let image = kernels()?;
+    let image = image(KERNELS)?;
     let (tracked, plain) = (Computing::start(&image, true)?, Computing::start(&image, false)?);
     let (mut costs, mut pages, mut pauses) = (Vec::new(), Vec::new(), Vec::new());
     let (mut tracked_ms, mut plain_ms) = (Vec::new(), Vec::new());

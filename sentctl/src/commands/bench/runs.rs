@@ -208,11 +208,16 @@ pub fn stdout_throughput(repeats: u32) -> Result<(Series, Map<String, Value>), C
     Ok((Series::new(rates), details))
 }
 
+/// A program's image, compiled if it is not in the cache.
+pub fn image(wasm: &[u8]) -> Result<CompiledImage, CommandError> {
+    let images = ImageCache::new(crate::paths::image_cache());
+    let (image, _) = images.image(wasm).map_err(|error| CommandError::Bench(error.to_string()))?;
+    Ok(image)
+}
+
 /// Instructions in ring 0 from entry to ready.
 pub fn boot_instructions(_: u32) -> Result<(Series, Map<String, Value>), CommandError> {
-    let (image, _) = ImageCache::new(crate::paths::image_cache())
-        .image(HELLO)
-        .map_err(|error| CommandError::Bench(error.to_string()))?;
+    let image = image(HELLO)?;
     let count = |protocol| -> Result<u64, CommandError> {
         let null = || File::options().read(true).write(true).open("/dev/null");
         let open = CommandError::io("opening /dev/null");

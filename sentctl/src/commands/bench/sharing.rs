@@ -1,12 +1,13 @@
 //! Two containers on one processor: what that costs each of them.
 
 use super::kernels::{KERNELS, Native, WORK};
+use super::runs::image;
 use super::snapshots::Measured;
 use super::statistics::{Series, geometric_mean};
 use crate::errors::CommandError;
 use sentient_abi::boot_module::{ContainerSpec, container_flags};
 use sentient_devices::virtio::stdio_mux::{ContainerEvent, Stream, Written};
-use sentient_images::{CompiledImage, ImageCache, KernelImage};
+use sentient_images::{CompiledImage, KernelImage};
 use sentient_vmm::machine::StopHandle;
 use sentient_vmm::machine::resident::ResidentHandle;
 use sentient_vmm::streams::{ContainerSink, Input, Output, Streams};
@@ -127,12 +128,6 @@ impl Drop for Resident {
             let _ = machine.join();
         }
     }
-}
-
-fn image(wasm: &[u8]) -> Result<CompiledImage, CommandError> {
-    let images = ImageCache::new(crate::paths::image_cache());
-    let (image, _) = images.image(wasm).map_err(|error| CommandError::Bench(error.to_string()))?;
-    Ok(image)
 }
 
 fn container(image: &CompiledImage, flags: u32, words: &[&str]) -> ContainerRun {

@@ -22,7 +22,7 @@ impl Context {
         let machine = self.machine()?;
         let mut logs = Logs::of(&machine.container(&args.name));
         if !args.all {
-            logs.skip()?;
+            logs.skip_to_tail(0)?;
         }
         if container.stdin && !args.no_stdin {
             let name = args.name.clone();

@@ -24,14 +24,6 @@ impl Logs {
         Self { out: Log::new(folder.join("stdout.log")), err: Log::new(folder.join("stderr.log")) }
     }
 
-    /// Passes over what is there.
-    ///
-    /// # Errors
-    /// [`CommandError::Io`].
-    pub fn skip(&mut self) -> Result<(), CommandError> {
-        self.out.skip().and_then(|()| self.err.skip()).map_err(CommandError::io("opening the output"))
-    }
-
     /// Passes over what is there but for the last `lines` lines of each.
     ///
     /// # Errors
@@ -68,11 +60,6 @@ impl Log {
         Self { path, file: None }
     }
 
-    /// Passes over what is there.
-    fn skip(&mut self) -> std::io::Result<()> {
-        self.open()?.map_or(Ok(()), |mut file| file.seek(SeekFrom::End(0)).map(drop))
-    }
-
     /// Passes over what is there but for the last lines. One that does not end yet counts, too.
     fn skip_to_tail(&mut self, lines: u64) -> std::io::Result<()> {
         let Some(mut file) = self.open()? else { return Ok(()) };
@@ -81,7 +68,7 @@ impl Log {
         let mut left = lines;
         let mut piece = vec![0; PIECE];
         // From the end to the start, until one line end more than wanted was found.
-        'pieces: while start > 0 {
+        'pieces: while start > 0 && lines > 0 {
             let len = start.min(PIECE as u64);
             let bytes = piece.get_mut(..usize::try_from(len).unwrap_or(0)).unwrap_or_default();
             file.seek(SeekFrom::Start(start - len))?;
@@ -97,8 +84,7 @@ impl Log {
                 start -= 1;
             }
         }
-        let from = if lines == 0 { end } else { start };
-        file.seek(SeekFrom::Start(from)).map(drop)
+        file.seek(SeekFrom::Start(start)).map(drop)
     }
 
     /// The file, if there is one by now.
