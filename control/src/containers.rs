@@ -179,6 +179,7 @@ impl Containers {
         load()?;
         self.wait_until_up(&name)?.ok_or_else(|| {
             self.table().retain(|entry| entry.name != name);
+            self.close_ports(index);
             ControlError::Conflict(format!("the machine cannot start `{name}`: it loses images"))
         })
     }
