@@ -3,8 +3,8 @@
 //! The guest runs meanwhile. Nobody gets a page that was not compared with its hash, and a page that does not fit
 //! ends the process: whoever waits for it waits until then.
 //!
-//! Which pages a machine used before its memory was whole last time is kept in a file, and these are brought before
-//! the guest runs, which then does not stop for each of them. The file is a guess: whatever it says, the pages are the
+//! Which pages a machine used before its memory was whole last time is kept in a file, and these are brought first, while
+//! the guest is being started, which then does not stop for each of them. The file is a guess: whatever it says, the pages are the
 //! snapshot's.
 
 use crate::description::note;
@@ -13,8 +13,9 @@ use crate::home::MachineFolder;
 use rustix::event::Timespec;
 use rustix::process::setpriority_process;
 use sentient_snapshot::hash::PageHash;
-use sentient_snapshot::page::ZERO_PAGE;
-use sentient_snapshot::store::Reader;
+use sentient_snapshot::page::{Page, ZERO_PAGE};
+use sentient_snapshot::store::{Reader, Session as StoreSession};
+use sentient_vmm::machine::placement::{Place, go_to};
 use sentient_vmm::memory::lazy::LazyRam;
 use sentient_vmm::snapshots::MemoryWriter;
 use std::collections::{BTreeMap, BTreeSet};
@@ -129,41 +130,39 @@ pub fn fill_now(memory: &MemoryWriter<'_>, reader: &Reader, places: &Places) -> 
 /// Memory on its way.
 #[derive(Debug)]
 pub struct Filling {
-    machine: MachineFolder,
-    /// The pages that were needed, when it is whole.
-    done: Receiver<BTreeSet<u64>>,
+    /// Says when it is whole.
+    done: Receiver<()>,
     /// Whether pages are brought that nobody waits for.
     eager: Arc<AtomicBool>,
 }
 
 impl Filling {
-    /// Brings the pages that are likely to be needed, and has a thread bring the others. If that fails, `damaged` is
-    /// called, and the process ends: the guest or a device may be waiting for a page, and nobody can take that back.
+    /// Has a thread bring pages: those that are likely to be needed, beside whatever else a start takes, then the others.
+    /// If that fails, `damaged` is called, and the process ends: the guest or a device may be waiting for a page, and
+    /// nobody can take that back. The session lasts until all pages are located.
     ///
     /// # Errors
-    /// [`ControlError`] by a page that is likely to be needed, or if there can be no thread.
+    /// [`ControlError`] if there can be no thread.
     pub fn begin(
-        machine: MachineFolder,
+        folder: MachineFolder,
         lazy: LazyRam,
-        reader: Reader,
+        session: StoreSession,
         places: Places,
         damaged: impl FnOnce(&ControlError) + Send + 'static,
     ) -> Result<Self, ControlError> {
-        let likely: BTreeSet<u64> =
-            likely(&machine).into_iter().filter(|number| places.hash(*number).is_some()).collect();
-        let mut filler = Filler { lazy, reader, places, needed: likely.clone() };
-        let hashes: Vec<PageHash> = likely.iter().filter_map(|number| filler.places.hash(*number)).collect();
-        filler.bring(&hashes)?;
         let (tell, done) = channel();
         let eager = Arc::new(AtomicBool::new(false));
         let wanted = Arc::clone(&eager);
         let fill = move || {
-            // After everybody else on its processor: if they need a page, they wait for it, and it runs. On Linux this
-            // is the thread's alone. Where it cannot be had, the guest starts a little later.
-            let _ = setpriority_process(None, NICENESS);
-            match filler.fill(&hashes, &wanted) {
-                // Nobody asks if the machine has ended.
-                Ok(()) => drop(tell.send(filler.needed)),
+            go_to(Place::Kvm);
+            let mut filler =
+                Filler { lazy, source: Source::Index(Box::new(session)), places, needed: likely(&folder) };
+            match filler.fill(&wanted) {
+                Ok(()) => {
+                    remember(&folder, &filler.needed);
+                    // Nobody asks if the machine has ended.
+                    let _ = tell.send(());
+                }
                 Err(error) => {
                     damaged(&error);
                     filler.refuse_all()
@@ -172,7 +171,7 @@ impl Filling {
         };
         let thread = std::thread::Builder::new().name("memory".into()).spawn(fill);
         thread.map_err(ControlError::io("starting the thread that brings memory"))?;
-        Ok(Self { machine, done, eager })
+        Ok(Self { done, eager })
     }
 
     /// Has pages brought that nobody waits for, once the guest runs: until then they would take the processors from
@@ -185,37 +184,54 @@ impl Filling {
     /// Waits until the memory is whole, for so long at most; whether it is.
     #[must_use]
     pub fn wait(&self, patience: Duration) -> bool {
-        match self.done.recv_timeout(patience) {
-            Ok(needed) => {
-                remember(&self.machine, &needed);
-                true
-            }
-            Err(RecvTimeoutError::Timeout) => false,
-            // It was told before.
-            Err(RecvTimeoutError::Disconnected) => true,
-        }
+        // Disconnected: it was told before.
+        self.done.recv_timeout(patience) != Err(RecvTimeoutError::Timeout)
     }
 }
 
 struct Filler {
     lazy: LazyRam,
-    reader: Reader,
+    source: Source,
     places: Places,
     needed: BTreeSet<u64>,
 }
 
+/// Where pages are read.
+enum Source {
+    /// Where the index says; looking all of them up would hold up the start.
+    Index(Box<StoreSession>),
+    /// All of them are located.
+    Located(Reader),
+}
+
 impl Filler {
-    /// Brings all pages but those with the hashes that are there.
-    fn fill(&mut self, there: &[PageHash], eager: &AtomicBool) -> Result<(), ControlError> {
-        let there: BTreeSet<PageHash> = there.iter().copied().collect();
-        let left: Vec<PageHash> = self.reader.hashes().filter(|hash| !there.contains(hash)).collect();
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    /// Brings all pages.
+    fn fill(&mut self, eager: &AtomicBool) -> Result<(), ControlError> {
+        self.needed.retain(|number| self.places.hash(*number).is_some());
+        let likely: BTreeSet<PageHash> =
+            self.needed.iter().filter_map(|number| self.places.hash(*number)).collect();
+        let likely: Vec<PageHash> = likely.into_iter().collect();
+        self.bring(&likely)?;
+        // After everybody else on its processor: if they need a page, they wait for it, and it runs. On Linux this
+        // is the thread's alone. Where it cannot be had, the guest starts a little later.
+        let _ = setpriority_process(None, NICENESS);
         while !eager.load(Relaxed) {
             self.serve(LOOK)?;
         }
+        let located = match &self.source {
+            Source::Index(session) => session.locate(self.places.hashes())?,
+            Source::Located(_) => return Ok(()),
+        };
+        let left: Vec<PageHash> =
+            located.hashes().filter(|hash| likely.binary_search(hash).is_err()).collect();
+        self.source = Source::Located(located);
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         for some in left.chunks(AT_ONCE) {
             self.serve(now)?;
             self.bring(some)?;
+            // Whoever is woken on this processor waits for a time slice of 3 ms otherwise, nice as this is: the guest's
+            // next output would.
+            std::thread::yield_now();
         }
         self.lazy.complete().map_err(failed)
     }
@@ -244,9 +260,14 @@ impl Filler {
     }
 
     fn bring(&self, hashes: &[PageHash]) -> Result<(), ControlError> {
-        self.reader.read_pages(hashes.iter().copied(), |hash, page| {
+        let put = |hash, page: &Page| {
             self.places.of(hash).try_for_each(|number| self.lazy.put(number, page).map_err(failed))
-        })?;
+        };
+        let wanted = hashes.iter().copied();
+        match &self.source {
+            Source::Index(session) => session.locate(wanted.clone())?.read_pages(wanted, put)?,
+            Source::Located(reader) => reader.read_pages(wanted, put)?,
+        }
         if hashes.contains(&PageHash::ZERO) {
             self.places
                 .of(PageHash::ZERO)
@@ -261,7 +282,7 @@ fn failed(error: std::io::Error) -> ControlError {
 }
 
 /// What was needed last time; nothing, if there is no such file, or no sensible one.
-fn likely(machine: &MachineFolder) -> Vec<u64> {
+fn likely(machine: &MachineFolder) -> BTreeSet<u64> {
     let mut text = Vec::new();
     let read =
         File::open(machine.working_set()).and_then(|file| file.take(MOST_BYTES).read_to_end(&mut text));

@@ -14,10 +14,12 @@ use crate::home::{Home, MachineFolder, short_path};
 use crate::live::Live;
 use crate::session::{Handles, Session};
 use crate::{process, server};
+use sentient_abi::PAGE_SIZE;
+use sentient_abi::region::RegionKind;
 use sentient_images::KernelImage;
 use sentient_snapshot::hash::PageHash;
 use sentient_snapshot::memory_map::MemoryMap;
-use sentient_snapshot::record::Record;
+use sentient_snapshot::record::{Record, RegionEntry, UNOWNED};
 use sentient_vmm::kvm::vm::DirtyLog;
 use sentient_vmm::machine::{Early, Readiness, Running, Start, StopHandle};
 use sentient_vmm::streams::{Input, Output, Streams};
@@ -26,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::fs::{self, File, Permissions};
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -42,6 +45,9 @@ const MEMORY_PATIENCE: Duration = Duration::from_millis(100);
 
 /// How long the process that had the machine before may take to be gone.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+
+/// From so much RAM on it takes longer to give the guest all of it than to find out first what it has in use.
+const LARGE: u64 = 512 << 20;
 
 /// What the process is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -157,7 +163,6 @@ fn start(
     early: Early,
     images: Option<PathBuf>,
 ) -> Result<Started, ControlError> {
-    let begin = |ram| early.with(ram, DirtyLog::On);
     let containers = Containers::new(folder.clone(), images);
     let sink = Box::new(Outputs(Arc::clone(&containers)));
     let streams = streams().map_err(ControlError::io("opening /dev/null"))?;
@@ -176,20 +181,27 @@ fn start(
                 heartbeat: None,
                 timeout: None,
             };
-            let machine = Machine::resident_on(begin(ram)?, &config, streams, sink)?;
+            let machine = Machine::resident_on(early.with(ram, DirtyLog::On)?, &config, streams, sink)?;
             let live = Live::booted(digest);
             go(machine, containers, |_| Ok(()), |handles, ()| Ok(Session::new(history, handles, live, None)))
         }
         Task::Boot { verify } => {
-            let start = begin(Description::read(&folder)?.ram_bytes)?;
-            let history = History::open_within(home, folder, LOCK_PATIENCE)?;
-            let current = history.current()?;
+            let ram = Description::read(&folder)?.ram_bytes;
+            let open = || -> Result<_, ControlError> {
+                let history = History::open_within(home, folder, LOCK_PATIENCE)?;
+                let current = history.current()?;
+                Ok((history, current))
+            };
+            let (start, (history, current)) = if ram < LARGE {
+                (early.with(ram, DirtyLog::On)?, open()?)
+            } else {
+                let opened = open()?;
+                (early.with_in_use(ram, DirtyLog::On, in_use(opened.1.record()))?, opened)
+            };
             // A timeline that cannot be read is told now, and not by a machine that runs and cannot say what it is.
             history.timeline().ids()?;
             let record = current.record();
             let (machine, live, filling) = restore(start, &history, record, streams, sink, verify)?;
-            // From here on it is not known how it will end.
-            let _ = fs::remove_file(history.machine().last_end());
             let bring_all = filling.as_ref().map(Filling::begin_all);
             let before_output = |containers: &Containers| {
                 if let Some(bring_all) = bring_all {
@@ -202,7 +214,7 @@ fn start(
             go(machine, containers, before_output, session)
         }
         Task::Fork { ram } => {
-            let start = begin(ram)?;
+            let start = early.with(ram, DirtyLog::On)?;
             let original = Original::at_standard_input()?;
             let (of, names) = original.containers(home)?;
             let claim = Claim::begin(folder.clone(), Arc::clone(&containers), of, names)?;
@@ -249,6 +261,15 @@ fn go<T: Send + 'static>(
     Ok(Started { running, stop, ready, session: Box::new(move || session(handles, given)) })
 }
 
+/// Addresses that the guest uses without asking for memory.
+fn in_use(record: &Record) -> Vec<Range<u64>> {
+    let used = |region: &&RegionEntry| ![UNOWNED, RegionKind::Unassigned as u32].contains(&region.kind);
+    let range = |region: &RegionEntry| {
+        region.base..region.base.saturating_add(region.pages.saturating_mul(PAGE_SIZE))
+    };
+    record.regions.iter().filter(used).map(range).collect()
+}
+
 /// A machine that goes on from a snapshot.
 fn restore(
     start: Start,
@@ -263,24 +284,24 @@ fn restore(
     let mut places: Vec<(PageHash, u64)> = Vec::new();
     map.visit(0..u64::MAX, |gpn, hash| places.push((hash, gpn)));
     let places = Places::new(places);
-    let reader = session.locate(places.hashes())?;
-    drop(session);
     let mut filling = None;
     let machine = Machine::restored(start, &state, streams, sink, |memory| {
+        // From here on it is not known how it will end; the first who knows may be who brings the memory.
+        let _ = fs::remove_file(history.machine().last_end());
         let lazy = (verify == Verify::Lazy).then(|| memory.lazily(&places.ranges(record.ram)));
         match lazy {
             Some(Ok(lazy)) => {
                 let folder = history.machine().clone();
                 let damaged = tell_of_damage(folder.last_end());
-                filling = Some(Filling::begin(folder, lazy, reader, places, damaged)?);
-                Ok(())
+                filling = Some(Filling::begin(folder, lazy, session, places, damaged)?);
+                return Ok(());
             }
-            Some(Err(error)) => {
-                tracing::debug!(%error, "memory is read and checked before the machine runs");
-                filling::fill_now(memory, &reader, &places)
-            }
-            None => filling::fill_now(memory, &reader, &places),
+            Some(Err(error)) => tracing::debug!(%error, "memory is read and checked before the machine runs"),
+            None => {}
         }
+        let reader = session.locate(places.hashes())?;
+        drop(session);
+        filling::fill_now(memory, &reader, &places)
     })?;
     Ok((machine, Live::restored(record, map), filling))
 }

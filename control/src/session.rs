@@ -93,6 +93,10 @@ impl Session {
     /// Not before its memory is whole: nobody could say what of it is in use.
     pub(crate) fn live(&self) -> MutexGuard<'_, Live> {
         while !self.is_whole_within(KILL_PATIENCE) {}
+        // What is going to be done may need all of it.
+        if let Err(error) = self.guest.give_all_memory() {
+            tracing::warn!(%error, "the guest gets its memory when it first uses it");
+        }
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -2,13 +2,16 @@
 
 use crate::handover::NET;
 use crate::kvm::vcpu::{Flow, Ports};
+use crate::kvm::vm::Vm;
 use crate::machine::shared::{Console, Events, RngDevice, lock};
+use crate::memory::GuestMemory;
 use crate::network::NetDevice;
 use sentient_abi::PAGE_SIZE;
 use sentient_abi::sentinel;
 use sentient_devices::sentinel::{Sentinel, Signal};
 use sentient_devices::serial::{COM1_BASE, COM1_LEN, Serial};
 use std::sync::{Arc, Mutex};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
 /// The devices as the vCPU thread reaches them.
 pub struct Bus {
@@ -24,6 +27,16 @@ pub struct Bus {
     pub net: Arc<Mutex<NetDevice>>,
     /// Where signals of the guest go.
     pub events: Arc<Events>,
+    /// RAM, some of which the guest may not have yet.
+    pub ram: LateRam,
+}
+
+/// RAM that answers also where the guest was not given it yet.
+pub struct LateRam {
+    /// Who gives it.
+    pub vm: Arc<Vm>,
+    /// All of it.
+    pub memory: GuestMemory,
 }
 
 impl Ports for Bus {
@@ -58,7 +71,7 @@ impl Ports for Bus {
             Some((0, offset)) => lock(&self.console).read(offset, data),
             Some((1, offset)) => lock(&self.rng).read(offset, data),
             Some((NET, offset)) => lock(&self.net).read(offset, data),
-            _ => data.fill(0xff),
+            _ => self.ram.read(address, data),
         }
     }
 
@@ -71,13 +84,41 @@ impl Ports for Bus {
                 let _ = lock(&self.net).write(offset, data);
                 false
             }
-            _ => false,
+            _ => {
+                self.ram.write(address, data);
+                false
+            }
         };
         if notified {
             // Only where the doorbell's event descriptor did not take it: a write of another width.
             self.events.nudge();
         }
         Flow::Continue
+    }
+}
+
+impl LateRam {
+    fn read(&self, address: u64, data: &mut [u8]) {
+        if !self.is_at(address) || self.memory.read_slice(data, GuestAddress(address)).is_err() {
+            // Nobody there.
+            data.fill(0xff);
+        }
+    }
+
+    fn write(&self, address: u64, data: &[u8]) {
+        if self.is_at(address) {
+            // One that ends outside of RAM is written as far as there is some, as by a processor.
+            let _ = self.memory.write_slice(data, GuestAddress(address));
+        }
+    }
+
+    /// Whether there is RAM; the guest has all of it from then on.
+    fn is_at(&self, address: u64) -> bool {
+        let is_ram = self.memory.address_in_range(GuestAddress(address));
+        if is_ram && let Err(error) = self.vm.give_all() {
+            tracing::warn!(%error, "the guest was not given memory, and reaches it slowly");
+        }
+        is_ram
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod cpuid;
 pub mod registers;
+mod slots;
 pub mod state;
 pub mod step;
 pub mod vcpu;

@@ -6,7 +6,7 @@
 mod build;
 mod event_loop;
 mod input_room;
-mod placement;
+pub mod placement;
 pub mod resident;
 pub mod shared;
 mod start;
@@ -137,7 +137,7 @@ impl Machine {
     /// A handle to load containers by, if it is resident.
     #[must_use]
     pub fn resident_handle(&self) -> ResidentHandle {
-        ResidentHandle(Arc::clone(&self.events))
+        ResidentHandle { events: Arc::clone(&self.events), vm: Arc::downgrade(&self.vm) }
     }
 
     /// Its network, to publish ports by.

@@ -8,6 +8,7 @@ mod guest;
 mod staying;
 
 use sentient_abi::PAGE_SIZE;
+use sentient_abi::region::{Region, RegionKind};
 use sentient_vmm::memory::image::{Image, ImageWriter};
 use sentient_vmm::snapshots::capture::{self, Capture, Extent};
 use sentient_vmm::snapshots::page::{PageBuffer, PageBytes};
@@ -31,7 +32,13 @@ fn pages(capture: &Capture) -> BTreeMap<u64, Box<PageBytes>> {
 
 /// An image of a machine that is busy, its pages, and its state.
 fn image() -> (Image, BTreeMap<u64, Box<PageBytes>>, Vec<u8>) {
-    let mut resident = Resident::start(RAM);
+    let (image, pages, state, _) = image_of(RAM);
+    (image, pages, state)
+}
+
+/// The same of a machine of this size, and its regions.
+fn image_of(ram: u64) -> (Image, BTreeMap<u64, Box<PageBytes>>, Vec<u8>, Vec<Region>) {
+    let mut resident = Resident::start(ram);
     resident.load(5, &busy());
     resident.until("some rounds", |resident| resident.lines(5) > 2);
     let capture = capture(&resident, Extent::Everything);
@@ -40,7 +47,7 @@ fn image() -> (Image, BTreeMap<u64, Box<PageBytes>>, Vec<u8>) {
         writer.put(number, &[*page]).unwrap();
     }
     let image = writer.seal(capture.numbers.iter().copied()).unwrap();
-    (image, pages(&capture), capture.state)
+    (image, pages(&capture), capture.state, capture.regions)
 }
 
 #[test]
@@ -76,4 +83,37 @@ fn a_capture_of_everything_has_pages_that_a_clone_never_touched() {
         same += usize::from(now == page);
     }
     assert!(same >= original.len() - changed.numbers.len(), "{same} of {} are the same", original.len());
+}
+
+#[test]
+fn a_clone_gets_memory_that_it_was_not_given_when_it_comes_to_use_it() {
+    const LARGE: u64 = 4 << 30;
+    let (image, original, state, regions) = image_of(LARGE);
+    let used = |region: &&Region| region.kind != RegionKind::Unassigned as u32;
+    let in_use: Vec<_> =
+        regions.iter().filter(used).map(|region| region.base..region.base + region.len).collect();
+    let given: u64 = in_use.iter().map(|range| range.end - range.start).sum();
+    assert!(given < LARGE / 4, "{given}");
+    let mut clone = Resident::over_in_use(image, &state, LARGE, in_use);
+    clone.until("some rounds", |clone| clone.lines(5) > 3);
+    // The guest puts it where it has no memory yet.
+    clone.load(1, &hello());
+    assert_eq!(clone.end(1), EXITED);
+    clone.handle.give_all_memory().unwrap();
+    clone.load(2, &hello());
+    assert_eq!(clone.end(2), EXITED);
+    // And nothing of what it has written is missing in the log, whichever way it came there.
+    let (changed, everything) = clone
+        .door
+        .stopped(|machine| {
+            let [changed, everything] = [Extent::Changed, Extent::Everything]
+                .map(|extent| capture::take(machine, extent, PageBuffer::default()).unwrap());
+            (pages(&changed), pages(&everything))
+        })
+        .unwrap();
+    let zero: PageBytes = [0; PAGE_SIZE as usize];
+    for (number, page) in &everything {
+        let known = changed.get(number).or_else(|| original.get(number)).map_or(&zero, |page| page);
+        assert!(**page == *known, "page {number} was written, and is not in the log");
+    }
 }

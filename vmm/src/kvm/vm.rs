@@ -3,13 +3,20 @@
 #![expect(unsafe_code, reason = "KVM is given the addresses of guest memory")]
 
 use super::KvmError;
+use super::slots::{self, Slot};
 use crate::memory::{GuestMemory, RamRegion};
 use kvm_bindings::{KVM_MEM_LOG_DIRTY_PAGES, kvm_irqchip, kvm_userspace_memory_region};
 use kvm_ioctls::{IoEventAddress, Kvm, VcpuFd, VmFd};
+use sentient_abi::PAGE_SIZE;
 use sentient_devices::Interrupt;
 use std::io;
+use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+/// All addresses: of a guest that is given all of its memory at once.
+pub const ALL: Range<u64> = 0..u64::MAX;
 
 /// Three pages that Intel processors without "unrestricted guest" need below 4 GiB, outside of RAM.
 const TSS_ADDRESS: usize = 0xfffb_d000;
@@ -21,6 +28,8 @@ pub struct Vm {
     /// Kept alive for as long as KVM has its addresses: dropped after `fd`.
     memory: GuestMemory,
     flags: u32,
+    /// All of the memory.
+    slots: Mutex<Vec<Slot>>,
 }
 
 /// Whether KVM notes which pages the guest writes.
@@ -52,46 +61,103 @@ impl EmptyVm {
         }
     }
 
-    /// Gives it guest memory and in-kernel interrupt controllers.
+    /// Gives it guest memory and in-kernel interrupt controllers: of the memory, the ranges of addresses `in_use` for
+    /// now.
     ///
     /// # Errors
     /// [`KvmError::Call`].
-    pub fn with(self, memory: GuestMemory, log: DirtyLog) -> Result<Vm, KvmError> {
+    pub fn with(self, memory: GuestMemory, log: DirtyLog, in_use: &[Range<u64>]) -> Result<Vm, KvmError> {
         let Self(fd) = self;
         let flags = if log == DirtyLog::On { KVM_MEM_LOG_DIRTY_PAGES } else { 0 };
-        for (slot, region) in memory.iter().enumerate() {
-            set_slot(&fd, slot, region, region.len(), flags)?;
-        }
-        fd.set_tss_address(TSS_ADDRESS).map_err(KvmError::call("KVM_SET_TSS_ADDR"))?;
-        fd.create_irq_chip().map_err(KvmError::call("KVM_CREATE_IRQCHIP"))?;
-        Ok(Vm { fd, memory, flags })
+        let (slots, first) = slots::plan(&memory, in_use);
+        let vm = Vm { fd, memory, flags, slots: Mutex::new(slots) };
+        vm.give(&mut vm.slots(), first)?;
+        vm.fd.set_tss_address(TSS_ADDRESS).map_err(KvmError::call("KVM_SET_TSS_ADDR"))?;
+        vm.fd.create_irq_chip().map_err(KvmError::call("KVM_CREATE_IRQCHIP"))?;
+        Ok(vm)
     }
 }
 
 impl Vm {
-    /// The pages of a slot that the guest, or KVM for it, has written since the last call: a bit for each,
-    /// the lowest first. Slots are the regions of guest memory, in order.
+    /// Gives the guest what it has not got of its memory; whether that was anything. The first time, this waits for
+    /// some milliseconds: see [`kvm`](super).
     ///
     /// # Errors
     /// [`KvmError::Call`].
-    pub fn take_dirty_log(&self, slot: usize, region: &RamRegion) -> Result<Vec<u64>, KvmError> {
-        let len = region.len() as usize;
-        self.fd.get_dirty_log(slot as u32, len).map_err(KvmError::call("KVM_GET_DIRTY_LOG"))
+    pub fn give_all(&self) -> Result<bool, KvmError> {
+        let mut slots = self.slots();
+        let all = slots.len();
+        self.give(&mut slots, all)
     }
 
-    /// Makes KVM forget all translations it has derived from guest page tables, by taking the memory away
+    /// Gives the first `count` slots, as far as they are not given; whether any were not.
+    fn give(&self, slots: &mut [Slot], count: usize) -> Result<bool, KvmError> {
+        let mut any = false;
+        for (number, slot) in slots.iter_mut().enumerate().take(count).filter(|(_, slot)| !slot.given) {
+            self.set_slot(number, slot, slot.len())?;
+            slot.given = true;
+            any = true;
+        }
+        Ok(any)
+    }
+
+    /// The pages of a piece of RAM, by its position, that the guest, or KVM for it, has written since the last call: a
+    /// bit for each, the lowest first.
+    ///
+    /// # Errors
+    /// [`KvmError::Call`].
+    pub fn take_dirty_log(&self, ram: usize, region: &RamRegion) -> Result<Vec<u64>, KvmError> {
+        let slots = self.slots();
+        let mut log = vec![0; (region.len() / PAGE_SIZE).div_ceil(64) as usize];
+        for (number, slot) in slots.iter().enumerate().filter(|(_, slot)| slot.ram == ram && slot.given) {
+            let written = self.fd.get_dirty_log(number as u32, slot.len() as usize);
+            let written = written.map_err(KvmError::call("KVM_GET_DIRTY_LOG"))?;
+            if slot.len() == region.len() {
+                return Ok(written);
+            }
+            // Parts begin at large pages, and so at whole words.
+            let first = (slot.part.start / PAGE_SIZE / 64) as usize;
+            for (word, written) in log.iter_mut().skip(first).zip(written) {
+                *word = written;
+            }
+        }
+        Ok(log)
+    }
+
+    /// Makes KVM forget all translations it has derived from guest page tables, by taking some memory away
     /// and giving it back: on a KVM without nested paging nothing else does, and the guest would go on with
-    /// the old ones where the host has written page tables. Costs 0.1 ms, and a fault for each page the
-    /// guest then uses. No vCPU may be in the guest.
+    /// the old ones where the host has written page tables. Whichever slot goes, KVM forgets those of all
+    /// (`KVM_X86_QUIRK_SLOT_ZAP_ALL`, Documentation/virt/kvm/api.rst in Linux); the smallest costs least. Costs 0.1 ms,
+    /// and a fault for each page the guest then uses. No vCPU may be in the guest.
     ///
     /// # Errors
     /// [`KvmError::Call`].
     pub fn forget_translations(&self) -> Result<(), KvmError> {
-        for (slot, region) in self.memory.iter().enumerate() {
-            set_slot(&self.fd, slot, region, 0, 0)?;
-            set_slot(&self.fd, slot, region, region.len(), self.flags)?;
-        }
-        Ok(())
+        let slots = self.slots();
+        let given = slots.iter().enumerate().filter(|(_, slot)| slot.given);
+        let Some((number, slot)) = given.min_by_key(|(_, slot)| slot.len()) else { return Ok(()) };
+        self.set_slot(number, slot, 0)?;
+        self.set_slot(number, slot, slot.len())
+    }
+
+    fn slots(&self) -> MutexGuard<'_, Vec<Slot>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets a slot to the first `len` bytes of its part; 0 deletes it.
+    fn set_slot(&self, number: usize, slot: &Slot, len: u64) -> Result<(), KvmError> {
+        let Some(region) = self.memory.iter().nth(slot.ram) else { return Ok(()) };
+        let description = kvm_userspace_memory_region {
+            slot: number as u32,
+            guest_phys_addr: region.start_addr().raw_value() + slot.part.start,
+            memory_size: len,
+            userspace_addr: region.as_ptr() as u64 + slot.part.start,
+            flags: self.flags,
+        };
+        // SAFETY: the range is a part of a mapping of ours that `self` keeps for as long as the virtual machine exists,
+        // and slots do not overlap because parts do not.
+        unsafe { self.fd.set_user_memory_region(description) }
+            .map_err(KvmError::call("KVM_SET_USER_MEMORY_REGION"))
     }
 
     /// An interrupt controller's state, by its number (`KVM_IRQCHIP_...`).
@@ -142,20 +208,6 @@ impl Vm {
         self.fd.register_ioevent(&event, &at, value).map_err(KvmError::call("KVM_IOEVENTFD"))?;
         Ok(event)
     }
-}
-
-/// Sets a slot to the first `len` bytes of a region; 0 deletes it.
-fn set_slot(fd: &VmFd, slot: usize, region: &RamRegion, len: u64, flags: u32) -> Result<(), KvmError> {
-    let description = kvm_userspace_memory_region {
-        slot: slot as u32,
-        guest_phys_addr: region.start_addr().raw_value(),
-        memory_size: len.min(region.len()),
-        userspace_addr: region.as_ptr() as u64,
-        flags,
-    };
-    // SAFETY: the range is a mapping of ours that `Vm` keeps for as long as the virtual machine exists,
-    // and slots do not overlap because regions do not.
-    unsafe { fd.set_user_memory_region(description) }.map_err(KvmError::call("KVM_SET_USER_MEMORY_REGION"))
 }
 
 /// An interrupt line: a write to its event descriptor is one edge.

@@ -5,7 +5,7 @@ use super::start::Start;
 use super::state::{MachineState, Places};
 use super::vcpu_thread::{Made, Maker};
 use super::{Machine, Stages, Stopped};
-use crate::bus::Bus;
+use crate::bus::{Bus, LateRam};
 use crate::config::MachineConfig;
 use crate::error::MachineError;
 use crate::handover;
@@ -157,6 +157,7 @@ impl Machine {
         started: Instant,
     ) -> Result<Self, MachineError> {
         let Made { vm, vcpu, .. } = made;
+        let vm = Arc::new(vm);
         let events = Arc::new(Events::new().map_err(MachineError::io("making an event descriptor"))?);
         let Outlets { streams: Streams { stdin, stdout, stderr }, sink } = outlets;
         let serial_output =
@@ -182,12 +183,13 @@ impl Machine {
             rng: Arc::clone(&rng),
             net: Arc::clone(&net),
             events: Arc::clone(&events),
+            ram: LateRam { vm: Arc::clone(&vm), memory: Arc::clone(&memory) },
         };
         Ok(Self {
             maker,
             vcpu,
             bus,
-            vm: Arc::new(vm),
+            vm,
             memory,
             image: None,
             state: State::Built,

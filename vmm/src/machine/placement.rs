@@ -17,15 +17,16 @@ const BOOT_PROCESSOR: usize = 0;
 
 /// What a thread of a start does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    /// It makes KVM's objects.
+pub enum Place {
+    /// It makes KVM's objects, or begins when they are made, of which the thread that has made them keeps waiting for
+    /// the others.
     Kvm,
     /// It does something beside that.
     Beside,
 }
 
 /// Takes the calling thread to its processor, of two. From there it may go anywhere again.
-pub(super) fn go_to(place: Place) {
+pub fn go_to(place: Place) {
     let Ok(all) = sched_getaffinity(None) else { return };
     if all.count() != 2 || !all.is_set(BOOT_PROCESSOR) {
         return;

@@ -5,11 +5,12 @@ use super::shared::{Console, Events, HostEntropy, lock};
 use crate::config::ContainerRun;
 use crate::error::MachineError;
 use crate::handover;
+use crate::kvm::vm::Vm;
 use sentient_abi::MAX_CONTAINERS;
 use sentient_abi::stdio::{FrameHeader, FrameKind, HEADER_LEN, Room};
 use sentient_devices::virtio::rng::Entropy;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 /// Bytes of a container or an image sent in one frame.
@@ -36,9 +37,24 @@ pub(super) enum Command {
 /// [`ContainerSink`](crate::streams::ContainerSink). Which numbers are in use is the caller's business: a number
 /// is free until it is loaded, and again after `Ended` or `Refused`.
 #[derive(Clone, Debug)]
-pub struct ResidentHandle(pub(super) Arc<Events>);
+pub struct ResidentHandle {
+    pub(super) events: Arc<Events>,
+    pub(super) vm: Weak<Vm>,
+}
 
 impl ResidentHandle {
+    /// Gives the guest what it was [not given](super::Start) of its memory when it went on from a snapshot. Without this
+    /// it gets it at the first access, which stands still for that. Takes some milliseconds, once, and only if there is
+    /// something to give.
+    ///
+    /// # Errors
+    /// [`MachineError::Kvm`].
+    pub fn give_all_memory(&self) -> Result<(), MachineError> {
+        // A machine that is gone needs none.
+        self.vm.upgrade().map_or(Ok(false), |vm| vm.give_all())?;
+        Ok(())
+    }
+
     /// Loads and starts a container under a number below [`MAX_CONTAINERS`]. The guest answers with
     /// [`NoImage`](sentient_devices::virtio::stdio_mux::ContainerEvent::NoImage) if it has to be given the
     /// [image](Self::load_image) first: most often it has it.
@@ -61,7 +77,7 @@ impl ResidentHandle {
     /// [`MachineError::ArgumentsTooLong`].
     pub fn load_image(&self, run: &ContainerRun) -> Result<(), MachineError> {
         let digest = run.image.digest();
-        self.0.command(Command::Image { digest, module: handover::image_module(run)? });
+        self.events.command(Command::Image { digest, module: handover::image_module(run)? });
         Ok(())
     }
 
@@ -73,40 +89,40 @@ impl ResidentHandle {
         if container >= MAX_CONTAINERS {
             return Err(MachineError::ContainerNumber(container));
         }
-        self.0.command(Command::Load { container, room, module });
+        self.events.command(Command::Load { container, room, module });
         Ok(())
     }
 
     /// Ends a container. One that has just ended is no error.
     pub fn kill(&self, container: u32) {
-        self.0.command(Command::Kill { container });
+        self.events.command(Command::Kill { container });
     }
 
     /// Keeps a container from running, or lets it run again. The guest answers with
     /// [`ContainerEvent::Status`](sentient_devices::virtio::stdio_mux::ContainerEvent::Status), unless it has ended.
     pub fn pause(&self, container: u32, paused: bool) {
-        self.0.command(Command::Pause { container, paused });
+        self.events.command(Command::Pause { container, paused });
     }
 
     /// Asks what a container takes; the answer is as for [`pause`](Self::pause).
     pub fn ask(&self, container: u32) {
-        self.0.command(Command::Ask { container });
+        self.events.command(Command::Ask { container });
     }
 
     /// Gives a container standard input, which is held until it reads it: as much of `bytes` as there is room for
     /// within `patience`. Gives how much that was.
     #[must_use = "what was not taken is still the caller's"]
     pub fn input(&self, container: u32, bytes: &[u8], patience: Duration) -> usize {
-        let taken = self.0.input.take(container, bytes.len(), patience);
+        let taken = self.events.input.take(container, bytes.len(), patience);
         if let Some(bytes) = bytes.get(..taken).filter(|bytes| !bytes.is_empty()) {
-            self.0.command(Command::Input { container, bytes: bytes.to_vec(), end: false });
+            self.events.command(Command::Input { container, bytes: bytes.to_vec(), end: false });
         }
         taken
     }
 
     /// Ends a container's standard input.
     pub fn end_input(&self, container: u32) {
-        self.0.command(Command::Input { container, bytes: Vec::new(), end: true });
+        self.events.command(Command::Input { container, bytes: Vec::new(), end: true });
     }
 }
 

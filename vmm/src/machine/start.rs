@@ -11,9 +11,10 @@ use super::placement::{Place, go_to};
 use super::vcpu_thread::{Made, Maker};
 use crate::error::MachineError;
 use crate::handover;
-use crate::kvm::vm::DirtyLog;
+use crate::kvm::vm::{ALL, DirtyLog};
 use crate::memory::{self, GuestMemory};
 use sentient_images::KernelImage;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvError, Sender, TryRecvError, channel};
 use std::time::{Duration, Instant};
@@ -120,9 +121,23 @@ impl Early {
     /// # Errors
     /// [`MachineError::RamSize`] and [`MachineError::Memory`].
     pub fn with(self, ram: u64, log: DirtyLog) -> Result<Start, MachineError> {
+        self.with_in_use(ram, log, vec![ALL])
+    }
+
+    /// The same, of a guest that has these ranges of addresses in use as it stands. All other memory it is given by
+    /// [`give_all_memory`](super::resident::ResidentHandle::give_all_memory), or when it comes to use it.
+    ///
+    /// # Errors
+    /// As [`with`](Self::with).
+    pub fn with_in_use(
+        self,
+        ram: u64,
+        log: DirtyLog,
+        in_use: Vec<Range<u64>>,
+    ) -> Result<Start, MachineError> {
         let Self { maker, loader } = self;
         let memory = memory::allocate(ram)?;
-        maker.with(Arc::clone(&memory), log);
+        maker.with(Arc::clone(&memory), log, in_use);
         Ok(Start { ram, memory, maker, loader, loading: false })
     }
 }

@@ -23,6 +23,7 @@ use sentient_devices::serial::Serial;
 use sentient_devices::virtio::console::TRANSMIT_QUEUE;
 use sentient_devices::virtio::device::Progress;
 use std::io;
+use std::ops::Range;
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::sync::{Arc, MutexGuard};
 use std::thread::JoinHandle;
@@ -55,9 +56,18 @@ pub struct Maker {
 #[derive(Debug)]
 struct Making {
     handle: JoinHandle<End>,
-    size: Sender<(GuestMemory, DirtyLog)>,
+    size: Sender<Size>,
     made: Receiver<Result<Made, KvmError>>,
     work: Sender<Work>,
+}
+
+/// What it makes the second half of them for.
+#[derive(Debug)]
+struct Size {
+    memory: GuestMemory,
+    log: DirtyLog,
+    /// Ranges of addresses.
+    in_use: Vec<Range<u64>>,
 }
 
 /// What it runs from then on.
@@ -214,11 +224,11 @@ impl Maker {
         Ok(Self { thread: Some(Making { handle, size, made, work }) })
     }
 
-    /// Has it go on with this memory.
-    pub fn with(&self, memory: GuestMemory, log: DirtyLog) {
+    /// Has it go on with this memory, of which the guest has these ranges of addresses in use.
+    pub fn with(&self, memory: GuestMemory, log: DirtyLog, in_use: Vec<Range<u64>>) {
         if let Some(thread) = &self.thread {
             // If nobody takes it, KVM has refused something: `made` says what.
-            let _ = thread.size.send((memory, log));
+            let _ = thread.size.send(Size { memory, log, in_use });
         }
     }
 
@@ -260,13 +270,13 @@ impl Drop for Maker {
 
 /// Makes KVM's objects, in the order that costs least: see [`kvm`]. What needs no memory comes before the wait for
 /// it.
-fn make(size: &Receiver<(GuestMemory, DirtyLog)>) -> Result<Made, KvmError> {
+fn make(size: &Receiver<Size>) -> Result<Made, KvmError> {
     let kvm = kvm::open()?;
     let vm = EmptyVm::new(&kvm)?;
     let cpuid = cpuid::for_guests(&kvm)?;
     let given_up = |_| KvmError::Unusable(io::Error::other("the machine was given up"));
-    let (memory, log) = receive_soon(size).map_err(given_up)?;
-    let vm = vm.with(memory, log)?;
+    let Size { memory, log, in_use } = receive_soon(size).map_err(given_up)?;
+    let vm = vm.with(memory, log, &in_use)?;
     let mut vcpu = vm.create_vcpu()?;
     cpuid::set(&vcpu, &cpuid)?;
     let tsc_khz = vcpu.get_tsc_khz().map_err(KvmError::call("KVM_GET_TSC_KHZ"))?;
@@ -320,6 +330,8 @@ impl Parts {
                 Left::Kicked => continue,
                 Left::Device => self.ended(),
                 Left::Shutdown => Ended::TripleFault { rip },
+                // It may be about memory that it was not given yet.
+                Left::InternalError(_) if self.vm.give_all()? => continue,
                 Left::InternalError(suberror) => Ended::KvmInternal { suberror, rip },
                 Left::EntryFailed(reason) => {
                     Ended::UnexpectedExit(format!("entry failed with reason {reason:#x}"))

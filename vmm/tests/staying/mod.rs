@@ -9,16 +9,17 @@ use sentient_abi::region::{Region, RegionKind};
 use sentient_abi::stdio::Status;
 use sentient_devices::virtio::stdio_mux::{ContainerEvent, Stream, Written};
 use sentient_images::{ImageCache, KernelImage};
-use sentient_vmm::kvm::vm::DirtyLog;
+use sentient_vmm::kvm::vm::{ALL, DirtyLog};
 use sentient_vmm::machine::resident::ResidentHandle;
 use sentient_vmm::machine::state::MachineState;
 use sentient_vmm::machine::vcpu_thread::Stopped;
-use sentient_vmm::machine::{Door, Report, Start, StopHandle};
+use sentient_vmm::machine::{Door, Early, Report, StopHandle};
 use sentient_vmm::memory::image::Image;
 use sentient_vmm::snapshots::{MemoryWriter, regions};
 use sentient_vmm::streams::ContainerSink;
 use sentient_vmm::{BootProtocol, ContainerRun, Ended, Machine, MachineConfig, MachineError};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, MutexGuard};
@@ -90,10 +91,15 @@ impl Resident {
 
     /// A machine that goes on from a state, over memory that others have, too.
     pub fn over(image: Image, state: &[u8], ram: u64) -> Self {
+        Self::over_in_use(image, state, ram, vec![ALL])
+    }
+
+    /// The same, given only these ranges of addresses at first.
+    pub fn over_in_use(image: Image, state: &[u8], ram: u64, in_use: Vec<Range<u64>>) -> Self {
         let alone = alone();
         let (sender, said) = channel();
         let state = MachineState::decode(state).unwrap();
-        let start = Start::begin(ram, DirtyLog::On).unwrap();
+        let start = Early::begin().unwrap().with_in_use(ram, DirtyLog::On, in_use).unwrap();
         let lay = |memory: &MemoryWriter<'_>| {
             memory.lay(image).unwrap();
             Ok::<_, MachineError>(())

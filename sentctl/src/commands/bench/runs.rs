@@ -6,7 +6,7 @@ use rustix::time::{ClockId, clock_gettime};
 use sentient_abi::boot_module::ContainerSpec;
 use sentient_images::{CompiledImage, ImageCache, KernelImage};
 use sentient_vmm::error::MachineError;
-use sentient_vmm::kvm::vm::{DirtyLog, EmptyVm};
+use sentient_vmm::kvm::vm::{ALL, DirtyLog, EmptyVm};
 use sentient_vmm::kvm::{self, KvmError};
 use sentient_vmm::streams::{Input, Output, Streams};
 use sentient_vmm::{BootProtocol, ContainerRun, Machine, MachineConfig};
@@ -148,7 +148,7 @@ fn bare_machine() -> Result<f64, CommandError> {
     let memory = sentient_vmm::memory::allocate(64 << 20)?;
     let started = Instant::now();
     let made = || -> Result<_, KvmError> {
-        let machine = EmptyVm::new(&kvm::open()?)?.with(memory, DirtyLog::Off)?;
+        let machine = EmptyVm::new(&kvm::open()?)?.with(memory, DirtyLog::Off, &[ALL])?;
         let mut vcpu = machine.create_vcpu()?;
         kvm::vcpu::run_nothing(&mut vcpu)?;
         Ok((vcpu, machine))
