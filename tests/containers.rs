@@ -10,6 +10,7 @@ use machine::{container, root};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 impl Home {
     fn listed(&self, words: &[&str]) -> Vec<(String, String)> {
@@ -124,6 +125,56 @@ fn output_is_shown_and_followed() {
     let script = "$SENTCTL --home \"$1\" logs counter | head -n 1";
     let output = machine::finish(&mut machine::shell(script, [home.path()]));
     assert_eq!(output.code(), 0);
+}
+
+#[test]
+fn output_is_bound_to_a_chain_that_says_when_it_came() {
+    let home = Home::counting();
+    let folder = home.path().join("machines/m/.container/counter");
+    let output = folder.join("stdout.log");
+    // A second later what came is in the chain, though nothing else comes.
+    home.ok(&["pause", "counter"]);
+    let written = std::fs::metadata(&output).unwrap().len();
+    let start = Instant::now();
+    let checked = loop {
+        let checked = home.json(&["logs", "--verify", "counter"]);
+        if checked["unsealed_bytes"] == json!(0) && checked["links"] != json!(0) {
+            break checked;
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "{checked}");
+    };
+    assert_eq!((&checked["problem"], &checked["stdout_bytes"]), (&json!(null), &json!(written)));
+    let all = home.ok(&["logs", "counter"]);
+    assert_eq!(home.ok(&["logs", "--since", "1h", "counter"]), all);
+    assert_eq!(home.ok(&["logs", "--since", "2000-01-01T00:00:00+02:00", "counter"]), all);
+    std::thread::sleep(Duration::from_millis(1100));
+    assert_eq!(home.ok(&["logs", "--since", "100ms", "counter"]), "");
+    for (words, said) in
+        [(["--since", "yesterday"], "2026-11-29T08:00:00Z"), (["--since", "3000-01-01T00:00:00Z"], "no time")]
+    {
+        let refused = home.refused(&["logs", words[0], words[1], "counter"]);
+        assert!(refused.contains(said), "{refused}");
+    }
+    home.ok(&["unpause", "counter"]);
+    home.wait_for("m", "counter", |output| output.len() as u64 > written);
+    let new = home.ok(&["logs", "--since", "1s", "counter"]);
+    assert!(!new.is_empty() && home.ok(&["logs", "counter"]).contains(&new), "{new}");
+    // A rollback does not touch what was written; what comes then is bound to it. So it is with a machine that was killed.
+    home.ok(&["rollback", "genesis"]);
+    home.ok(&["rollback", "--undo"]);
+    home.kill("m");
+    home.ok(&["boot"]);
+    home.ok(&["kill", "counter"]);
+    let checked = home.json(&["logs", "--verify", "counter"]);
+    assert_eq!((&checked["problem"], &checked["unsealed_bytes"]), (&json!(null), &json!(0)));
+    let mut bytes = std::fs::read(&output).unwrap();
+    assert_eq!(checked["stdout_bytes"], json!(bytes.len()));
+    bytes[17] ^= 1;
+    std::fs::write(&output, bytes).unwrap();
+    let damaged = home.run(&["logs", "--verify", "counter"]);
+    assert_eq!(damaged.status.code(), Some(1));
+    let said = String::from_utf8(damaged.stdout).unwrap();
+    assert!(said.contains("stdout.log are not what was written"), "{said}");
 }
 
 #[test]

@@ -2,48 +2,19 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
+mod greeter;
 mod home;
 mod machine;
 
 use home::Home;
-use machine::root;
 use serde_json::{Value, json};
 use std::fs;
-use std::path::Path;
 
 impl Home {
-    /// Packs the greeter as another version, which greets otherwise; gives the package's path.
-    fn greeter(&self, version: &str, hello: &str) -> String {
-        let folder = self.path().join(format!("greeter-{version}"));
-        copy(&root().join("resources/packages/greeter"), &folder);
-        let change = |file: &str, from: &str, to: &str| {
-            let text = fs::read_to_string(folder.join(file)).unwrap();
-            assert!(text.contains(from), "{text}");
-            fs::write(folder.join(file), text.replace(from, to)).unwrap();
-        };
-        change("meta.yaml", "version: 1.0.0", &format!("version: {version}"));
-        change("assets/greetings.txt", "Hello", hello);
-        let file = self.path().join(format!("greeter-{version}-{hello}.tso")).to_str().unwrap().to_owned();
-        self.ok(&["pack", folder.to_str().unwrap(), "-o", &file]);
-        file
-    }
-
     fn images(&self) -> Vec<(String, String)> {
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let images = self.json(&["images"]);
         images.as_array().unwrap().iter().map(|one| (text(&one["name"]), text(&one["version"]))).collect()
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().flatten() {
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
     }
 }
 

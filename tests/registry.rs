@@ -233,3 +233,28 @@ fn what_a_registry_lies_about_is_refused() {
     refused(manifest(right, wrong, 0), Vec::new(), "package");
     refused(json!({ "schemaVersion": 2 }), Vec::new(), "127.0.0.1");
 }
+
+#[test]
+fn a_repository_in_a_registry_is_as_one_in_a_folder() {
+    let (registry, owner, user) = (Registry::start(), Home::empty(), Home::empty());
+    let folder = owner.path().join("packages");
+    fs::create_dir(&folder).unwrap();
+    fs::rename(greeter(&owner), folder.join("greeter-1.0.0.tso")).unwrap();
+    let (folder, place) = (folder.to_str().unwrap(), registry.place("me/packages"));
+    assert!(owner.refused(&["repo", "push", folder, &place]).contains("registry.yaml"));
+    let made = owner.json(&["repo", "make", folder]);
+    let key = made["key"].as_str().unwrap();
+    let pushed = owner.json(&["repo", "push", folder, &place]);
+    assert_eq!(pushed, json!([format!("{place}/greeter:1.0.0"), format!("{place}:latest")]));
+    user.ok(&["repo", "add", "main", &place, "--key", key]);
+    assert_eq!(user.ok(&["install", "greeter"]), "greeter:1.0.0\n");
+    assert_eq!(user.ok(&["run", "greeter", "--", "Ada"]), "Hello, Ada.\n");
+    assert_eq!(user.json(&["update"])[0]["serial"], json!(1));
+    // Neither is the other.
+    assert!(user.refused(&["pull", &format!("{place}:latest")]).contains("no package"));
+    let package = format!("{place}/greeter:1.0.0");
+    assert!(user.refused(&["repo", "add", "other", &package, "--key", key]).contains("no registry"));
+    // Gone without a trace, it is missed.
+    drop(registry);
+    assert!(user.refused(&["update"]).contains("127.0.0.1"));
+}

@@ -13,9 +13,9 @@ pub(crate) mod routes;
 use crate::api::{ContainerState, ContainerStatus, PackageInfo, StartContainer};
 use crate::error::ControlError;
 use crate::home::{MachineFolder, check_container_name, make_folder};
+use crate::logs::{ContainerLog, Stream};
 use crate::ports::PublishedPort;
 pub(crate) use folder::Kept;
-use folder::Sink;
 pub use outputs::Outputs;
 use sentient_abi::region::RegionKind;
 use sentient_abi::stdio::{FULL_WEIGHT, Status, WEIGHTS};
@@ -64,8 +64,7 @@ struct Entry {
     published: Vec<PublishedPort>,
     /// Its standard input was ended, by who gave it.
     input_ended: bool,
-    stdout: Sink,
-    stderr: Sink,
+    log: ContainerLog,
 }
 
 impl Entry {
@@ -88,8 +87,8 @@ impl Entry {
             reason: self.reason.clone(),
             ports: self.published.clone(),
             stdin: self.takes_input(),
-            stdout_bytes: self.stdout.bytes,
-            stderr_bytes: self.stderr.bytes,
+            stdout_bytes: self.log.bytes(Stream::Stdout),
+            stderr_bytes: self.log.bytes(Stream::Stderr),
         }
     }
 
@@ -103,6 +102,13 @@ impl Entry {
         self.exit_code = exit_code;
         self.reason = reason;
         self.published.clear();
+        self.seal();
+    }
+
+    fn seal(&mut self) {
+        if let Err(error) = self.log.seal() {
+            tracing::warn!(%error, container = self.name, "its output is not in the chain yet");
+        }
     }
 }
 
@@ -253,7 +259,7 @@ impl Containers {
             let mut table = self.table();
             let entry =
                 table.iter_mut().find(|entry| entry.name == name).ok_or_else(|| self.unknown(name))?;
-            entry.stdout.open().map_err(ControlError::io(&folder))?;
+            entry.log.open(Stream::Stdout).map_err(ControlError::io(&folder))?;
             entry.kept.clone()
         };
         kept.write(&folder)
@@ -281,15 +287,14 @@ impl Containers {
             reason: None,
             published: Vec::new(),
             input_ended: false,
-            stdout: Sink::new(folder.join("stdout.log")),
-            stderr: Sink::new(folder.join("stderr.log")),
+            log: ContainerLog::of(&folder),
         })
     }
 
     /// The same, with its output open.
     fn open(&self, name: &str, index: u32, kept: Kept, state: ContainerState) -> Result<Entry, ControlError> {
         let mut entry = self.entry(name, index, kept, state)?;
-        entry.stdout.open().map_err(ControlError::io(&self.machine.container(name)))?;
+        entry.log.open(Stream::Stdout).map_err(ControlError::io(&self.machine.container(name)))?;
         Ok(entry)
     }
 
@@ -427,8 +432,8 @@ impl Containers {
         live.sort_by_key(|entry| entry.index);
         let position = |entry: &&Entry| {
             let at =
-                |stream, sink: &Sink| OutputPosition { container: entry.index, stream, bytes: sink.bytes };
-            [at(STDOUT, &entry.stdout), at(STDERR, &entry.stderr)]
+                |stream, of| OutputPosition { container: entry.index, stream, bytes: entry.log.bytes(of) };
+            [at(STDOUT, Stream::Stdout), at(STDERR, Stream::Stderr)]
         };
         live.iter().flat_map(position).collect()
     }
@@ -444,8 +449,8 @@ impl Containers {
             let mut entry = self.open(&container.name, container.index, kept, ContainerState::Running)?;
             for output in record.outputs.iter().filter(|output| output.container == container.index) {
                 match output.stream {
-                    STDOUT => entry.stdout.bytes = output.bytes,
-                    STDERR => entry.stderr.bytes = output.bytes,
+                    STDOUT => entry.log.set_bytes(Stream::Stdout, output.bytes),
+                    STDERR => entry.log.set_bytes(Stream::Stderr, output.bytes),
                     _ => {}
                 }
             }
@@ -461,6 +466,20 @@ impl Containers {
         }
     }
 
+    /// Has what containers have written more than a second ago in the chains of their logs.
+    pub fn seal_due(&self) {
+        for entry in self.table().iter_mut() {
+            if let Err(error) = entry.log.seal_due() {
+                tracing::warn!(%error, container = entry.name, "its output is not in the chain yet");
+            }
+        }
+    }
+
+    /// Has all that containers have written in the chains of their logs.
+    pub fn seal(&self) {
+        self.table().iter_mut().for_each(Entry::seal);
+    }
+
     /// Names of those that run.
     #[must_use]
     pub fn live_names(&self) -> Vec<String> {
@@ -472,6 +491,15 @@ impl Containers {
     pub fn went_back(&self, Returning(mut entries): Returning) {
         let mut table = self.table();
         self.publish_again(&table, &mut entries);
+        // Whoever has written to a file knows how long it is.
+        for returned in &mut entries {
+            if let Some(entry) = table.iter_mut().find(|entry| entry.name == returned.name) {
+                for stream in Stream::ALL {
+                    entry.log.set_bytes(stream, returned.log.bytes(stream));
+                }
+                std::mem::swap(&mut entry.log, &mut returned.log);
+            }
+        }
         for entry in table.iter_mut().filter(|entry| entry.is_live()) {
             if !entries.iter().any(|returned| returned.name == entry.name) {
                 entry.end(None, Some("the machine was put back to before its start".into()));

@@ -55,6 +55,18 @@ impl Reference {
         check_name(name).ok()?;
         Some(Self { name: name.to_owned(), version })
     }
+
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The version, if there is one.
+    #[must_use]
+    pub fn version(&self) -> Option<&Version> {
+        self.version.as_ref()
+    }
 }
 
 impl ImageStore {

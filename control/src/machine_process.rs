@@ -140,7 +140,8 @@ pub fn run(
     let panicked = |_| (None, Err(ControlError::Bug("the control thread panicked".into())));
     let (session, told) = talking.join().unwrap_or_else(panicked);
     // With the session goes the right to the folder.
-    if let Some(_session) = session {
+    if let Some(session) = session {
+        session.containers.seal();
         for socket in [machine.socket(), machine.fork_socket()] {
             let _ = fs::remove_file(socket);
         }

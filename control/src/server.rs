@@ -6,6 +6,7 @@ use crate::api::{
     Difference, Fork, Forked, MachineStatus, Properties, Prune, Pruned, PutTag, Refusal, Rollback,
     RolledBack, SetProperties, SnapshotInfo, SnapshotTaken, Tagged, TakeSnapshot, Verified,
 };
+use crate::containers::Containers;
 use crate::error::ControlError;
 use crate::home::Home;
 use crate::session::Session;
@@ -18,13 +19,18 @@ use axum::{Extension, Json, Router};
 use hyper::body::{Bytes, Frame};
 use serde::Deserialize;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::net::UnixListener;
+use tokio::time::MissedTickBehavior;
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
 /// Most bytes of a request.
 const MAX_REQUEST: usize = 1 << 20;
+
+/// Between two looks at what containers have written.
+const LOGS_BEAT: Duration = Duration::from_millis(500);
 
 /// The interface, as OpenAPI describes it.
 #[derive(OpenApi)]
@@ -75,6 +81,7 @@ pub async fn serve(
     home: Home,
     ended: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
+    let containers = Arc::downgrade(&session.containers);
     let router = Router::new()
         .route("/v1/machine", get(status))
         .route("/v1/machine/stop", post(stop))
@@ -97,7 +104,19 @@ pub async fn serve(
         .layer(DefaultBodyLimit::max(MAX_REQUEST))
         .with_state(session)
         .layer(Extension(home));
+    tokio::spawn(keep_logs(containers));
     axum::serve(listener, router).with_graceful_shutdown(ended).await
+}
+
+/// Has containers' output in the chains of their logs when it stays the last for a while.
+async fn keep_logs(containers: Weak<Containers>) {
+    let mut beat = tokio::time::interval(LOGS_BEAT);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        beat.tick().await;
+        let Some(containers) = containers.upgrade() else { return };
+        containers.seal_due();
+    }
 }
 
 /// An answer, or a refusal with its status.

@@ -94,6 +94,8 @@ targets! {
     zk_zkey: "a ceremony's key, its sections", zk::zkey from zkeys, 2048, 3_000;
     package: "a package of a program", images::package from packages, 32_768, 3_000;
     package_texts: "the texts in a package", images::package_texts from texts, 2048, 5_000;
+    registry: "a repository's registry", images::registry from registries, 2048, 5_000;
+    log_chain: "the chain of a container's logs", control::log_chain from log_chains, 2048, 300;
     module: "a WebAssembly module", images::module from modules, 65_536, 500;
 }
 

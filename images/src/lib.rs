@@ -5,6 +5,7 @@
 //! * [`cache`]: compiled images on disk, so that a program is compiled once;
 //! * [`program`]: programs as their users have them, made ready to run;
 //! * [`tso`]: packages of a program with its permissions and files;
+//! * [`registry`]: lists of packages, signed;
 //! * [`quantity`]: sizes and times as people write them.
 //!
 //! `sentctl` and the VMM's tests call it. Invariants: an image given out has been checked against its
@@ -15,6 +16,7 @@ pub mod compile;
 pub mod kernel;
 pub mod program;
 pub mod quantity;
+pub mod registry;
 pub mod tso;
 
 pub use cache::ImageCache;

@@ -19,7 +19,7 @@ pub mod permissions;
 pub mod signature;
 pub mod source;
 pub mod template;
-mod yaml;
+pub(crate) mod yaml;
 
 use crate::program::Identity;
 use archive::File;
@@ -132,7 +132,7 @@ impl TsoError {
         Self::Folder { path: path.display().to_string(), problem: problem.to_string() }
     }
 
-    fn in_text(file: &'static str, problem: impl Into<String>) -> Self {
+    pub(crate) fn in_text(file: &'static str, problem: impl Into<String>) -> Self {
         Self::Text { file, problem: problem.into() }
     }
 }
@@ -210,12 +210,7 @@ impl<'a> Package<'a> {
     /// # Errors
     /// [`TsoError::Signer`] if not.
     pub fn check_signer(&self, key: &str) -> Result<(), TsoError> {
-        let found: Vec<String> =
-            self.signatures.iter().map(|signature| signature.key().to_string()).collect();
-        if found.iter().any(|signer| signer == key) {
-            return Ok(());
-        }
-        Err(TsoError::Signer { wanted: key.to_owned(), found: found.join(", ") })
+        signature::check_signer(&self.signatures, key)
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod containers;
 pub mod machine;
 pub mod package;
+pub mod repo;
 pub mod zk;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -424,6 +425,42 @@ and docker login put them.")]
   sentctl pull oci://127.0.0.1:5000/me/greeter:1.2.0
   sentctl pull --signer ed25519:KEY oci://ghcr.io/me/greeter:1.2 && sentctl run greeter")]
     Pull(package::PullArgs),
+
+    /// Install packages from repositories, as images.
+    #[command(after_help = "Examples:
+  sentctl install greeter && sentctl run greeter
+  sentctl install greeter:1.2.0 --from main
+
+A package is taken if its digest is the one that the repository's owner has signed.")]
+    Install(repo::InstallArgs),
+
+    /// Look for packages in the repositories.
+    #[command(after_help = "Examples:
+  sentctl search
+  sentctl search hello
+  sentctl search json --json
+
+It looks at what the repositories had at the last `sentctl update`.")]
+    Search(repo::SearchArgs),
+
+    /// Ask the repositories what they have now.
+    #[command(after_help = "Examples:
+  sentctl update
+  sentctl update main
+
+It shows what of the images can be had in newer versions, and installs none of it.")]
+    Update(repo::UpdateArgs),
+
+    /// See to the repositories that packages are installed from, or make one.
+    #[command(after_help = "Examples:
+  sentctl repo make packages
+  sentctl repo add main packages --key ed25519:6e5f...
+  sentctl repo ls")]
+    Repo {
+        /// What to do.
+        #[command(subcommand)]
+        command: repo::RepoCommand,
+    },
 
     /// See to the images of the home.
     #[command(after_help = "Examples:

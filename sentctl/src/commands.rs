@@ -8,5 +8,6 @@ pub mod image;
 pub mod machine;
 pub mod package;
 pub mod program;
+pub mod repo;
 pub mod run;
 pub mod version;

@@ -109,6 +109,10 @@ fn on_machine(cli: &Cli) -> Result<ExitCode, CommandError> {
         Command::Push(args) => context.push(args),
         Command::Pull(args) => context.pull(args),
         Command::Image { command } => context.image(command),
+        Command::Install(args) => context.install(args),
+        Command::Search(args) => context.search(args),
+        Command::Update(args) => context.update(args),
+        Command::Repo { command } => context.repo(command),
         Command::BootFiles(_)
         | Command::Bench(_)
         | Command::Doctor

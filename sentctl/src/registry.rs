@@ -16,7 +16,8 @@ use oci_client::errors::OciDistributionError;
 use oci_client::manifest::{OCI_IMAGE_MEDIA_TYPE, OciDescriptor, OciImageManifest, OciManifest};
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, Reference};
-use sentient_images::tso::{MAX_LEN, PROGRAM, Package};
+use sentient_images::registry::{self, REGISTRY, Signed};
+use sentient_images::tso::{MAX_LEN, PROGRAM, Package, SIGNATURES};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::env::var_os;
@@ -35,6 +36,11 @@ const CONFIG: &str = "application/vnd.wasm.config.v0+json";
 const WASM: &str = "application/wasm";
 /// Media type of a package.
 const TSO: &str = "application/vnd.sentientos.tso.v1";
+/// Media types of a repository's registry and of its signatures.
+const REGISTRY_TYPE: &str = "application/vnd.sentientos.registry.v1+yaml";
+const SIGNATURES_TYPE: &str = "application/vnd.sentientos.signatures.v1+yaml";
+/// Media type of a config without anything in it.
+const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 /// When every artifact was made, so that the same package is the same artifact.
 const CREATED: &str = "1970-01-01T00:00:00Z";
 /// A layer's file name, for tools that write files.
@@ -126,18 +132,65 @@ impl Place {
             let there: Vec<&str> = manifest.layers.iter().map(|layer| layer.media_type.as_str()).collect();
             refused(format!("what is there is no package of SentientOS; it has {}", there.join(", ")))
         })?;
-        self.blob(&client, layer).map_err(refused)
+        self.blob(&client, layer, MAX_LEN).map_err(refused)
     }
 
-    fn blob(&self, client: &Client, layer: &OciDescriptor) -> Result<Vec<u8>, String> {
-        let most = usize::try_from(layer.size).ok().filter(|size| *size as u64 <= MAX_LEN);
-        let most = most
-            .ok_or_else(|| format!("its package has {} bytes, and at most {MAX_LEN} are read", layer.size))?;
+    /// Puts a repository's registry there.
+    ///
+    /// # Errors
+    /// [`CommandError::Registry`].
+    pub fn push_registry(&self, signed: &Signed) -> Result<(), CommandError> {
+        let layer = |text: &str, media_type: &str, title: &str| {
+            let titled = BTreeMap::from([(TITLE.to_owned(), title.to_owned())]);
+            ImageLayer::new(text.as_bytes().to_vec(), media_type.into(), Some(titled))
+        };
+        let layers = vec![
+            layer(&signed.registry, REGISTRY_TYPE, REGISTRY),
+            layer(&signed.signatures, SIGNATURES_TYPE, SIGNATURES),
+        ];
+        // There is nothing to configure (image-spec, "Guidelines for Artifact Usage").
+        let config = Config::new(b"{}".to_vec(), EMPTY.into(), None);
+        let mut manifest = OciImageManifest::build(&layers, &config, None);
+        manifest.media_type = Some(OCI_IMAGE_MEDIA_TYPE.into());
+        manifest.artifact_type = Some(REGISTRY_TYPE.into());
+        let (client, auth) = (self.client(), auth(self.reference.resolve_registry()));
+        let done = wait(client.push(&self.reference, &layers, config, &auth, Some(manifest)))?;
+        done.map(drop).map_err(|error| self.failed(&error))
+    }
+
+    /// Gets the registry that is there, of which nothing is known but that it is text.
+    ///
+    /// # Errors
+    /// [`CommandError::Registry`], also for what is there and no registry.
+    pub fn pull_registry(&self) -> Result<Signed, CommandError> {
+        let refused = |problem: String| CommandError::Registry { place: self.address(), problem };
+        let (client, auth) = (self.client(), auth(self.reference.resolve_registry()));
+        let pulled = wait(client.pull_manifest(&self.reference, &auth))?;
+        let (manifest, _) = pulled.map_err(|error| self.failed(&error))?;
+        let OciManifest::Image(manifest) = manifest else {
+            return Err(refused("what is there is an index of several images, and no registry".into()));
+        };
+        let text = |media_type: &str, most: usize| {
+            let layer = manifest.layers.iter().find(|layer| layer.media_type == media_type);
+            let layer = layer.ok_or_else(|| "what is there is no registry of packages".to_owned())?;
+            let bytes = self.blob(&client, layer, most as u64)?;
+            String::from_utf8(bytes).map_err(|error| error.to_string())
+        };
+        Ok(Signed {
+            registry: text(REGISTRY_TYPE, registry::MAX_LEN).map_err(refused)?,
+            signatures: text(SIGNATURES_TYPE, registry::MAX_SIGNATURES).map_err(refused)?,
+        })
+    }
+
+    fn blob(&self, client: &Client, layer: &OciDescriptor, max: u64) -> Result<Vec<u8>, String> {
+        let most = usize::try_from(layer.size).ok().filter(|size| *size as u64 <= max);
+        let most =
+            most.ok_or_else(|| format!("a part of it has {} bytes, and at most {max} are read", layer.size))?;
         let mut bytes = Bounded { bytes: Vec::new(), most };
         let pulled = wait(client.pull_blob(&self.reference, layer, &mut bytes));
         pulled.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         if bytes.bytes.len() != most {
-            return Err(format!("its package has {} bytes, and {most} were announced", bytes.bytes.len()));
+            return Err(format!("a part of it has {} bytes, and {most} were announced", bytes.bytes.len()));
         }
         Ok(bytes.bytes)
     }

@@ -1,12 +1,11 @@
-//! What is in a container's folder: its output, and what is known of it.
+//! What is known of a container, in its folder.
 
 use crate::api::{PackageInfo, StartContainer};
 use crate::error::ControlError;
-use crate::home::{MachineFolder, append_to, make_folder};
+use crate::home::{MachineFolder, make_folder};
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 
 /// The file that says what a container is.
 const FILE: &str = "container.json";
@@ -58,43 +57,5 @@ impl Kept {
     pub fn write(&self, folder: &Path) -> Result<(), ControlError> {
         let text = serde_json::to_string(self).map_err(|error| ControlError::Bug(error.to_string()))?;
         fs::write(folder.join(FILE), text).map_err(ControlError::io(folder))
-    }
-}
-
-/// A file that output is appended to.
-#[derive(Debug)]
-pub struct Sink {
-    /// The file's path.
-    pub path: PathBuf,
-    /// `None` until there is something to write: making a file takes longer than most containers' output.
-    pub file: Option<File>,
-    /// Bytes the container has written since its start, as it sees it.
-    pub bytes: u64,
-}
-
-impl Sink {
-    /// One that has written nothing, and whose file is not open.
-    pub fn new(path: PathBuf) -> Self {
-        Self { path, file: None, bytes: 0 }
-    }
-
-    /// Opens its file, and makes it if there is none.
-    ///
-    /// # Errors
-    /// That of opening.
-    pub fn open(&mut self) -> io::Result<&mut File> {
-        match &mut self.file {
-            Some(file) => Ok(file),
-            none => Ok(none.insert(append_to(&self.path)?)),
-        }
-    }
-
-    /// Appends what the container has written.
-    ///
-    /// # Errors
-    /// That of writing.
-    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.bytes = self.bytes.saturating_add(bytes.len() as u64);
-        self.open()?.write_all(bytes)
     }
 }

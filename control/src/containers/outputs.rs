@@ -2,6 +2,7 @@
 
 use super::Containers;
 use crate::api::ContainerState;
+use crate::logs;
 use sentient_abi::exit::ContainerEnd;
 use sentient_devices::virtio::stdio_mux::{ContainerEvent, Stream, Written};
 use sentient_vmm::streams::ContainerSink;
@@ -22,8 +23,8 @@ impl ContainerSink for Outputs {
         let Some(entry) = table.iter_mut().find(|entry| entry.is_live() && entry.index == container) else {
             return Written::Closed;
         };
-        let sink = if stream == Stream::Stdout { &mut entry.stdout } else { &mut entry.stderr };
-        if let Err(error) = sink.write(bytes) {
+        let stream = if stream == Stream::Stdout { logs::Stream::Stdout } else { logs::Stream::Stderr };
+        if let Err(error) = entry.log.write(stream, bytes) {
             // A full disk must not stop the machine; the loss is told where people look.
             tracing::error!(%error, container = entry.name, "a container's output is lost");
         }

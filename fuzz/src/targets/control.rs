@@ -3,6 +3,7 @@
 use sentient_control::api::{Fork, Heal, Prune, Rollback, StartContainer, TakeSnapshot};
 use sentient_control::fork::{Letter, Packet};
 use sentient_control::image_store::Reference;
+use sentient_control::logs::{self, ContainerLog, LogFolder, Stream};
 use sentient_control::proofs::origin::Original;
 use sentient_snapshot::hash::Hash;
 use sentient_zk::commitment::{Delta, Memory};
@@ -115,4 +116,31 @@ pub fn fork_origins() -> Vec<Vec<u8>> {
         Original { record, opening: None, snapshot, delta },
     ];
     origins.iter().filter_map(|origin| origin.encode().ok()).collect()
+}
+
+/// Whatever the chain says, what a container writes is kept, and the next link follows the last line.
+pub fn log_chain(data: &[u8]) {
+    let Ok(folder) = tempfile::tempdir() else { return };
+    if std::fs::write(folder.path().join("chain.log"), data).is_err() {
+        return;
+    }
+    let mut log = ContainerLog::of(folder.path());
+    let written = log.write(Stream::Stdout, b"more").and_then(|()| log.seal());
+    assert!(written.is_ok(), "{written:?}");
+    let kept = std::fs::read(folder.path().join("stdout.log"));
+    assert!(kept.is_ok_and(|kept| kept == b"more"), "what was written is not there");
+    let checked = logs::check(folder.path());
+    assert!(checked.is_ok_and(|checked| checked.problem.is_some() || checked.stdout_bytes == 4));
+    let since = LogFolder::of(folder.path()).since(0);
+    assert!(since.is_ok(), "{since:?}");
+}
+
+pub fn log_chains() -> Vec<Vec<u8>> {
+    let nothing = blake3::hash(b"").to_hex();
+    let part = format!("{{\"from\":0,\"to\":0,\"blake3\":\"{nothing}\"}}");
+    let previous = "0".repeat(64);
+    let line = format!(
+        "{{\"segment\":1,\"since_unix_ns\":1,\"until_unix_ns\":2,\"stdout\":{part},\"stderr\":{part},\"previous\":\"{previous}\"}}\n"
+    );
+    vec![Vec::new(), line.clone().into_bytes(), format!("{line}{line}{{").into_bytes()]
 }

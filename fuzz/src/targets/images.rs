@@ -1,6 +1,7 @@
 //! Files of the user's, and of the cache's.
 
 use sentient_images::compile::compile;
+use sentient_images::registry::Registry;
 use sentient_images::tso::Package;
 use sentient_images::tso::meta::Meta;
 use sentient_images::tso::pack::Folder;
@@ -85,6 +86,30 @@ static PACKAGES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
 
 pub fn texts() -> Vec<Vec<u8>> {
     [META, PERMISSIONS].map(|text| text.as_bytes().to_vec()).to_vec()
+}
+
+/// A registry that is read is written as one that says the same.
+pub fn registry(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(registry) = Registry::parse(text) else { return };
+    let again = registry.to_text().and_then(|text| Registry::parse(&text));
+    assert!(again.is_ok_and(|again| again == registry), "{registry:?} is written as another one");
+    for offer in &registry.packages {
+        assert!(registry.find(&offer.name, None).is_some(), "{} is not found", offer.name);
+        assert_eq!(registry.find(&offer.name, Some(&offer.version)), Some(offer));
+        assert!(!offer.file().contains('/'), "{} leads elsewhere", offer.file());
+    }
+}
+
+pub fn registries() -> Vec<Vec<u8>> {
+    let offer = "- name: a\n  version: 1.0.0\n  description: x\n  size: 9\n  digest: ";
+    let digest = "6e".repeat(32);
+    let older = offer.replace("1.0.0", "0.9.0-rc.1");
+    vec![
+        b"registry: 1\nname: main\nserial: 3\npackages: []\n".to_vec(),
+        format!("registry: 1\nname: main\nserial: 3\npackages:\n{offer}{digest}\n{older}{digest}\n")
+            .into_bytes(),
+    ]
 }
 
 const META: &str = "tso: 1\nname: a\nversion: 1.0.0-rc.1+b\ndescription: x\nentry: main\nargs: [--a]\nenv: [A=b]\n\

@@ -237,6 +237,18 @@ impl Signatures {
     }
 }
 
+/// Whether the owner of this key is among those who have signed.
+///
+/// # Errors
+/// [`TsoError::Signer`] if not.
+pub fn check_signer(signatures: &[Signature], key: &str) -> Result<(), TsoError> {
+    let found: Vec<String> = signatures.iter().map(|signature| signature.key().to_string()).collect();
+    if found.iter().any(|signer| signer == key) {
+        return Ok(());
+    }
+    Err(TsoError::Signer { wanted: key.to_owned(), found: found.join(", ") })
+}
+
 /// Bytes as hexadecimal digits.
 mod digits {
     use super::{from_hex, hex};

@@ -1,6 +1,8 @@
 //! Verbs about containers of a machine that stays.
 
+use chrono::DateTime;
 use clap::{Args, Subcommand};
+use sentient_control::history::unix_ns;
 use sentient_images::quantity::parse_duration;
 use std::time::Duration;
 
@@ -126,6 +128,14 @@ pub struct LogsArgs {
     /// Only the last lines, so many of each stream, and with --follow what comes after them.
     #[arg(short = 'n', long, value_name = "LINES")]
     pub tail: Option<u64>,
+
+    /// Only what came at this time or later: how long ago, as 90s, 10m or 2h, or a moment, as 2026-11-29T08:00:00Z.
+    #[arg(long, value_name = "TIME", value_parser = parse_moment, conflicts_with = "tail")]
+    pub since: Option<u64>,
+
+    /// Show nothing, and compare all that is there with the chain that was written with it.
+    #[arg(long, conflicts_with_all = ["follow", "tail", "since"])]
+    pub verify: bool,
 }
 
 /// Whose streams to be at.
@@ -165,4 +175,15 @@ pub struct StatsArgs {
     /// Go on, once every interval.
     #[arg(short, long)]
     pub follow: bool,
+}
+
+/// Reads a moment, or how long ago one was: in nanoseconds since 1970.
+fn parse_moment(text: &str) -> Result<u64, String> {
+    if let Ok(moment) = DateTime::parse_from_rfc3339(text) {
+        let ns = moment.timestamp_nanos_opt().and_then(|ns| u64::try_from(ns).ok());
+        return ns.ok_or_else(|| format!("`{text}` is no time of this age of the world"));
+    }
+    let ago = parse_duration(text)
+        .map_err(|error| format!("{error}; a moment is written as 2026-11-29T08:00:00Z"))?;
+    Ok(unix_ns().saturating_sub(u64::try_from(ago.as_nanos()).unwrap_or(u64::MAX)))
 }

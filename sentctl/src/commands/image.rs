@@ -80,7 +80,11 @@ impl Context {
     }
 }
 
-fn reference(text: &str) -> Result<Reference, CommandError> {
+/// The image that is named.
+///
+/// # Errors
+/// [`CommandError::Usage`].
+pub fn reference(text: &str) -> Result<Reference, CommandError> {
     Reference::parse(text).ok_or_else(|| {
         CommandError::Usage(format!(
             "`{text}` names no image: it is NAME or NAME:VERSION, as `greeter:1.2.0`"

@@ -1,14 +1,17 @@
 //! Verbs about containers: listing, ending, starting again, removing them, and what they have written.
 
 use super::output::{LOOK, Logs};
+use super::snapshots::DAMAGED;
 use super::{Context, tree};
 use crate::cli::containers::{HealCommand, LogsArgs, MatrixBoxCommand, Names, PsArgs};
 use crate::errors::CommandError;
 use sentient_control::api::{ContainerState, ContainerStatus, Heal, Healed};
 use sentient_control::client::{Client, ClientError, encoded};
 use sentient_control::home::check_container_name;
+use sentient_control::logs::{self, Checked};
 use sentient_control::ports::PublishedPort;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// What a container does, in words.
@@ -158,9 +161,15 @@ impl Context {
             let there_is_none = format!("no container `{}` has ever run in this machine", args.name);
             return Err(CommandError::Usage(there_is_none));
         }
+        if args.verify {
+            return self.verify_logs(&folder);
+        }
         let mut logs = Logs::of(&folder);
         if let Some(lines) = args.tail {
             logs.skip_to_tail(lines)?;
+        }
+        if let Some(moment) = args.since {
+            logs.skip_to(moment)?;
         }
         let client = args.follow.then(|| self.client()).transpose()?;
         loop {
@@ -176,6 +185,26 @@ impl Context {
             }
             std::thread::sleep(LOOK);
         }
+    }
+}
+
+impl Context {
+    fn verify_logs(&self, folder: &Path) -> Result<ExitCode, CommandError> {
+        let checked =
+            self.during("verifying", || logs::check(folder).map_err(CommandError::io("reading the output")))?;
+        self.answer(&checked, |out, checked| {
+            let Checked { segments, links, stdout_bytes, stderr_bytes, unsealed_bytes, .. } = checked;
+            if let Some(problem) = &checked.problem {
+                return writeln!(out, "{problem}");
+            }
+            write!(out, "{stdout_bytes} bytes of standard output and {stderr_bytes} of standard error ")?;
+            writeln!(out, "are as {links} lines of the chain have them, in {segments} segments")?;
+            if *unsealed_bytes > 0 {
+                writeln!(out, "{unsealed_bytes} bytes behind them are in no line yet")?;
+            }
+            Ok(())
+        })?;
+        Ok(if checked.problem.is_none() { ExitCode::SUCCESS } else { ExitCode::from(DAMAGED) })
     }
 }
 

@@ -1,9 +1,10 @@
-//! What a container has written, as its machine keeps it: two files that grow.
+//! What a container has written, as its machine keeps it: files that grow, and become numbered segments.
 
 use crate::errors::CommandError;
+use sentient_control::logs::{LogFolder, Stream};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// Bytes of output that are read at once.
@@ -21,7 +22,7 @@ pub struct Logs {
 impl Logs {
     /// Those in a container's folder, from their beginnings.
     pub fn of(folder: &Path) -> Self {
-        Self { out: Log::new(folder.join("stdout.log")), err: Log::new(folder.join("stderr.log")) }
+        Self { out: Log::new(folder, Stream::Stdout), err: Log::new(folder, Stream::Stderr) }
     }
 
     /// Passes over what is there but for the last `lines` lines of each.
@@ -30,6 +31,17 @@ impl Logs {
     /// [`CommandError::Io`].
     pub fn skip_to_tail(&mut self, lines: u64) -> Result<(), CommandError> {
         let skipped = self.out.skip_to_tail(lines).and_then(|()| self.err.skip_to_tail(lines));
+        skipped.map_err(CommandError::io("reading the output"))
+    }
+
+    /// Passes over what had come before `unix_ns`.
+    ///
+    /// # Errors
+    /// [`CommandError::Io`].
+    pub fn skip_to(&mut self, unix_ns: u64) -> Result<(), CommandError> {
+        let found = self.out.folder.since(unix_ns);
+        let [out, err] = found.map_err(CommandError::io("looking for when output came"))?;
+        let skipped = self.out.skip_to(out).and_then(|()| self.err.skip_to(err));
         skipped.map_err(CommandError::io("reading the output"))
     }
 
@@ -48,67 +60,129 @@ impl Logs {
     }
 }
 
-/// A file that grows.
+/// Files, one behind the other, of which the last one grows.
 struct Log {
-    path: PathBuf,
+    folder: LogFolder,
+    stream: Stream,
+    /// The segment it is at; `None` before it has looked which there are.
+    segment: Option<u32>,
     /// `None` until there is one.
     file: Option<File>,
 }
 
 impl Log {
-    fn new(path: PathBuf) -> Self {
-        Self { path, file: None }
+    fn new(container: &Path, stream: Stream) -> Self {
+        Self { folder: LogFolder::of(container), stream, segment: None, file: None }
     }
 
     /// Passes over what is there but for the last lines. One that does not end yet counts, too.
     fn skip_to_tail(&mut self, lines: u64) -> std::io::Result<()> {
-        let Some(mut file) = self.open()? else { return Ok(()) };
+        let old = self.folder.old_segments()?;
+        let mut segment = old.last().map_or(1, |last| last.saturating_add(1));
+        let mut tail = Tail { lines, left: lines, ended: true };
+        let mut start = tail.start_in(self.open(segment)?)?;
+        for earlier in old.into_iter().rev() {
+            if tail.left == 0 || start > 0 {
+                break;
+            }
+            (segment, start) = (earlier, tail.start_in(self.open(earlier)?)?);
+        }
+        self.skip_to((segment, start))
+    }
+
+    fn skip_to(&mut self, (segment, start): (u32, u64)) -> std::io::Result<()> {
+        (self.segment, self.file) = (Some(segment), self.open(segment)?);
+        if let Some(file) = &mut self.file {
+            file.seek(SeekFrom::Start(start))?;
+        }
+        Ok(())
+    }
+
+    /// The file of a segment, if there is one by now.
+    fn open(&self, segment: u32) -> std::io::Result<Option<File>> {
+        for path in [self.folder.old_output(self.stream, segment), self.folder.output(self.stream)] {
+            match File::open(&path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                file => return file.map(Some),
+            }
+            // The one that grows is of the segment behind all others.
+            if self.folder.old_segments()?.contains(&segment) {
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Passes on what has come since the last time.
+    fn show(&mut self, to: &mut impl Write) -> std::io::Result<()> {
+        let mut segment = match self.segment {
+            Some(segment) => segment,
+            None => self.folder.old_segments()?.first().copied().unwrap_or(1),
+        };
+        loop {
+            // Before its end is looked for: what has ended gets nothing any more.
+            let ended = self.folder.old_segments()?.last().is_some_and(|last| *last >= segment);
+            if self.file.is_none() {
+                self.file = self.open(segment)?;
+            }
+            if let Some(file) = &mut self.file {
+                pass_on(file, to)?;
+            }
+            self.segment = Some(segment);
+            if !ended {
+                return to.flush();
+            }
+            (segment, self.file) = (segment.saturating_add(1), None);
+        }
+    }
+}
+
+fn pass_on(file: &mut File, to: &mut impl Write) -> std::io::Result<()> {
+    let mut buffer = vec![0; PIECE];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(()),
+            len => to.write_all(buffer.get(..len).unwrap_or_default())?,
+        }
+    }
+}
+
+/// Looks for the last lines from the end on.
+struct Tail {
+    lines: u64,
+    /// Lines that are still to be found.
+    left: u64,
+    /// Nothing but perhaps a line's end has been passed.
+    ended: bool,
+}
+
+impl Tail {
+    /// Where what is wanted begins in a file; its end, if nothing of it is.
+    fn start_in(&mut self, file: Option<File>) -> std::io::Result<u64> {
+        let Some(mut file) = file else { return Ok(0) };
         let end = file.seek(SeekFrom::End(0))?;
         let mut start = end;
-        let mut left = lines;
         let mut piece = vec![0; PIECE];
         // From the end to the start, until one line end more than wanted was found.
-        'pieces: while start > 0 && lines > 0 {
+        while start > 0 && self.lines > 0 {
             let len = start.min(PIECE as u64);
             let bytes = piece.get_mut(..usize::try_from(len).unwrap_or(0)).unwrap_or_default();
             file.seek(SeekFrom::Start(start - len))?;
             file.read_exact(bytes)?;
             for byte in bytes.iter().rev() {
                 // The last line's own end does not begin another.
-                if *byte == b'\n' && start < end {
-                    if left <= 1 {
-                        break 'pieces;
+                if *byte == b'\n' && !self.ended {
+                    if self.left <= 1 {
+                        self.left = 0;
+                        return Ok(start);
                     }
-                    left -= 1;
+                    self.left -= 1;
                 }
+                self.ended = false;
                 start -= 1;
             }
         }
-        file.seek(SeekFrom::Start(start)).map(drop)
-    }
-
-    /// The file, if there is one by now.
-    fn open(&mut self) -> std::io::Result<Option<&File>> {
-        if self.file.is_none() {
-            self.file = match File::open(&self.path) {
-                Ok(file) => Some(file),
-                Err(error) if error.kind() == ErrorKind::NotFound => None,
-                Err(error) => return Err(error),
-            };
-        }
-        Ok(self.file.as_ref())
-    }
-
-    /// Passes on what has come since the last time.
-    fn show(&mut self, to: &mut impl Write) -> std::io::Result<()> {
-        let Some(mut file) = self.open()? else { return Ok(()) };
-        let mut buffer = vec![0; PIECE];
-        loop {
-            match file.read(&mut buffer)? {
-                0 => return to.flush(),
-                len => to.write_all(buffer.get(..len).unwrap_or_default())?,
-            }
-        }
+        Ok(start)
     }
 }
 
@@ -120,7 +194,7 @@ mod tests {
     #[test]
     fn the_tail_is_the_last_lines_whole_or_not() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("log");
+        let path = folder.path().join("stdout.log");
         let long = format!("{}\nlast\n", "x".repeat(3 * PIECE));
         for (text, lines, tail) in [
             ("", 3, ""),
@@ -134,11 +208,44 @@ mod tests {
             (&long, 2, &long),
         ] {
             std::fs::write(&path, text).unwrap();
-            let mut log = Log::new(path.clone());
-            log.skip_to_tail(lines).unwrap();
-            let mut shown = Vec::new();
-            log.show(&mut shown).unwrap();
-            assert_eq!(String::from_utf8(shown).unwrap(), tail, "{lines} of {} bytes", text.len());
+            assert_eq!(tail_of(folder.path(), lines), tail, "{lines} of {} bytes", text.len());
         }
+    }
+
+    fn tail_of(folder: &Path, lines: u64) -> String {
+        let mut log = Log::new(folder, Stream::Stdout);
+        log.skip_to_tail(lines).unwrap();
+        let mut shown = Vec::new();
+        log.show(&mut shown).unwrap();
+        String::from_utf8(shown).unwrap()
+    }
+
+    #[test]
+    fn segments_are_one_text() {
+        let folder = tempfile::tempdir().unwrap();
+        let put = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        for number in [2, 3, 4] {
+            put(&format!("chain.{number}.log"), "");
+        }
+        put("stdout.2.log", "one\ntwo\nth");
+        // Nothing but standard error came while the third was the last.
+        put("stdout.4.log", "ree\n");
+        put("stdout.log", "four\n");
+        for (lines, tail) in
+            [(1, "four\n"), (2, "three\nfour\n"), (3, "two\nthree\nfour\n"), (9, "one\ntwo\nthree\nfour\n")]
+        {
+            assert_eq!(tail_of(folder.path(), lines), tail);
+        }
+        let mut log = Log::new(folder.path(), Stream::Stdout);
+        let mut shown = Vec::new();
+        log.show(&mut shown).unwrap();
+        // It becomes the fifth while somebody reads it, and gets something before.
+        put("stdout.log", "four\nfive\n");
+        std::fs::rename(folder.path().join("stdout.log"), folder.path().join("stdout.5.log")).unwrap();
+        put("chain.5.log", "");
+        log.show(&mut shown).unwrap();
+        put("stdout.log", "six\n");
+        log.show(&mut shown).unwrap();
+        assert_eq!(String::from_utf8(shown).unwrap(), "one\ntwo\nthree\nfour\nfive\nsix\n");
     }
 }

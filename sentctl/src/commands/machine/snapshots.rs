@@ -16,7 +16,7 @@ use std::io::{BufReader, BufWriter, IsTerminal, Read, Write};
 use std::process::ExitCode;
 
 /// Exit code of `verify` when something is wrong.
-const DAMAGED: u8 = 1;
+pub(super) const DAMAGED: u8 = 1;
 
 impl Context {
     /// `snapshot`.
