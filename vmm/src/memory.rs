@@ -3,12 +3,13 @@
 //! Nobody else has a use for the pages, and private ones cost least: where the host is a virtual machine
 //! itself, a page of a memfd takes 5.5 us to appear, a private one 2.8, and a large one 225 for all of its 512.
 
-#![expect(unsafe_code, reason = "madvise on the mapping")]
+#![expect(unsafe_code, reason = "madvise on the mapping, and copies into it")]
 
 pub mod image;
 pub mod lazy;
 
 use crate::error::MachineError;
+use crate::snapshots::page::PageBytes;
 use rustix::mm::{Advice, madvise};
 use sentient_abi::PAGE_SIZE;
 use sentient_abi::layout::{MAX_RAM, MIN_RAM, RamRange, ram_ranges};
@@ -40,6 +41,21 @@ pub fn allocate(ram: u64) -> Result<GuestMemory, MachineError> {
     }
     let memory = GuestMemoryMmap::from_regions(regions).map_err(|error| failed(io::Error::other(error)))?;
     Ok(Arc::new(memory))
+}
+
+/// Writes a page without noting that it was written. Noting takes an atomic access behind each copy, which waits until
+/// the copy has reached memory, where the next one would begin meanwhile: a quarter of what putting back pages takes.
+///
+/// # Errors
+/// For a page outside of RAM.
+pub(crate) fn write_unnoted(memory: &GuestMemory, at: GuestAddress, page: &PageBytes) -> io::Result<()> {
+    let slice = memory.get_slice(at, page.len()).map_err(io::Error::other)?;
+    // SAFETY: `get_slice` gives as many bytes of our own mapping as were asked for, which stays while `memory` is
+    // borrowed and the guard lives; `page` is a borrow of other memory, since nobody has references into the
+    // guest's. A guest or a device that accesses the page meanwhile sees bytes of either: their memory is always
+    // accessed as raw.
+    unsafe { slice.ptr_guard_mut().as_ptr().copy_from_nonoverlapping(page.as_ptr(), page.len()) };
+    Ok(())
 }
 
 /// Makes the host back a range with pages in one call, instead of by a fault for each page: for what is
@@ -91,6 +107,20 @@ mod tests {
         assert_eq!(memory.num_regions(), 2);
         memory.write_obj(7u64, GuestAddress(4 << 30)).unwrap();
         assert!(memory.write_obj(7u64, GuestAddress(0xd000_0000)).is_err());
+    }
+
+    #[test]
+    fn a_page_is_written_without_being_noted_and_none_outside_of_ram() {
+        use vm_memory::GuestMemoryRegion;
+        use vm_memory::bitmap::Bitmap;
+        let memory = allocate(24 << 20).unwrap();
+        write_unnoted(&memory, GuestAddress(0x5000), &[7; PAGE_SIZE as usize]).unwrap();
+        assert_eq!(memory.read_obj::<u8>(GuestAddress(0x5fff)).unwrap(), 7);
+        assert_eq!(memory.read_obj::<u8>(GuestAddress(0x6000)).unwrap(), 0);
+        assert!(!memory.iter().next().unwrap().bitmap().dirty_at(0x5000));
+        for at in [24 << 20, (24 << 20) - 1, u64::MAX] {
+            assert!(write_unnoted(&memory, GuestAddress(at), &[7; PAGE_SIZE as usize]).is_err());
+        }
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! Going back in place: the same process, the same virtual machine, the same vCPU.
 
 use super::dirty;
-use super::page::{PageContents, PageSource, address};
+use super::page::{PageBytes, PageContents, PageSource, address};
 use crate::error::MachineError;
 use crate::machine::state::MachineState;
 use crate::machine::vcpu_thread::Stopped;
-use crate::memory::GuestMemory;
+use crate::memory::{GuestMemory, write_unnoted};
 use sentient_abi::PAGE_SIZE;
 use sentient_abi::paging::{ACCESSED, DIRTY};
 use std::io;
@@ -51,7 +51,8 @@ pub fn back_to(
         if !translations && tables.contains(number) {
             translations = table_differs(machine.memory, *number, *contents);
         }
-        put(machine.memory, *number, *contents)
+        // Whatever was noted is forgotten below.
+        write_unnoted(machine.memory, address(*number), bytes_of(*contents))
             .map_err(|error| Failed::amid(MachineError::io("writing guest memory")(error)))?;
     }
     dirty::forget_device_writes(machine.memory);
@@ -104,14 +105,17 @@ pub fn merge(a: &[u64], b: &[u64]) -> Vec<u64> {
     }
 }
 
-/// Writes a page.
+/// Writes a page, as a device does: the next capture has it.
 pub(super) fn put(memory: &GuestMemory, number: u64, contents: PageContents<'_>) -> io::Result<()> {
-    const ZEROS: [u8; PAGE_SIZE as usize] = [0; PAGE_SIZE as usize];
-    let bytes = match contents {
+    memory.write_slice(bytes_of(contents), address(number)).map_err(io::Error::other)
+}
+
+fn bytes_of(contents: PageContents<'_>) -> &PageBytes {
+    const ZEROS: PageBytes = [0; PAGE_SIZE as usize];
+    match contents {
         PageContents::Zero => &ZEROS,
         PageContents::Bytes(bytes) => bytes,
-    };
-    memory.write_slice(bytes, address(number)).map_err(io::Error::other)
+    }
 }
 
 /// Whether a page of page tables maps anything otherwise than it will. The processor sets the accessed and
