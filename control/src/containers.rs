@@ -8,6 +8,7 @@ mod activity;
 mod folder;
 mod outputs;
 mod published;
+mod recorded;
 pub(crate) mod routes;
 
 use crate::api::{ContainerState, ContainerStatus, PackageInfo, StartContainer};
@@ -17,13 +18,12 @@ use crate::logs::{ContainerLog, Stream};
 use crate::ports::PublishedPort;
 pub(crate) use folder::Kept;
 pub use outputs::Outputs;
-use sentient_abi::region::RegionKind;
+pub use recorded::Returning;
+use sentient_abi::MAX_CONTAINERS;
 use sentient_abi::stdio::{FULL_WEIGHT, Status, WEIGHTS};
-use sentient_abi::{MAX_CONTAINERS, region::Region};
 use sentient_images::ImageCache;
 use sentient_images::program::{self, Prepared, Wanted};
 use sentient_images::tso::permissions::Permissions;
-use sentient_snapshot::record::{ContainerEntry, OutputPosition, Record};
 use sentient_vmm::ContainerRun;
 use sentient_vmm::machine::resident::ResidentHandle;
 use sentient_vmm::network::Network;
@@ -35,10 +35,6 @@ use std::time::{Duration, Instant};
 
 /// How long a container may take to come up.
 const START_PATIENCE: Duration = Duration::from_secs(20);
-
-/// Numbers of output streams in a snapshot's record.
-const STDOUT: u8 = 1;
-const STDERR: u8 = 2;
 
 /// The containers of a machine.
 pub struct Containers {
@@ -401,71 +397,6 @@ impl Containers {
         })
     }
 
-    /// Those that run, for a snapshot's record. `regions` are the guest's.
-    #[must_use]
-    pub fn entries(&self, regions: &[Region]) -> Vec<ContainerEntry> {
-        let base = |index: u32| {
-            let own = |region: &&Region| region.kind == RegionKind::Container as u32 && region.owner == index;
-            regions.iter().find(own).map(|region| region.base)
-        };
-        let table = self.table();
-        let mut entries: Vec<_> = table
-            .iter()
-            .filter(|entry| entry.is_live())
-            .filter_map(|entry| {
-                Some(ContainerEntry {
-                    name: entry.name.clone(),
-                    index: entry.index,
-                    base: base(entry.index)?,
-                })
-            })
-            .collect();
-        entries.sort_by_key(|entry| entry.index);
-        entries
-    }
-
-    /// How far their output has got, for a snapshot's record.
-    #[must_use]
-    pub fn outputs(&self) -> Vec<OutputPosition> {
-        let table = self.table();
-        let mut live: Vec<_> = table.iter().filter(|entry| entry.is_live()).collect();
-        live.sort_by_key(|entry| entry.index);
-        let position = |entry: &&Entry| {
-            let at =
-                |stream, of| OutputPosition { container: entry.index, stream, bytes: entry.log.bytes(of) };
-            [at(STDOUT, Stream::Stdout), at(STDERR, Stream::Stderr)]
-        };
-        live.iter().flat_map(position).collect()
-    }
-
-    /// The containers of a snapshot, with their files open: for [`went_back`](Self::went_back).
-    ///
-    /// # Errors
-    /// The error of opening their files.
-    pub fn returning(&self, record: &Record) -> Result<Returning, ControlError> {
-        let mut entries = Vec::with_capacity(record.containers.len());
-        for container in &record.containers {
-            let kept = Kept::read(&self.machine.container(&container.name), &container.name);
-            let mut entry = self.open(&container.name, container.index, kept, ContainerState::Running)?;
-            for output in record.outputs.iter().filter(|output| output.container == container.index) {
-                match output.stream {
-                    STDOUT => entry.log.set_bytes(Stream::Stdout, output.bytes),
-                    STDERR => entry.log.set_bytes(Stream::Stderr, output.bytes),
-                    _ => {}
-                }
-            }
-            entries.push(entry);
-        }
-        Ok(Returning(entries))
-    }
-
-    /// Makes files for containers that are about to return, as far as that is possible: so that opening them takes less.
-    pub fn make_files(&self, names: &[String]) {
-        for name in names {
-            let _ = self.open(name, 0, Kept::unknown(""), ContainerState::Running);
-        }
-    }
-
     /// Has what containers have written more than a second ago in the chains of their logs.
     pub fn seal_due(&self) {
         for entry in self.table().iter_mut() {
@@ -485,32 +416,4 @@ impl Containers {
     pub fn live_names(&self) -> Vec<String> {
         self.table().iter().filter(|entry| entry.is_live()).map(|entry| entry.name.clone()).collect()
     }
-
-    /// The machine stands at a snapshot now: its containers run, all others do not. The guest must not run
-    /// again before this: what it then writes belongs to them.
-    pub fn went_back(&self, Returning(mut entries): Returning) {
-        let mut table = self.table();
-        self.publish_again(&table, &mut entries);
-        // Whoever has written to a file knows how long it is.
-        for returned in &mut entries {
-            if let Some(entry) = table.iter_mut().find(|entry| entry.name == returned.name) {
-                for stream in Stream::ALL {
-                    entry.log.set_bytes(stream, returned.log.bytes(stream));
-                }
-                std::mem::swap(&mut entry.log, &mut returned.log);
-            }
-        }
-        for entry in table.iter_mut().filter(|entry| entry.is_live()) {
-            if !entries.iter().any(|returned| returned.name == entry.name) {
-                entry.end(None, Some("the machine was put back to before its start".into()));
-            }
-        }
-        table.retain(|entry| !entries.iter().any(|returned| returned.name == entry.name));
-        table.extend(entries);
-        self.changed.notify_all();
-    }
 }
-
-/// Containers that are about to run again.
-#[derive(Debug)]
-pub struct Returning(Vec<Entry>);

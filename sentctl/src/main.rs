@@ -14,7 +14,8 @@ mod saving;
 
 use clap::Parser;
 use cli::package::CreateCommand;
-use cli::{Cli, Command, UnsecureCommand};
+use cli::run::UnsecureCommand;
+use cli::{Cli, Command};
 use commands::machine::{Context, life};
 use errors::CommandError;
 use sentient_control::process::VERB;

@@ -1,7 +1,7 @@
 //! `sentctl boot-files`.
 
 use super::program;
-use crate::cli::BootFilesArgs;
+use crate::cli::run::BootFilesArgs;
 use crate::errors::CommandError;
 use crate::saving::{check_free, save};
 use sentient_images::KernelImage;

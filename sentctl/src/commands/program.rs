@@ -1,6 +1,6 @@
 //! A program of the user's, made ready to run.
 
-use crate::cli::ProgramArgs;
+use crate::cli::run::ProgramArgs;
 use crate::commands::{image, package};
 use crate::errors::CommandError;
 use crate::paths;

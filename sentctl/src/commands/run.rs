@@ -1,7 +1,7 @@
 //! `sentctl run`.
 
 use super::program;
-use crate::cli::RunArgs;
+use crate::cli::run::RunArgs;
 use crate::errors::CommandError;
 use sentient_abi::boot_module::container_flags;
 use sentient_abi::exit::ContainerEnd;

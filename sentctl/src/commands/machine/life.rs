@@ -1,9 +1,9 @@
 //! Making, starting, stopping and looking at machines; starting containers in them.
 
 use super::{Context, containers};
-use crate::cli::RunArgs;
 use crate::cli::VerifyArg;
 use crate::cli::machine::{ForkArgs, InitArgs, StopArgs};
+use crate::cli::run::RunArgs;
 use crate::commands::{image, package, program};
 use crate::errors::CommandError;
 use crate::paths;
