@@ -29,6 +29,17 @@ pub(crate) enum Pending {
     Yield,
     /// `poll_oneoff` has read its subscriptions and fixed its deadlines.
     Poll(PendingPoll),
+    /// `sock_recv` waits until its buffers are full.
+    Receive(PendingReceive),
+}
+
+/// How far a call has got that fills all its buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PendingReceive {
+    /// What it was called with: descriptor, list of buffers and its length.
+    pub parameters: [u32; 3],
+    /// Bytes that lie in the buffers.
+    pub filled: u32,
 }
 
 /// What a container holds at the moment, for whoever watches it.

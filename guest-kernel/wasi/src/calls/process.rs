@@ -35,7 +35,7 @@ impl Wasi {
     pub fn sched_yield(&mut self, _host: &mut (impl Host + ?Sized), _mem: &mut [u8]) -> Outcome {
         match self.pending.take() {
             Some(Pending::Yield) => Outcome::Done(Errno::Success),
-            Some(Pending::Poll(_)) | None => {
+            Some(Pending::Poll(_) | Pending::Receive(_)) | None => {
                 self.pending = Some(Pending::Yield);
                 Outcome::Block(Wait::YIELD)
             }

@@ -7,11 +7,11 @@ use crate::calls::read_write::{hand_over, refused, take_in};
 use crate::descriptor::{Descriptor, Object};
 use crate::errno::Errno;
 use crate::flags::{self, FD_NONBLOCK};
-use crate::host::{Connection, Host};
-use crate::memory;
-use crate::outcome::{Outcome, Wait};
+use crate::host::{Connection, Host, StreamError};
+use crate::memory::{self, scatter};
+use crate::outcome::{Outcome, Stop, Wait};
 use crate::rights;
-use crate::wasi::Wasi;
+use crate::wasi::{Pending, PendingReceive, Wasi};
 
 /// `$riflags`: what is received stays there.
 const RECEIVE_PEEK: u32 = 1 << 0;
@@ -30,6 +30,48 @@ fn connection(descriptor: &Descriptor, rights: u64) -> Result<Connection, Errno>
         Object::Listener(_) => Err(Errno::Notconn),
         _ => Err(Errno::Notsock),
     }
+}
+
+/// How far buffers were filled.
+struct Filled {
+    filled: u32,
+    /// What is to be waited for until there is more.
+    wait: Option<Wait>,
+}
+
+/// Fills buffers, of which the first `filled` bytes have come already, with all that has come by now.
+fn fill(
+    host: &mut (impl Host + ?Sized),
+    mem: &mut [u8],
+    (iovs, iovs_len): (u32, u32),
+    from: Connection,
+    filled: u32,
+) -> Result<Filled, Stop> {
+    let mut passed = usize::try_from(filled).unwrap_or(usize::MAX);
+    let mut wait = None;
+    let filled = scatter(mem, iovs, iovs_len, |buf| {
+        let mut came = passed.min(buf.len());
+        passed -= came;
+        while let Some(rest) = buf.get_mut(came..).filter(|rest| !rest.is_empty()) {
+            match host.receive(from, rest, false) {
+                // Whoever cut it has sent what came before.
+                Ok(0) | Err(StreamError::Closed) => break,
+                Err(StreamError::Reset) if came > 0 => break,
+                Err(StreamError::Reset) => return Err(Errno::Connreset.into()),
+                Ok(count) => came = came.saturating_add(count),
+                Err(StreamError::WouldBlock) => {
+                    wait = Some(Wait::SOCKETS);
+                    break;
+                }
+                Err(StreamError::TooFast(until)) => {
+                    wait = Some(Wait { until_ns: Some(until), ..Wait::YIELD });
+                    break;
+                }
+            }
+        }
+        Ok(came)
+    })?;
+    Ok(Filled { filled, wait })
 }
 
 impl Wasi {
@@ -85,8 +127,9 @@ impl Wasi {
     /// `sock_recv` (`recvmsg`): fills buffers with what has come; 0 is the end. Blocks while nothing has, or is
     /// `EAGAIN` in non-blocking mode.
     ///
-    /// With the peek flag, what fits into the first buffer is received and stays there. `ENOTSUP` for the flag that
-    /// waits until all buffers are full, `EINVAL` for unknown ones. `ECONNRESET` if the connection was cut.
+    /// With the peek flag, what fits into the first buffer is received and stays there. With the one that waits for all,
+    /// it blocks until the buffers are full or the end has come; not together with peeking, or in non-blocking mode, where
+    /// that flag means nothing. `EINVAL` for unknown flags. `ECONNRESET` if the connection was cut, and nothing came before.
     pub fn sock_recv(
         &mut self,
         host: &mut (impl Host + ?Sized),
@@ -98,27 +141,41 @@ impl Wasi {
         ro_datalen: u32,
         ro_flags: u32,
     ) -> Outcome {
-        self.answer(|wasi| {
+        let parameters = [fd, ri_data, ri_data_len];
+        let filled = match self.pending.take() {
+            Some(Pending::Receive(pending)) if pending.parameters == parameters => pending.filled,
+            _ => 0,
+        };
+        let mut waiting = None;
+        let outcome = self.answer(|wasi| {
             let descriptor = wasi.descriptors.get(fd)?;
             let from = connection(descriptor, rights::FD_READ)?;
             if ri_flags & !(RECEIVE_PEEK | RECEIVE_WAITALL) != 0 {
                 return Err(Errno::Inval.into());
             }
-            if ri_flags & RECEIVE_WAITALL != 0 {
-                return Err(Errno::Notsup.into());
-            }
             memory::check(mem, ro_datalen, 4)?;
             memory::check(mem, ro_flags, 2)?;
             let peek = ri_flags & RECEIVE_PEEK != 0;
-            let mut peeked = false;
-            let count = take_in(mem, (ri_data, ri_data_len), (descriptor.flags, Wait::SOCKETS), |buf| {
-                // What stays there would come again for the next buffer.
-                if core::mem::replace(&mut peeked, peek) { Ok(0) } else { host.receive(from, buf, peek) }
-            })?;
+            let count = if ri_flags & RECEIVE_WAITALL != 0 && !peek && descriptor.flags & FD_NONBLOCK == 0 {
+                let all = fill(host, mem, (ri_data, ri_data_len), from, filled)?;
+                if let Some(wait) = all.wait {
+                    waiting = Some(PendingReceive { parameters, filled: all.filled });
+                    return Err(Stop::Block(wait));
+                }
+                all.filled
+            } else {
+                let mut peeked = false;
+                take_in(mem, (ri_data, ri_data_len), (descriptor.flags, Wait::SOCKETS), |buf| {
+                    // What stays there would come again for the next buffer.
+                    if core::mem::replace(&mut peeked, peek) { Ok(0) } else { host.receive(from, buf, peek) }
+                })?
+            };
             memory::put_u32(mem, ro_datalen, count)?;
             // Nothing of a stream is ever cut off.
             Ok(memory::put(mem, ro_flags, &0_u16.to_le_bytes())?)
-        })
+        });
+        self.pending = waiting.map(Pending::Receive);
+        outcome
     }
 
     /// `sock_send` (`sendmsg`): hands buffers to a connection. Blocks while it takes nothing, or is `EAGAIN` in

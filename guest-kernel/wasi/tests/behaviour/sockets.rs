@@ -170,8 +170,37 @@ fn what_was_peeked_at_stays() {
     assert_eq!(g.recv(fd, &[2, 2], PEEK).unwrap(), b"ab");
     assert_eq!(g.recv(fd, &[8], PEEK).unwrap(), b"abc");
     assert_eq!(g.recv(fd, &[8], 0).unwrap(), b"abc");
-    assert_eq!(g.recv(fd, &[8], WAITALL), Err(Errno::Notsup));
     assert_eq!(g.recv(fd, &[8], 4), Err(Errno::Inval));
+}
+
+#[test]
+fn who_waits_for_all_gets_full_buffers_or_what_came_before_the_end() {
+    let mut g = server();
+    let name = g.host.connect(80, b"abc");
+    let fd = g.accept(WEB).unwrap();
+    let come = |g: &mut Guest, bytes: &[u8]| g.host.peers.get_mut(&name).unwrap().coming.extend(bytes);
+    assert_eq!(blocked(g.recv_call(fd, &[2, 0, 4], WAITALL)), Wait::SOCKETS);
+    come(&mut g, b"d");
+    assert_eq!(blocked(g.recv_call(fd, &[2, 0, 4], WAITALL)), Wait::SOCKETS);
+    come(&mut g, b"efgh");
+    assert_eq!(g.recv(fd, &[2, 0, 4], WAITALL).unwrap(), b"abcdef");
+    // What is left over is the next call's.
+    assert_eq!(blocked(g.recv_call(fd, &[3], WAITALL)), Wait::SOCKETS);
+    come(&mut g, b"ij");
+    assert_eq!(g.recv(fd, &[3], WAITALL).unwrap(), b"ghi");
+    assert_eq!(g.recv(fd, &[1], WAITALL).unwrap(), b"j");
+    // Peeking does not wait for all, and neither does a descriptor that does not wait.
+    come(&mut g, b"k");
+    assert_eq!(g.recv(fd, &[8], PEEK | WAITALL).unwrap(), b"k");
+    g.set_flags(fd, NONBLOCK).unwrap();
+    assert_eq!(g.recv(fd, &[8], WAITALL).unwrap(), b"k");
+    assert_eq!(g.recv(fd, &[8], WAITALL), Err(Errno::Again));
+    g.set_flags(fd, 0).unwrap();
+    assert_eq!(g.recv(fd, &[], WAITALL).unwrap(), b"");
+    come(&mut g, b"lm");
+    g.host.peers.get_mut(&name).unwrap().ended = true;
+    assert_eq!(g.recv(fd, &[8], WAITALL).unwrap(), b"lm");
+    assert_eq!(g.recv(fd, &[8], WAITALL).unwrap(), b"");
 }
 
 #[test]
