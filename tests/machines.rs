@@ -166,18 +166,31 @@ fn an_exported_snapshot_is_taken_by_its_own_machine_and_by_others_only_with_its_
     home.ok(&["boot"]);
     home.ok(&["rollback", "back"]);
     home.ok(&["verify"]);
+    // One that runs takes it, too, and stays where it is.
+    home.ok(&["rollback", "genesis"]);
+    home.ok(&["snapshot", "rm", "back", "--force"]);
+    let current = home.json(&["status"])["current"].clone();
+    assert_eq!(home.json(&["import", file.to_str().unwrap(), "-t", "again"])["id"], id);
+    assert_eq!(home.json(&["status"])["current"], current);
+    home.ok(&["rollback", "again"]);
+    home.ok(&["verify"]);
+    assert!(home.refused(&["import"]).contains("takes a file"));
+    let missing = home.run(&["import", "nowhere.snap"]);
+    assert!(String::from_utf8(missing.stderr).unwrap().contains("nowhere.snap"));
 
     home.ok(&["init", "other"]);
-    home.ok(&["-m", "other", "stop"]);
     let stranger = home.refused(&["-m", "other", "import", file.to_str().unwrap()]);
     assert!(stranger.contains("trust"), "{stranger}");
+    home.ok(&["-m", "other", "stop"]);
+    assert_eq!(home.refused(&["-m", "other", "import", file.to_str().unwrap()]), stranger);
     let mut bytes = std::fs::read(&file).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     let damaged = home.path().join("damaged.snap");
     std::fs::write(&damaged, &bytes).unwrap();
+    let refused = home.refused(&["-m", "m", "import", damaged.to_str().unwrap()]);
     home.ok(&["-m", "m", "stop"]);
-    home.refused(&["-m", "m", "import", damaged.to_str().unwrap()]);
+    assert_eq!(home.refused(&["-m", "m", "import", damaged.to_str().unwrap()]), refused);
 }
 
 #[test]

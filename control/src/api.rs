@@ -411,6 +411,27 @@ pub struct Prune {
     pub keep: Option<u32>,
 }
 
+/// An export to take.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Import {
+    /// The file: an absolute path.
+    pub file: String,
+    /// Public keys of others whose snapshots are taken, besides the machine's own: 64 hexadecimal digits each.
+    #[serde(default)]
+    pub trust: Vec<String>,
+    /// A name for the snapshot.
+    #[serde(default)]
+    pub tag: Option<String>,
+}
+
+/// A snapshot that was taken from an export.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Imported {
+    /// Its id.
+    pub id: String,
+}
+
 /// Snapshots that were let go.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Pruned {

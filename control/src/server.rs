@@ -3,8 +3,8 @@
 //! One thread takes requests; what they want is done on others, one thing at a time, in [`Session`].
 
 use crate::api::{
-    Difference, Fork, Forked, MachineStatus, Properties, Prune, Pruned, PutTag, Refusal, Rollback,
-    RolledBack, SetProperties, SnapshotInfo, SnapshotTaken, Tagged, TakeSnapshot, Verified,
+    Difference, Fork, Forked, Import, Imported, MachineStatus, Properties, Prune, Pruned, PutTag, Refusal,
+    Rollback, RolledBack, SetProperties, SnapshotInfo, SnapshotTaken, Tagged, TakeSnapshot, Verified,
 };
 use crate::containers::Containers;
 use crate::error::ControlError;
@@ -55,6 +55,7 @@ const LOGS_BEAT: Duration = Duration::from_millis(500);
         properties,
         set_properties,
         prune,
+        import,
         verify
     ),
     components(schemas(Refusal))
@@ -95,6 +96,7 @@ pub async fn serve(
         .route("/v1/fork", post(fork))
         .route("/v1/properties", get(properties).patch(set_properties))
         .route("/v1/prune", post(prune))
+        .route("/v1/imports", post(import))
         .route("/v1/verify", post(verify))
         .route("/openapi.json", get(description))
         .merge(crate::containers::routes::router())
@@ -360,6 +362,13 @@ impl hyper::body::Body for ChunkBody {
     ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
         self.0.poll_recv(context).map(|chunk| chunk.map(|chunk| chunk.map(Frame::data)))
     }
+}
+
+/// Takes a snapshot from an export, which is verified while it is read. The machine stays where it is.
+#[utoipa::path(post, path = "/v1/imports", request_body = Import, responses((status = 200, body = Imported)))]
+async fn import(State(session): Shared, body: Body<Import>) -> Answer<Imported> {
+    let Json(import) = body?;
+    on_thread(session, move |session| session.import(&import)).await
 }
 
 /// What to check.

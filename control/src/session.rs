@@ -4,8 +4,9 @@
 //! copying, with the guest stopped; then hashing, storing and syncing, while it runs.
 
 use crate::api::{
-    ContainerStats, ContainerStatus, Difference, Fork, Forked, MachineState as Activity, MachineStatus,
-    Pruned, Rollback, RolledBack, SnapshotInfo, SnapshotTaken, StartContainer, TakeSnapshot, Taken, Verified,
+    ContainerStats, ContainerStatus, Difference, Fork, Forked, Import, Imported, MachineState as Activity,
+    MachineStatus, Pruned, Rollback, RolledBack, SnapshotInfo, SnapshotTaken, StartContainer, TakeSnapshot,
+    Taken, Verified,
 };
 use crate::cache::SnapshotPages;
 use crate::containers::Containers;
@@ -24,6 +25,9 @@ use sentient_vmm::machine::Door;
 use sentient_vmm::machine::StopHandle;
 use sentient_vmm::machine::resident::ResidentHandle;
 use sentient_vmm::snapshots::MemoryReader;
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -375,6 +379,28 @@ impl Session {
     pub fn prune(&self, keep: Option<u32>) -> Result<Pruned, ControlError> {
         let _live = self.live();
         self.history.prune(keep)
+    }
+
+    /// Takes a snapshot from an export.
+    ///
+    /// # Errors
+    /// [`ControlError`]; nothing is changed then.
+    pub fn import(&self, wanted: &Import) -> Result<Imported, ControlError> {
+        let path = Path::new(&wanted.file);
+        if !path.is_absolute() {
+            return Err(ControlError::Request(format!(
+                "the file `{}` must be an absolute path: the machine's process has a folder of its own",
+                wanted.file
+            )));
+        }
+        let file = File::open(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => ControlError::NotFound(format!("there is no file {}", wanted.file)),
+            _ => ControlError::Request(format!("the file {} cannot be read: {error}", wanted.file)),
+        })?;
+        // Nothing is removed while it comes in.
+        let _live = self.live();
+        let id = self.history.import(BufReader::new(file), &wanted.trust, wanted.tag.as_deref())?;
+        Ok(Imported { id: id.to_string() })
     }
 
     /// Checks all snapshots.

@@ -1,6 +1,6 @@
 //! What a machine's sockets are asked, and what a fork is told.
 
-use sentient_control::api::{Fork, Heal, Prune, Rollback, StartContainer, TakeSnapshot};
+use sentient_control::api::{Fork, Heal, Import, Prune, Rollback, StartContainer, TakeSnapshot};
 use sentient_control::fork::{Letter, Packet};
 use sentient_control::image_store::Reference;
 use sentient_control::logs::{self, ContainerLog, LogFolder, Stream};
@@ -23,6 +23,7 @@ pub fn api_request(data: &[u8]) {
     again::<Rollback>(data);
     again::<Fork>(data);
     again::<Prune>(data);
+    again::<Import>(data);
     again::<Heal>(data);
 }
 

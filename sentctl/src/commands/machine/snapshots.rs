@@ -7,10 +7,11 @@ use crate::cli::machine::{
 use crate::errors::CommandError;
 use crate::progress::{Measure, Progress};
 use sentient_control::api::{
-    Difference, Prune, Pruned, Rollback, RolledBack, SnapshotInfo, SnapshotTaken, TakeSnapshot, Verified,
+    Difference, Import, Imported, Prune, Pruned, Rollback, RolledBack, SnapshotInfo, SnapshotTaken,
+    TakeSnapshot, Verified,
 };
 use sentient_control::client::encoded;
-use sentient_control::error::ControlError;
+use sentient_control::history::History;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, IsTerminal, Read, Write};
 use std::process::ExitCode;
@@ -150,6 +151,26 @@ impl Context {
 
     /// `import`.
     pub fn import(&self, args: &ImportArgs) -> Result<ExitCode, CommandError> {
+        let imported = match self.reach()? {
+            Reach::Stopped(history) => self.import_into(&history, args)?,
+            // Its process reads the file itself.
+            Reach::Running(client) => {
+                let file = args.file.as_ref().ok_or_else(|| {
+                    CommandError::Usage(
+                        "the machine runs, and takes a file: name it, or stop the machine first (`sentctl stop`)".into(),
+                    )
+                })?;
+                let failed = |source| CommandError::Read { path: file.clone(), source };
+                File::open(file).map_err(failed)?;
+                let file = std::path::absolute(file).map_err(failed)?.to_string_lossy().into_owned();
+                let wanted = Import { file, trust: args.trust.clone(), tag: args.tag.clone() };
+                self.during("importing", || client.post("/v1/imports", &wanted))?
+            }
+        };
+        self.answer(&imported, |out, imported: &Imported| writeln!(out, "{}", tree::short(&imported.id)))
+    }
+
+    fn import_into(&self, history: &History, args: &ImportArgs) -> Result<Imported, CommandError> {
         let (input, measure): (Box<dyn Read>, Measure) = match &args.file {
             Some(path) => {
                 let failed = |source| CommandError::Read { path: path.clone(), source };
@@ -161,23 +182,11 @@ impl Context {
             }
             None => (Box::new(std::io::stdin().lock()), Measure::Bytes),
         };
-        let history = match self.reach()? {
-            Reach::Stopped(history) => history,
-            Reach::Running(_) => {
-                let machine = self.machine()?;
-                return Err(ControlError::Conflict(format!(
-                    "`{0}` runs: stop it first (`sentctl stop`), then import, then `sentctl boot`",
-                    machine.name()
-                ))
-                .into());
-            }
-        };
         let progress = Progress::start("importing", measure, self.json);
         let input = BufReader::new(progress.counting(input));
         let imported = history.import(input, &args.trust, args.tag.as_deref());
         drop(progress);
-        let id = imported?.to_string();
-        self.answer(&serde_json::json!({ "id": id }), |out, _| writeln!(out, "{}", tree::short(&id)))
+        Ok(Imported { id: imported?.to_string() })
     }
 
     /// `prune`.
