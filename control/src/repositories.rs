@@ -94,8 +94,6 @@ impl Repositories {
             let problem = format!("there is a repository `{}` already; remove it first", repository.name);
             return Err(ControlError::Conflict(problem));
         }
-        // What nobody could use is not added.
-        signed.open(&repository.key)?;
         self.take(repository, signed)
     }
 

@@ -29,7 +29,7 @@ use std::task::{Context, Poll};
 use tokio::io::AsyncWrite;
 
 /// How addresses of registries begin.
-const SCHEME: &str = "oci://";
+pub const SCHEME: &str = "oci://";
 /// Media type of a WebAssembly artifact's config.
 const CONFIG: &str = "application/vnd.wasm.config.v0+json";
 /// Media type of its program.
@@ -123,11 +123,7 @@ impl Place {
     pub fn pull(&self) -> Result<Vec<u8>, CommandError> {
         let refused = |problem: String| CommandError::Registry { place: self.address(), problem };
         let (client, auth) = (self.client(), auth(self.reference.resolve_registry()));
-        let pulled = wait(client.pull_manifest(&self.reference, &auth))?;
-        let (manifest, _) = pulled.map_err(|error| self.failed(&error))?;
-        let OciManifest::Image(manifest) = manifest else {
-            return Err(refused("what is there is an index of several images, and no package".into()));
-        };
+        let manifest = self.manifest(&client, &auth, "package")?;
         let layer = manifest.layers.iter().find(|layer| layer.media_type == TSO).ok_or_else(|| {
             let there: Vec<&str> = manifest.layers.iter().map(|layer| layer.media_type.as_str()).collect();
             refused(format!("what is there is no package of SentientOS; it has {}", there.join(", ")))
@@ -141,8 +137,7 @@ impl Place {
     /// [`CommandError::Registry`].
     pub fn push_registry(&self, signed: &Signed) -> Result<(), CommandError> {
         let layer = |text: &str, media_type: &str, title: &str| {
-            let titled = BTreeMap::from([(TITLE.to_owned(), title.to_owned())]);
-            ImageLayer::new(text.as_bytes().to_vec(), media_type.into(), Some(titled))
+            ImageLayer::new(text.as_bytes().to_vec(), media_type.into(), titled(title.to_owned()))
         };
         let layers = vec![
             layer(&signed.registry, REGISTRY_TYPE, REGISTRY),
@@ -165,11 +160,7 @@ impl Place {
     pub fn pull_registry(&self) -> Result<Signed, CommandError> {
         let refused = |problem: String| CommandError::Registry { place: self.address(), problem };
         let (client, auth) = (self.client(), auth(self.reference.resolve_registry()));
-        let pulled = wait(client.pull_manifest(&self.reference, &auth))?;
-        let (manifest, _) = pulled.map_err(|error| self.failed(&error))?;
-        let OciManifest::Image(manifest) = manifest else {
-            return Err(refused("what is there is an index of several images, and no registry".into()));
-        };
+        let manifest = self.manifest(&client, &auth, "registry")?;
         let text = |media_type: &str, most: usize| {
             let layer = manifest.layers.iter().find(|layer| layer.media_type == media_type);
             let layer = layer.ok_or_else(|| "what is there is no registry of packages".to_owned())?;
@@ -180,6 +171,23 @@ impl Place {
             registry: text(REGISTRY_TYPE, registry::MAX_LEN).map_err(refused)?,
             signatures: text(SIGNATURES_TYPE, registry::MAX_SIGNATURES).map_err(refused)?,
         })
+    }
+
+    /// The manifest of the one artifact that is there, which should be a `wanted`.
+    fn manifest(
+        &self,
+        client: &Client,
+        auth: &RegistryAuth,
+        wanted: &str,
+    ) -> Result<OciImageManifest, CommandError> {
+        let pulled = wait(client.pull_manifest(&self.reference, auth))?;
+        match pulled.map_err(|error| self.failed(&error))? {
+            (OciManifest::Image(manifest), _) => Ok(manifest),
+            _ => Err(CommandError::Registry {
+                place: self.address(),
+                problem: format!("what is there is an index of several images, and no {wanted}"),
+            }),
+        }
     }
 
     fn blob(&self, client: &Client, layer: &OciDescriptor, max: u64) -> Result<Vec<u8>, String> {
@@ -198,7 +206,6 @@ impl Place {
 
 /// A package as the parts of an artifact.
 fn artifact(package: &Package<'_>, bytes: &[u8]) -> (Vec<ImageLayer>, Config, BTreeMap<String, String>) {
-    let titled = |title: String| Some(BTreeMap::from([(TITLE.to_owned(), title)]));
     let meta = &package.meta;
     let file = format!("{}-{}.tso", meta.name, meta.version);
     let layers = vec![
@@ -223,6 +230,11 @@ fn artifact(package: &Package<'_>, bytes: &[u8]) -> (Vec<ImageLayer>, Config, BT
         annotations.insert("org.opencontainers.image.description".to_owned(), meta.description.clone());
     }
     (layers, config, annotations)
+}
+
+/// The annotations of a layer with a file name.
+fn titled(title: String) -> Option<BTreeMap<String, String>> {
+    Some(BTreeMap::from([(TITLE.to_owned(), title)]))
 }
 
 /// Runs a future to its end, on this thread.

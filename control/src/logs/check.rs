@@ -1,7 +1,7 @@
 //! Whether logs are as they were written.
 
 use super::link::{Link, hash_of, line_hash, no_line};
-use super::{LogFolder, Stream, text_of};
+use super::{LogFolder, Stream, segment_behind, text_of};
 use serde::Serialize;
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -34,7 +34,7 @@ pub struct Checked {
 pub fn check(container: &Path) -> io::Result<Checked> {
     let folder = LogFolder::of(container);
     let mut old = folder.old_segments()?;
-    let current = old.last().map_or(1, |last| last.saturating_add(1));
+    let current = segment_behind(&old);
     old.push(current);
     let mut checked = Checked {
         segments: old.len(),

@@ -96,6 +96,14 @@ impl LogFolder {
         Ok(numbers)
     }
 
+    /// Number of the segment that grows.
+    ///
+    /// # Errors
+    /// As [`old_segments`](Self::old_segments).
+    pub fn current_segment(&self) -> io::Result<u32> {
+        Ok(segment_behind(&self.old_segments()?))
+    }
+
     /// Where each output is that came at `unix_ns` or later, in the order of [`Stream::ALL`]: the number of the first
     /// segment that has any, and the bytes before it there. Output that came together is not told apart: it is within
     /// a second.
@@ -104,7 +112,7 @@ impl LogFolder {
     /// That of reading.
     pub fn since(&self, unix_ns: u64) -> io::Result<[(u32, u64); 2]> {
         let old = self.old_segments()?;
-        let current = old.last().map_or(1, |last| last.saturating_add(1));
+        let current = segment_behind(&old);
         let mut sealed = [0, 0];
         for number in old.into_iter().chain([current]) {
             let path = if number == current { self.chain() } else { self.old_chain(number) };
@@ -121,6 +129,12 @@ impl LogFolder {
         // What is in no line yet is new: of the last second, or of a process that was killed.
         Ok(sealed.map(|bytes| (current, bytes)))
     }
+}
+
+/// Number of the segment behind others.
+#[must_use]
+pub fn segment_behind(segments: &[u32]) -> u32 {
+    segments.last().map_or(1, |last| last.saturating_add(1))
 }
 
 /// A file with lines; one that is not there has none. What is no text in it makes a line that is none.

@@ -227,14 +227,16 @@ impl Chain {
         let (segment, sealed) = match Link::parse(line) {
             Some(link) => (link.segment, [link.stdout.to, link.stderr.to]),
             // It says nothing, which a check tells. What comes now is bound to it, and not missing.
-            None => (next_segment(folder)?, Stream::ALL.map(|stream| length(folder, stream).unwrap_or(0))),
+            None => {
+                (folder.current_segment()?, Stream::ALL.map(|stream| length(folder, stream).unwrap_or(0)))
+            }
         };
         Ok(Self { file, segment, last: line_hash(line), sealed, len })
     }
 
     /// The one of the segment behind those that have ended.
     fn first(folder: &LogFolder) -> io::Result<Self> {
-        let segment = next_segment(folder)?;
+        let segment = folder.current_segment()?;
         let last = match segment {
             1 => no_line(),
             _ => {
@@ -278,16 +280,12 @@ impl LogFolder {
 
     /// Finishes that, if a process that was at it has ended. Before anything is written.
     fn finish_turn(&self) -> io::Result<()> {
-        let segment = next_segment(self)?;
+        let segment = self.current_segment()?;
         if Stream::ALL.iter().any(|stream| self.old_output(*stream, segment).exists()) {
             self.turn(segment)?;
         }
         Ok(())
     }
-}
-
-fn next_segment(folder: &LogFolder) -> io::Result<u32> {
-    Ok(folder.old_segments()?.pop().map_or(1, |last| last.saturating_add(1)))
 }
 
 /// The end of a file with lines, and its length.

@@ -45,7 +45,7 @@ impl Context {
             package.check_signer(signer).map_err(refused)?;
         }
         let image = ImageStore::of(self.home()).add(&bytes, args.replace)?;
-        self.answer(&image, |out, image| writeln!(out, "{}:{}", image.name, image.version))
+        self.answer(&image, |out, image| write_names(out, std::slice::from_ref(image)))
     }
 
     /// `image`.
@@ -60,9 +60,7 @@ impl Context {
                         .map_err(|source| CommandError::Read { path: path.clone(), source })?;
                     added.push(store.add(&bytes, *replace)?);
                 }
-                self.answer(&added, |out, added| {
-                    added.iter().try_for_each(|image| writeln!(out, "{}:{}", image.name, image.version))
-                })
+                self.answer(&added, |out, added| write_names(out, added))
             }
             ImageCommand::Rm { images } => {
                 // Before the first is gone.
@@ -125,6 +123,14 @@ fn unread(program: &Path, error: io::Error) -> CommandError {
         error
     };
     CommandError::Read { path: program.to_owned(), source }
+}
+
+/// Images by name and version, a line each.
+///
+/// # Errors
+/// That of writing.
+pub fn write_names(out: &mut dyn Write, images: &[Stored]) -> io::Result<()> {
+    images.iter().try_for_each(|image| writeln!(out, "{}:{}", image.name, image.version))
 }
 
 fn write_images(out: &mut dyn Write, images: &[Stored]) -> io::Result<()> {

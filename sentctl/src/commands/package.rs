@@ -87,15 +87,24 @@ impl Context {
 
 /// The keys to sign with.
 fn keys(home: &Home, args: &PackArgs) -> Result<Vec<Key>, CommandError> {
-    let of_home = |algorithm: Algorithm| {
-        Ok::<_, CommandError>(Key::new(algorithm, &home.package_secret(algorithm.name())?))
-    };
-    let first = match &args.key {
-        Some(path) => Key::new(Algorithm::Ed25519, &secret(path)?),
-        None => of_home(Algorithm::Ed25519)?,
-    };
-    let second = args.ml_dsa.then(|| of_home(Algorithm::MlDsa65)).transpose()?;
+    let first = signing_key(home, args.key.as_deref())?;
+    let second = args.ml_dsa.then(|| key_of(home, Algorithm::MlDsa65)).transpose()?;
     Ok([Some(first), second].into_iter().flatten().collect())
+}
+
+/// The ed25519 key in a file, or else the home's.
+///
+/// # Errors
+/// That of reading it.
+pub fn signing_key(home: &Home, file: Option<&Path>) -> Result<Key, CommandError> {
+    match file {
+        Some(path) => Ok(Key::new(Algorithm::Ed25519, &secret(path)?)),
+        None => key_of(home, Algorithm::Ed25519),
+    }
+}
+
+fn key_of(home: &Home, algorithm: Algorithm) -> Result<Key, CommandError> {
+    Ok(Key::new(algorithm, &home.package_secret(algorithm.name())?))
 }
 
 fn described(package: &Package<'_>) -> Value {

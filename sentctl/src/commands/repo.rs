@@ -1,17 +1,17 @@
 //! `sentctl repo`, `search`, `install` and `update`: packages from repositories, which are what their owners have signed.
 
+use super::image;
 use super::machine::{Context, tree};
+use super::package::signing_key;
 use crate::cli::repo::{
     InstallArgs, RepoAddArgs, RepoCommand, RepoMakeArgs, RepoPushArgs, SearchArgs, UpdateArgs,
 };
 use crate::errors::CommandError;
-use crate::registry::Place;
+use crate::registry::{Place, SCHEME};
 use sentient_control::error::ControlError;
-use sentient_control::home::secret;
 use sentient_control::image_store::{ImageStore, Reference, Stored};
 use sentient_control::repositories::{self, Repositories, Repository};
 use sentient_images::registry::{Offer, REGISTRY, Registry, Signed};
-use sentient_images::tso::signature::{Algorithm, Key};
 use sentient_images::tso::{MAX_LEN, Package, SIGNATURES, TsoError};
 use sentient_zk::chain::durable;
 use serde::Serialize;
@@ -19,9 +19,6 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
-
-/// How a place in an OCI registry begins.
-const OCI: &str = "oci://";
 
 /// A repository as `repo make` leaves it.
 #[derive(Serialize)]
@@ -84,7 +81,7 @@ impl Context {
     }
 
     fn repo_add(&self, args: &RepoAddArgs) -> Result<ExitCode, CommandError> {
-        let place = match args.place.starts_with(OCI) {
+        let place = match args.place.starts_with(SCHEME) {
             true => args.place.clone(),
             // It is found from everywhere.
             false => std::path::absolute(&args.place)
@@ -102,24 +99,12 @@ impl Context {
         let signed = self.during("asking the repository", || signed(&repository))?;
         let registry = self.repositories().add(&repository, &signed)?;
         self.answer(&self.repositories().find(&args.name)?, |out, repository| {
-            writeln!(
-                out,
-                "{}: {} packages, serial {}",
-                repository.name,
-                registry.packages.len(),
-                registry.serial
-            )
+            write_state(out, &repository.name, registry.packages.len(), registry.serial)
         })
     }
 
     fn repo_make(&self, args: &RepoMakeArgs) -> Result<ExitCode, CommandError> {
-        let key = Key::new(
-            Algorithm::Ed25519,
-            &match &args.key {
-                Some(path) => secret(path)?,
-                None => self.home().package_secret(Algorithm::Ed25519.name())?,
-            },
-        );
+        let key = signing_key(self.home(), args.key.as_deref())?;
         let owner = key.public().to_string();
         let unreadable = unread(&args.folder);
         let before = match args.folder.join(REGISTRY).exists() {
@@ -157,7 +142,7 @@ impl Context {
         let Registry { name, serial, packages, .. } = &registry;
         let made = Made { name, serial: *serial, packages: packages.len(), key: owner };
         self.answer(&made, |out, made| {
-            writeln!(out, "{}: {} packages, serial {}", made.name, made.packages, made.serial)?;
+            write_state(out, made.name, made.packages, made.serial)?;
             writeln!(out, "next: sentctl repo add {} {} --key {}", made.name, args.folder.display(), made.key)
         })
     }
@@ -173,11 +158,7 @@ impl Context {
             let path = args.folder.join(offer.file());
             let bytes = fs::read(&path).map_err(unread(&path))?;
             let package = offer.check(&bytes).map_err(|source| CommandError::Package { path, source })?;
-            let at = Place::parse(
-                &address(&args.place, offer),
-                Some(&offer.version.to_string()),
-                args.plain_http,
-            )?;
+            let at = place_of(offer, &args.place, args.plain_http)?;
             self.during("sending the packages", || at.push(&package, &bytes))?;
             pushed.push(at.address());
         }
@@ -212,7 +193,7 @@ impl Context {
         // Before the first is there.
         let mut wanted = Vec::new();
         for text in &args.packages {
-            let reference = super::image::reference(text)?;
+            let reference = image::reference(text)?;
             wanted.push(best(&known, &reference).ok_or_else(|| {
                 CommandError::Usage(format!(
                     "no repository has a package `{text}`; `sentctl search` shows what there is, `sentctl update` asks \
@@ -227,9 +208,7 @@ impl Context {
             offer.check(&bytes).map_err(|error| not_as_promised(repository, &error))?;
             installed.push(store.add(&bytes, args.replace)?);
         }
-        self.answer(&installed, |out, installed| {
-            installed.iter().try_for_each(|image| writeln!(out, "{}:{}", image.name, image.version))
-        })
+        self.answer(&installed, |out, installed| image::write_names(out, installed))
     }
 
     /// `update`.
@@ -259,7 +238,7 @@ impl Context {
         }
         let code = self.answer(&updated, |out, updated| {
             for Updated { name, serial, packages, newer } in updated {
-                writeln!(out, "{name}: {packages} packages, serial {serial}")?;
+                write_state(out, name, *packages, *serial)?;
                 newer.iter().try_for_each(|newer| writeln!(out, "  {newer}"))?;
             }
             Ok(())
@@ -291,8 +270,9 @@ impl Context {
 const LATEST: &str = "latest";
 
 /// Where a package is below a place in an OCI registry.
-fn address(place: &str, offer: &Offer) -> String {
-    format!("{}/{}", place.trim_end_matches('/'), offer.name)
+fn place_of(offer: &Offer, place: &str, plain_http: bool) -> Result<Place, CommandError> {
+    let address = format!("{}/{}", place.trim_end_matches('/'), offer.name);
+    Place::parse(&address, Some(&offer.version.to_string()), plain_http)
 }
 
 /// What cannot be read of a repository. Not [`CommandError::Read`]: its exit code is for a program that is not there.
@@ -304,7 +284,7 @@ fn unread(path: &Path) -> impl Fn(io::Error) -> CommandError {
 /// What a repository has now. Nothing of it is checked.
 fn signed(repository: &Repository) -> Result<Signed, CommandError> {
     let Repository { place, plain_http, .. } = repository;
-    if place.starts_with(OCI) {
+    if place.starts_with(SCHEME) {
         return Place::parse(place, Some(LATEST), *plain_http)?.pull_registry();
     }
     repositories::read(Path::new(place)).map_err(unread(Path::new(place)))
@@ -313,9 +293,8 @@ fn signed(repository: &Repository) -> Result<Signed, CommandError> {
 /// A package's bytes. Nothing of them is checked.
 fn package(repository: &Repository, offer: &Offer) -> Result<Vec<u8>, CommandError> {
     let Repository { place, plain_http, .. } = repository;
-    if place.starts_with(OCI) {
-        let version = offer.version.to_string();
-        return Place::parse(&address(place, offer), Some(&version), *plain_http)?.pull();
+    if place.starts_with(SCHEME) {
+        return place_of(offer, place, *plain_http)?.pull();
     }
     let path = Path::new(place).join(offer.file());
     let mut bytes = Vec::new();
@@ -383,6 +362,10 @@ fn newer(images: &[Stored], registry: &Registry) -> Vec<String> {
         }
     }
     newer
+}
+
+fn write_state(out: &mut dyn Write, name: &str, packages: usize, serial: u64) -> io::Result<()> {
+    writeln!(out, "{name}: {packages} packages, serial {serial}")
 }
 
 fn write_found(out: &mut dyn Write, found: &[Found]) -> io::Result<()> {

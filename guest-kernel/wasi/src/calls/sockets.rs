@@ -7,7 +7,7 @@ use crate::calls::read_write::{hand_over, refused, take_in};
 use crate::descriptor::{Descriptor, Object};
 use crate::errno::Errno;
 use crate::flags::{self, FD_NONBLOCK};
-use crate::host::{Connection, Host, StreamError};
+use crate::host::{Connection, Host};
 use crate::memory::{self, scatter};
 use crate::outcome::{Outcome, Stop, Wait};
 use crate::rights;
@@ -53,20 +53,17 @@ fn fill(
         let mut came = passed.min(buf.len());
         passed -= came;
         while let Some(rest) = buf.get_mut(came..).filter(|rest| !rest.is_empty()) {
-            match host.receive(from, rest, false) {
-                // Whoever cut it has sent what came before.
-                Ok(0) | Err(StreamError::Closed) => break,
-                Err(StreamError::Reset) if came > 0 => break,
-                Err(StreamError::Reset) => return Err(Errno::Connreset.into()),
+            let received = host.receive(from, rest, false);
+            match received.or_else(|error| refused(error, Ok(0), 0, Wait::SOCKETS)) {
+                Ok(0) => break,
                 Ok(count) => came = came.saturating_add(count),
-                Err(StreamError::WouldBlock) => {
-                    wait = Some(Wait::SOCKETS);
+                Err(Stop::Block(until)) => {
+                    wait = Some(until);
                     break;
                 }
-                Err(StreamError::TooFast(until)) => {
-                    wait = Some(Wait { until_ns: Some(until), ..Wait::YIELD });
-                    break;
-                }
+                // Whoever cut it has sent what came before.
+                Err(_) if came > 0 => break,
+                Err(stop) => return Err(stop),
             }
         }
         Ok(came)

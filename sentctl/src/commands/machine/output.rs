@@ -1,7 +1,7 @@
 //! What a container has written, as its machine keeps it: files that grow, and become numbered segments.
 
 use crate::errors::CommandError;
-use sentient_control::logs::{LogFolder, Stream};
+use sentient_control::logs::{LogFolder, Stream, segment_behind};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -78,7 +78,7 @@ impl Log {
     /// Passes over what is there but for the last lines. One that does not end yet counts, too.
     fn skip_to_tail(&mut self, lines: u64) -> std::io::Result<()> {
         let old = self.folder.old_segments()?;
-        let mut segment = old.last().map_or(1, |last| last.saturating_add(1));
+        let mut segment = segment_behind(&old);
         let mut tail = Tail { lines, left: lines, ended: true };
         let mut start = tail.start_in(self.open(segment)?)?;
         for earlier in old.into_iter().rev() {
