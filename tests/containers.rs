@@ -252,16 +252,9 @@ fn a_container_is_put_back_alone() {
     home.wait_for_number("m", "other", 5);
     assert!(home.refused(&["heal", "container", "other"]).contains("no snapshot has `other`"));
     assert!(home.refused(&["heal", "container", "nobody"]).contains("nobody"));
-    // It sleeps most of the time, so that snapshots have it at rest.
-    let at = loop {
-        home.ok(&["snapshot"]);
-        let at = numbers(&home.output("m", "counter")).last().copied().unwrap();
-        let run = home.run(&["--json", "heal", "container", "counter"]);
-        if run.status.success() {
-            break at;
-        }
-        assert!(String::from_utf8_lossy(&run.stderr).contains("computing"), "{run:?}");
-    };
+    home.ok(&["snapshot"]);
+    let at = numbers(&home.output("m", "counter")).last().copied().unwrap();
+    home.ok(&["heal", "container", "counter"]);
     home.ok(&["tag", "@", "then"]);
     home.wait_for_number("m", "counter", at + 100);
     let (before, current) = (home.output("m", "counter"), home.json(&["status"])["current"].clone());
@@ -300,7 +293,7 @@ fn a_container_is_put_back_alone() {
     home.ok(&["matrixbox", "restart", "counter"]);
     let refused = home.refused(&["heal", "container", "counter", "--to", "then"]);
     assert!(refused.contains("as it was last started"), "{refused}");
-    // One that computes without a pause is at rest when it is paused.
+    // Whoever goes back to where it was paused has it paused.
     home.start("busy", &container("faults"), &["loop"]);
     home.ok(&["pause", "busy"]);
     home.ok(&["snapshot", "-t", "paused"]);
@@ -309,6 +302,29 @@ fn a_container_is_put_back_alone() {
     assert_eq!(home.json(&["matrixbox", "inspect", "busy"])["state"], json!("paused"));
     home.ok(&["kill", "busy"]);
     assert!(home.refused(&["heal", "container", "busy"]).contains("busy"));
+}
+
+#[test]
+fn a_container_that_computes_is_put_back_again_and_again_and_comes_to_the_same() {
+    let program = root().join("tests/modules/computes.wasm");
+    let alone = machine::sentctl().arg("run").arg(&program).output().unwrap();
+    let home = Home::with_machine();
+    home.start("computes", &program, &[]);
+    home.ok(&["snapshot", "-t", "early"]);
+    for round in 0..30 {
+        // Where it is now, and then to there and to where it was at first, by turns.
+        home.ok(&["snapshot", "-t", "now"]);
+        let to = if round % 2 == 0 { "now" } else { "early" };
+        let healed = home.json(&["heal", "container", "computes", "--to", to]);
+        assert!(healed["pages"].as_u64().unwrap() > 0, "{healed}");
+        home.ok(&["tag", "--rm", "now"]);
+    }
+    // In another process, too.
+    home.ok(&["stop"]);
+    home.ok(&["boot"]);
+    home.ok(&["heal", "container", "computes"]);
+    let output = home.wait_for("m", "computes", |output| output.ends_with('\n'));
+    assert_eq!(output.as_bytes(), alone.stdout);
 }
 
 #[test]

@@ -11,6 +11,7 @@
 //! * [`sentinel`]: the port device through which the guest says "ready", "ended" and "panicked";
 //! * [`panic_record`]: what it leaves behind in the last case;
 //! * [`stdio`]: the frames that carry containers' standard streams over the virtio console;
+//! * `container_files` (with the feature `alloc`): what the host asks of a container's files;
 //! * [`network`]: the addresses and frames of the network between containers and the host;
 //! * [`time_page`]: what the VMM tells the guest of time, and of a new life;
 //! * [`exit`]: how a container ended, and the exit codes of `sentctl`.
@@ -31,6 +32,8 @@ extern crate alloc;
 
 pub mod boot_module;
 pub mod bytes;
+#[cfg(feature = "alloc")]
+pub mod container_files;
 pub mod container_header;
 pub mod exit;
 pub mod gate;
@@ -48,7 +51,7 @@ pub mod stdio;
 pub mod time_page;
 
 /// Version of everything in this crate. A VMM and a guest of different versions refuse each other.
-pub const ABI_VERSION: u32 = 6;
+pub const ABI_VERSION: u32 = 7;
 
 /// Size of a page, in bytes: the unit of regions, dirty tracking and hashing.
 pub const PAGE_SIZE: u64 = 4096;

@@ -26,6 +26,9 @@ pub enum Event {
     Ready = 1,
     /// The guest is alive; sent from its timer.
     Heartbeat = 2,
+    /// No container is being run: each is all in its region. The answer to a
+    /// [`Rest`](crate::stdio::FrameKind::Rest); it goes on as soon as the VMM lets it.
+    AtRest = 3,
 }
 
 impl Event {
@@ -35,6 +38,7 @@ impl Event {
         match value {
             1 => Some(Self::Ready),
             2 => Some(Self::Heartbeat),
+            3 => Some(Self::AtRest),
             _ => None,
         }
     }

@@ -13,7 +13,8 @@
 //! [`NO_IMAGE`] if all that is missing is the image, and a started
 //! container ends with `Ended`; after `Refused` and `Ended` the container's number is free again, its
 //! window is closed, and input under way to it is dropped. It answers `Pause` and `Ask` with `Status`, unless the
-//! container is not there. The guest ignores frames that make no sense
+//! container is not there, and `Rest` on the sentinel, when no container is being run. Each `Files` is
+//! answered by a `FilesAnswer`, whether the container is there or not. The guest ignores frames that make no sense
 //! to it, such as `Kill` for a container that has just ended, and says so in its log.
 
 use crate::bytes::{read_u32, read_u64, write_u32, write_u64};
@@ -67,6 +68,13 @@ pub enum FrameKind {
     Image = 17,
     /// Host to guest: the next bytes of an image.
     ImageData = 18,
+    /// Host to guest: announce [`AtRest`](crate::sentinel::Event::AtRest); no payload, `container` says nothing.
+    Rest = 19,
+    /// Host to guest: something about a container's files: a request of `container_files`, with `argument` as
+    /// its number.
+    Files = 20,
+    /// Guest to host: the answer to that.
+    FilesAnswer = 21,
 }
 
 /// Argument of a [`FrameKind::Refused`]: the machine has not got the container's image.
@@ -217,6 +225,9 @@ impl FrameHeader {
             16 => FrameKind::Status,
             17 => FrameKind::Image,
             18 => FrameKind::ImageData,
+            19 => FrameKind::Rest,
+            20 => FrameKind::Files,
+            21 => FrameKind::FilesAnswer,
             _ => return None,
         };
         let len = read_u32(bytes, 8)?;

@@ -74,6 +74,38 @@ pub struct ContainerStatus {
     pub stderr_bytes: u64,
 }
 
+/// A file of a container's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FileInfo {
+    /// What it is.
+    pub kind: FileType,
+    /// Bytes of a file or of a link's target; 0 of a directory.
+    pub size: u64,
+    /// When it was last modified, in nanoseconds since 1970.
+    pub modified_unix_ns: u64,
+}
+
+/// What a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum FileType {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Link,
+}
+
+/// What was copied into a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Copied {
+    /// Files, directories and symbolic links.
+    pub files: u64,
+    /// Bytes in files.
+    pub bytes: u64,
+}
+
 /// What a container takes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ContainerStats {

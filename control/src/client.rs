@@ -2,6 +2,8 @@
 
 use crate::api::Refusal;
 use crate::home::{MachineFolder, short_path};
+use crate::streaming::chunks;
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HOST};
@@ -35,6 +37,17 @@ pub enum ClientError {
         /// How.
         why: String,
     },
+}
+
+/// Why something was not put there.
+#[derive(Debug, thiserror::Error)]
+pub enum UploadError {
+    /// What was to be sent could not be read.
+    #[error(transparent)]
+    Source(io::Error),
+    /// There is no answer.
+    #[error(transparent)]
+    Client(#[from] ClientError),
 }
 
 impl ClientError {
@@ -136,6 +149,44 @@ impl Client {
         })
     }
 
+    /// Puts bytes of any length somewhere, as `write` writes them on another thread. What keeps that from writing all of
+    /// it comes before what the machine says of the rest.
+    ///
+    /// # Errors
+    /// [`UploadError`].
+    pub fn upload<A: DeserializeOwned>(
+        &self,
+        path: &str,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
+    ) -> Result<A, UploadError> {
+        let (mut chunks, body) = chunks();
+        let writer = std::thread::spawn(move || match write(&mut chunks).and_then(|()| chunks.flush()) {
+            Err(error) => {
+                chunks.fail(&error);
+                Err(error)
+            }
+            done => done,
+        });
+        // On a runtime of its own: with that goes the body, and with that the thread that writes.
+        let own = Self::new(self.machine.clone())?;
+        let answer = own.runtime.block_on(async {
+            let body = own.send_body(Method::PUT, path, UnsyncBoxBody::new(body)).await?;
+            own.whole(body).await
+        });
+        drop(own);
+        let written =
+            writer.join().unwrap_or_else(|_| Err(io::Error::other("the thread that reads panicked")));
+        match (written, answer) {
+            // Nobody took the rest: why, the machine says.
+            (Err(error), Err(refused)) if error.kind() == io::ErrorKind::BrokenPipe => Err(refused.into()),
+            (Err(error), _) => Err(UploadError::Source(error)),
+            (Ok(()), answer) => {
+                let bytes = answer?;
+                Ok(serde_json::from_slice(&bytes).map_err(|error| self.broken(&error))?)
+            }
+        }
+    }
+
     fn ask<A: DeserializeOwned>(&self, method: Method, path: &str, body: Vec<u8>) -> Result<A, ClientError> {
         let bytes = self.runtime.block_on(async {
             let body = self.send(method, path, body).await?;
@@ -146,6 +197,16 @@ impl Client {
 
     /// Connects, sends a request, and gives the body of an answer that is no refusal.
     async fn send(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Incoming, ClientError> {
+        let body = Full::new(Bytes::from(body)).map_err(|never| match never {});
+        self.send_body(method, path, UnsyncBoxBody::new(body)).await
+    }
+
+    async fn send_body(
+        &self,
+        method: Method,
+        path: &str,
+        body: UnsyncBoxBody<Bytes, io::Error>,
+    ) -> Result<Incoming, ClientError> {
         let stream = TokioIo::new(self.connect().await?);
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(stream).await.map_err(|error| self.broken(&error))?;
@@ -157,7 +218,7 @@ impl Client {
             .uri(path)
             .header(HOST, "machine")
             .header(CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from(body)))
+            .body(body)
             .map_err(|error| self.broken(&error))?;
         let answer = sender.send_request(request).await.map_err(|error| self.broken(&error))?;
         let status = answer.status();

@@ -5,6 +5,8 @@
 //! was written before a rollback stays written, and what the container writes after it comes behind.
 
 mod activity;
+mod archive;
+mod files;
 mod folder;
 mod outputs;
 mod published;
@@ -16,10 +18,13 @@ use crate::error::ControlError;
 use crate::home::{MachineFolder, check_container_name, make_folder};
 use crate::logs::{ContainerLog, Stream};
 use crate::ports::PublishedPort;
+pub(crate) use archive::{absolute, base};
+pub(crate) use files::is_name;
 pub(crate) use folder::Kept;
 pub use outputs::Outputs;
 pub use recorded::Returning;
 use sentient_abi::MAX_CONTAINERS;
+use sentient_abi::container_files::Failure;
 use sentient_abi::stdio::{FULL_WEIGHT, Status, WEIGHTS};
 use sentient_images::ImageCache;
 use sentient_images::program::{self, Prepared, Wanted};
@@ -30,6 +35,7 @@ use sentient_vmm::network::Network;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -42,6 +48,8 @@ pub struct Containers {
     images: Option<PathBuf>,
     table: Mutex<Vec<Entry>>,
     changed: Condvar,
+    /// Numbers of questions about files.
+    questions: AtomicU32,
     network: OnceLock<Network>,
 }
 
@@ -55,6 +63,8 @@ struct Entry {
     wants_image: bool,
     /// What the guest has said of it; nothing since it was put back, or is asked anew.
     takes: Option<Status>,
+    /// What it has answered about its container's files, and to which question.
+    answered: Option<(u32, Result<Vec<u8>, Failure>)>,
     exit_code: Option<u8>,
     reason: Option<String>,
     published: Vec<PublishedPort>,
@@ -117,6 +127,7 @@ impl Containers {
             images,
             table: Mutex::new(Vec::new()),
             changed: Condvar::new(),
+            questions: AtomicU32::new(0),
             network: OnceLock::new(),
         })
     }
@@ -279,6 +290,7 @@ impl Containers {
             state,
             wants_image: false,
             takes: None,
+            answered: None,
             exit_code: None,
             reason: None,
             published: Vec::new(),

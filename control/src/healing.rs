@@ -177,7 +177,7 @@ fn refusal(name: &str, snapshot: Option<SnapshotId>, unfit: &Unfit) -> ControlEr
         Unfit::Running => format!(
             "{}; `sentctl pause {name}` before a snapshot makes one that does, and `sentctl rollback` puts the whole \
              machine back",
-            has("at rest: it was computing")
+            has("at rest: the guest was in the midst of something that took long")
         ),
     })
 }

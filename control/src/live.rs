@@ -26,6 +26,10 @@ use std::time::{Duration, Instant as Clock};
 /// Pages of room that a capture finds touched already, once the machine is up.
 const ROOM: usize = 1024;
 
+/// How long a guest may take to come to where no container is being run, so that a snapshot has all of each in its region:
+/// as long as its longest host functions. One that takes longer is captured where it is.
+pub const REST_PATIENCE: Duration = Duration::from_millis(20);
+
 const PAGE: u64 = sentient_abi::PAGE_SIZE;
 
 /// What the machine's memory was at the last snapshot or rollback, and what is kept of others.
@@ -174,15 +178,21 @@ impl Live {
         Self { head: Some(map), at: Some(record.id()), ..Self::booted(record.kernel) }
     }
 
-    /// Stops the guest and copies what has changed.
+    /// Stops the guest, once it is at rest or `patience` is over, and copies what has changed.
     ///
     /// # Errors
     /// [`ControlError`].
-    pub fn capture(&mut self, door: &Door, containers: &Arc<Containers>) -> Result<Instant, ControlError> {
+    pub fn capture(
+        &mut self,
+        door: &Door,
+        containers: &Arc<Containers>,
+        patience: Duration,
+    ) -> Result<Instant, ControlError> {
         let extent = self.extent();
         let buffer = std::mem::take(&mut self.buffer);
         let containers = Arc::clone(containers);
-        let taken = door.stopped(move |machine| Instant::take(machine, extent, buffer, &containers))?;
+        let taken = door
+            .stopped_at_rest(patience, move |machine| Instant::take(machine, extent, buffer, &containers))?;
         self.lost_unless(taken)
     }
 

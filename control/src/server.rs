@@ -10,17 +10,16 @@ use crate::containers::Containers;
 use crate::error::ControlError;
 use crate::home::Home;
 use crate::session::Session;
+use crate::streaming::{ChunkBody, chunks};
 use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
 use axum::{Extension, Json, Router};
-use hyper::body::{Bytes, Frame};
+use hyper::header::CONTENT_TYPE;
 use serde::Deserialize;
-use std::pin::Pin;
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::UnixListener;
 use tokio::time::MissedTickBehavior;
@@ -313,55 +312,18 @@ async fn prune(State(session): Shared, body: Body<Prune>) -> Answer<Pruned> {
 async fn export(State(session): Shared, id: Named) -> Result<Response, ControlError> {
     let Path(id) = id?;
     let Json(signed) = on_thread(Arc::clone(&session), move |session| session.history().named(&id)).await?;
-    let (sender, receiver) = tokio::sync::mpsc::channel(4);
+    let (mut chunks, body) = chunks();
     tokio::task::spawn_blocking(move || {
-        let mut chunks = Chunks { sender, buffer: Vec::new() };
-        let written = session.history().export_signed(&signed, &mut chunks);
-        if let Err(error) = written {
-            // The stream breaks off, and its reader sees that its end is missing.
-            let _ = chunks.sender.blocking_send(Err(std::io::Error::other(error.to_string())));
+        if let Err(error) = session.history().export_signed(&signed, &mut chunks) {
+            chunks.fail(&error);
         }
     });
-    let body = axum::body::Body::new(ChunkBody(receiver));
-    Ok(([("content-type", "application/octet-stream")], body).into_response())
+    Ok(sent(body, "application/octet-stream"))
 }
 
-/// Bytes on their way from a thread that writes to the one that sends.
-struct Chunks {
-    sender: tokio::sync::mpsc::Sender<std::io::Result<Bytes>>,
-    buffer: Vec<u8>,
-}
-
-/// Bytes sent at once.
-const CHUNK: usize = 256 << 10;
-
-impl std::io::Write for Chunks {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() >= CHUNK {
-            self.flush()?;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        let chunk = Bytes::from(std::mem::take(&mut self.buffer));
-        self.sender.blocking_send(Ok(chunk)).map_err(|_| std::io::ErrorKind::BrokenPipe.into())
-    }
-}
-
-struct ChunkBody(tokio::sync::mpsc::Receiver<std::io::Result<Bytes>>);
-
-impl hyper::body::Body for ChunkBody {
-    type Data = Bytes;
-    type Error = std::io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
-        self.0.poll_recv(context).map(|chunk| chunk.map(|chunk| chunk.map(Frame::data)))
-    }
+/// An answer of bytes that are written meanwhile.
+pub(crate) fn sent(body: ChunkBody, content_type: &'static str) -> Response {
+    ([(CONTENT_TYPE, content_type)], axum::body::Body::new(body)).into_response()
 }
 
 /// Takes a snapshot from an export, which is verified while it is read. The machine stays where it is.

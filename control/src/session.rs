@@ -16,7 +16,7 @@ use crate::filling::Filling;
 use crate::fork::{Connection, origin};
 use crate::history::{History, Newborn, short};
 use crate::home::Home;
-use crate::live::{Committed, Hashed, Live, PutBack, Target};
+use crate::live::{Committed, Hashed, Live, PutBack, REST_PATIENCE, Target};
 use crate::proofs::worker;
 use sentient_snapshot::record::SignedRecord;
 use sentient_snapshot::timeline::Undo;
@@ -258,7 +258,7 @@ impl Session {
         }
         let mut live = self.live();
         let started = Instant::now();
-        let instant = live.capture(&self.door, &self.containers)?;
+        let instant = live.capture(&self.door, &self.containers, REST_PATIENCE)?;
         let pause = instant.capture.pause;
         let done = live.commit(&self.history, instant, &wanted.message, wanted.tag.as_deref());
         let done = self.unless_refused(&mut live, done)?;
@@ -322,9 +322,11 @@ impl Session {
         self.history.proofs().record(&self.history);
         let (taken, history) = (std::mem::take(live), Arc::clone(&self.history));
         let containers = Arc::clone(&self.containers);
-        let (after, result) = self
-            .door
-            .stopped(move |machine| taken.roll_back(machine, target_now, &history, &containers, keep))?;
+        // What is not kept need not be at rest.
+        let patience = if keep.is_some() { REST_PATIENCE } else { Duration::ZERO };
+        let (after, result) = self.door.stopped_at_rest(patience, move |machine| {
+            taken.roll_back(machine, target_now, &history, &containers, keep)
+        })?;
         *live = after;
         match result {
             Ok(PutBack { kept, done, pause, keeping }) => {
@@ -432,8 +434,9 @@ impl Session {
         let started = Instant::now();
         let (taken, stop) = (std::mem::take(&mut *live), self.stop.clone());
         let (history, containers) = (Arc::clone(&self.history), Arc::clone(&self.containers));
-        let (after, done) =
-            self.door.stopped(move |machine| taken.last(machine, &history, &containers, &stop))?;
+        let (after, done) = self.door.stopped_at_rest(REST_PATIENCE, move |machine| {
+            taken.last(machine, &history, &containers, &stop)
+        })?;
         *live = after;
         let kept = self.unless_refused(&mut live, done)?;
         self.history.proofs().record(&self.history);
@@ -473,7 +476,8 @@ impl Session {
         }
         origin::announce(clone, self.history.machine().name(), self.containers.live_names())?;
         let mut live = self.live();
-        let instant = live.capture(&self.door, &self.containers)?;
+        // The clone waits for it: nobody else does.
+        let instant = live.capture(&self.door, &self.containers, Duration::ZERO)?;
         let mut lock = None;
         let tell = |hashed: Hashed<'_>| {
             let told = origin::hand_over(clone, &self.memory, hashed);

@@ -19,6 +19,8 @@ pub enum Signal {
     Ready,
     /// The guest is alive.
     Heartbeat,
+    /// No container is being run; the answer to who asked for that.
+    AtRest,
     /// The container ended and the machine is finished.
     Ended(ContainerEnd),
     /// The guest has given up; its panic record is complete.
@@ -103,6 +105,7 @@ impl Sentinel {
                     self.heartbeats = self.heartbeats.wrapping_add(1);
                     Some(Signal::Heartbeat)
                 }
+                Some(Event::AtRest) => Some(Signal::AtRest),
                 None => violation,
             },
             EXIT => ContainerEnd::decode(value).map(Signal::Ended).or(violation),
@@ -159,6 +162,7 @@ mod tests {
         assert_eq!(sentinel.write(EVENT, &ready), Some(Signal::Ready));
         assert_eq!(sentinel.write(EVENT, &ready), None);
         assert_eq!(sentinel.write(EVENT, &beat), Some(Signal::Heartbeat));
+        assert_eq!(sentinel.write(EVENT, &3u32.to_le_bytes()), Some(Signal::AtRest));
         assert!(sentinel.is_ready());
         assert_eq!(sentinel.heartbeats(), 2);
         sentinel.reset();

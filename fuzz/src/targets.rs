@@ -60,6 +60,7 @@ targets! {
     layout: "a kernel's header, and the memory map made for it", abi::layout from layouts, 512, 20_000;
     container_header: "what a container's region begins with", abi::container_header from container_headers, 64, 100_000;
     container_room: "the room that a container asks for", abi::container_room from container_rooms, 64, 100_000;
+    container_files: "what is asked and said of its files", abi::container_files from container_files_said, 512, 100_000;
     frame_header: "the header of a stream's frame", abi::frame_header from frame_headers, 16, 100_000;
     loader: "what PVH and Linux loaders hand over", boot::loader from handovers, 4096, 50_000;
     mmio: "a driver of virtio-mmio and of the entropy device", devices::mmio from noise, 4096, 3_000;

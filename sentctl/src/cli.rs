@@ -227,6 +227,18 @@ They keep what they have. That they are paused is part of a snapshot, and of wha
   sentctl stats --follow --json")]
     Stats(containers::StatsArgs),
 
+    /// Copy files into a container that runs, or out of it.
+    #[command(after_help = "Examples:
+  sentctl cp settings.json web:/etc/settings.json
+  sentctl cp web:/data .                      # the folder data, here
+  sentctl cp web:/data/. saved                # what is in it, in the folder saved
+  sentctl cp web:/ - | tar t
+  sentctl cp a:/data - | sentctl cp - b:/
+
+It goes on running meanwhile; `sentctl pause` keeps it from changing what is copied. Permissions are about what the
+program does: its owner may see and change all of its files.")]
+    Cp(containers::CpArgs),
+
     /// Put a part of a machine back, while all else goes on.
     #[command(after_help = "Examples:
   sentctl heal container web

@@ -47,6 +47,14 @@ pub enum CommandError {
         /// Why.
         source: io::Error,
     },
+    /// Files cannot be copied.
+    #[error("cannot copy {what}: {source}")]
+    Copy {
+        /// From where, or to where.
+        what: String,
+        /// Why.
+        source: io::Error,
+    },
     /// A file is in the way.
     #[error("{} exists already; --force replaces it", .0.display())]
     Exists(PathBuf),
@@ -147,6 +155,7 @@ impl CommandError {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => "not-found",
             Self::Read { .. } | Self::ReadKernel { .. } | Self::ReadPermissions { .. } => "read",
             Self::Write { .. } => "write",
+            Self::Copy { .. } => "copy",
             Self::Exists(_) => "exists",
             Self::Program { source, .. } => source.kind(),
             Self::Package { .. } => "package",

@@ -133,6 +133,10 @@ impl Bus {
                 self.events.heartbeat();
                 Flow::Continue
             }
+            Signal::AtRest => {
+                self.events.is_at_rest();
+                Flow::Leave
+            }
             ended @ (Signal::Ended(_) | Signal::Panicked(_) | Signal::Violation { .. }) => {
                 self.events.end(ended);
                 Flow::Break

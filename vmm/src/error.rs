@@ -1,6 +1,7 @@
 //! Why a machine could not be built, or the host could not go on with it.
 
 use crate::kvm::KvmError;
+use sentient_abi::container_files::{MAX_PATH, MAX_REQUEST};
 use sentient_abi::layout::{LayoutError, MAX_RAM, MIN_RAM};
 use sentient_devices::RestoreError;
 use sentient_images::kernel::KernelError;
@@ -47,6 +48,16 @@ pub enum MachineError {
     /// A container's number is out of range.
     #[error("there is no container {0}: a machine has numbers below {max}", max = sentient_abi::MAX_CONTAINERS)]
     ContainerNumber(u32),
+    /// What is wanted of a container's file is longer than a guest takes.
+    #[error(
+        "a path of {path} bytes, or {bytes} bytes about a file in all, are more than a guest takes: {MAX_PATH} and {MAX_REQUEST}"
+    )]
+    FileRequest {
+        /// Bytes of the path.
+        path: usize,
+        /// Bytes of all of it.
+        bytes: usize,
+    },
     /// A device refuses the state it is to start in; a bug.
     #[error("a device cannot be set up: {0}")]
     Device(#[from] RestoreError),

@@ -73,7 +73,7 @@ pub fn run(args: &StormArgs) -> Result<(), Failure> {
 
 /// Machines that stay: the tests that kill them and their commands, by name, as often as asked for.
 fn kill(args: &StormArgs) -> Result<(), Failure> {
-    let mut tests = step::cargo(&["test", "--locked", "--package", "sentctl"]);
+    let mut tests = step::cargo(&["test", "--locked", "--workspace"]);
     tests.args(["--test", "machines", "--test", "machines_durability", "--test", "machines_fork"]);
     tests.args(["--test", "proofs", "--", "--nocapture", "killed"]);
     tests.env("SENTIENT_KILLS", args.kills.to_string()).env("SENTIENT_KILLS_SEED", args.seed.to_string());

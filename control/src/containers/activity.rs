@@ -8,7 +8,7 @@ use sentient_vmm::machine::resident::ResidentHandle;
 use std::time::{Duration, Instant};
 
 /// How long the guest may take to say what a container takes, for who asks for that.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 /// The same for who only wants to know what there is.
 const LIST_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a container may take to read what is before what it is given.
@@ -122,7 +122,7 @@ impl Containers {
         }
     }
 
-    fn ended_meanwhile(&self, name: &str) -> ControlError {
+    pub(super) fn ended_meanwhile(&self, name: &str) -> ControlError {
         ControlError::NotFound(format!(
             "the container `{name}` of `{}` has ended meanwhile",
             self.machine.name()
@@ -152,6 +152,6 @@ fn stats(entry: &Entry) -> Option<ContainerStats> {
     })
 }
 
-fn silent() -> ControlError {
+pub(super) fn silent() -> ControlError {
     ControlError::Conflict(format!("the guest has not answered within {ANSWER_PATIENCE:?}"))
 }

@@ -38,6 +38,7 @@ impl ContainerSink for Outputs {
             match event {
                 ContainerEvent::Started => entry.state = ContainerState::Running,
                 ContainerEvent::Status(status) => entry.takes = Some(status),
+                ContainerEvent::Files { number, answer } => entry.answered = Some((number, answer)),
                 ContainerEvent::Refused(reason) => entry.end(None, Some(reason)),
                 ContainerEvent::NoImage => entry.wants_image = true,
                 ContainerEvent::Ended(end) => entry.end(Some(end.process_code()), reason(end)),

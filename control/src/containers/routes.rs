@@ -1,10 +1,16 @@
 //! Containers over the socket.
 
-use crate::api::{ContainerStats, ContainerStatus, Heal, Healed, Refusal, StartContainer, Taken};
-use crate::server::{Answer, Body, Named, Shared, on_thread};
+use crate::api::{
+    ContainerStats, ContainerStatus, Copied, FileInfo, Heal, Healed, Refusal, StartContainer, Taken,
+};
+use crate::error::ControlError;
+use crate::server::{Answer, Body, Named, Shared, on_thread, sent};
 use crate::session::Session;
+use crate::streaming::{BodyReader, chunks};
+use axum::body::Body as AnyBody;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
+use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use hyper::body::Bytes;
@@ -12,9 +18,14 @@ use serde::Deserialize;
 use std::sync::Arc;
 use utoipa::{IntoParams, OpenApi};
 
+/// What stands in a query.
+type Asked<T> = Result<Query<T>, QueryRejection>;
+
 /// The interface, as OpenAPI describes it.
 #[derive(OpenApi)]
-#[openapi(paths(list, start, one, kill, restart, remove, pause, unpause, heal, input, stats))]
+#[openapi(paths(
+    list, start, one, kill, restart, remove, pause, unpause, heal, input, file, copy_out, copy_in, stats
+))]
 pub(crate) struct Interface;
 
 /// The routes.
@@ -28,6 +39,8 @@ pub(crate) fn router() -> Router<Arc<Session>> {
         .route("/v1/containers/{name}/unpause", post(unpause))
         .route("/v1/containers/{name}/heal", post(heal))
         .route("/v1/containers/{name}/input", post(input))
+        .route("/v1/containers/{name}/file", get(file))
+        .route("/v1/containers/{name}/files", get(copy_out).put(copy_in))
         .route("/v1/stats", get(stats))
 }
 
@@ -73,11 +86,7 @@ struct KillFirst {
 /// Forgets a container that has ended, and removes what it has written.
 #[utoipa::path(delete, path = "/v1/containers/{name}", params(("name" = String, Path), KillFirst),
     responses((status = 200, body = ContainerStatus), (status = 404, body = Refusal), (status = 409, body = Refusal)))]
-async fn remove(
-    State(session): Shared,
-    name: Named,
-    first: Result<Query<KillFirst>, QueryRejection>,
-) -> Answer<ContainerStatus> {
+async fn remove(State(session): Shared, name: Named, first: Asked<KillFirst>) -> Answer<ContainerStatus> {
     let (Path(name), Query(KillFirst { force })) = (name?, first?);
     on_thread(session, move |session| session.remove_container(&name, force)).await
 }
@@ -131,11 +140,68 @@ struct InputEnd {
 async fn input(
     State(session): Shared,
     name: Named,
-    end: Result<Query<InputEnd>, QueryRejection>,
+    end: Asked<InputEnd>,
     bytes: Result<Bytes, BytesRejection>,
 ) -> Answer<Taken> {
     let (Path(name), Query(InputEnd { end }), bytes) = (name?, end?, bytes?);
     on_thread(session, move |session| session.give_input(&name, &bytes, end)).await
+}
+
+/// A file of a container's.
+#[derive(Clone, Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct File {
+    /// Its path.
+    path: String,
+}
+
+/// What a path of a container's names. A symbolic link is meant itself.
+#[utoipa::path(get, path = "/v1/containers/{name}/file", params(("name" = String, Path), File),
+    responses((status = 200, body = FileInfo), (status = 404, body = Refusal)))]
+async fn file(State(session): Shared, name: Named, file: Asked<File>) -> Answer<FileInfo> {
+    let (Path(name), Query(File { path })) = (name?, file?);
+    on_thread(session, move |session| session.file(&name, &path)).await
+}
+
+/// What to copy.
+#[derive(Clone, Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct Copy {
+    /// A file, or a directory with all that is in it.
+    path: String,
+    /// What it is called in the archive: its own name, if not given, and if empty, what is in the directory stands alone.
+    #[serde(rename = "as")]
+    called: Option<String>,
+    /// Keep the container from running meanwhile.
+    #[serde(default)]
+    pause: bool,
+}
+
+/// Files of a container as a tar archive.
+#[utoipa::path(get, path = "/v1/containers/{name}/files", params(("name" = String, Path), Copy),
+    responses((status = 200, body = Vec<u8>, content_type = "application/x-tar"), (status = 404, body = Refusal)))]
+async fn copy_out(State(session): Shared, name: Named, copy: Asked<Copy>) -> Result<Response, ControlError> {
+    let (Path(name), Query(Copy { path, called, pause })) = (name?, copy?);
+    // What can be refused is refused before anything is sent.
+    let copying = move |session: &Session| session.copying(&name, &path, called);
+    let Json(copying) = on_thread(Arc::clone(&session), copying).await?;
+    let (mut chunks, body) = chunks();
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = session.copy_out(&copying, pause, &mut chunks) {
+            chunks.fail(&error);
+        }
+    });
+    Ok(sent(body, "application/x-tar"))
+}
+
+/// Puts what is in a tar archive into a directory of a container's.
+#[utoipa::path(put, path = "/v1/containers/{name}/files", params(("name" = String, Path), File),
+    request_body(content = Vec<u8>, content_type = "application/x-tar"),
+    responses((status = 200, body = Copied), (status = 404, body = Refusal), (status = 409, body = Refusal)))]
+async fn copy_in(State(session): Shared, name: Named, to: Asked<File>, archive: AnyBody) -> Answer<Copied> {
+    let (Path(name), Query(File { path })) = (name?, to?);
+    let archive = BodyReader::of(archive);
+    on_thread(session, move |session| session.copy_in(&name, &path, archive)).await
 }
 
 /// What the containers that run take.

@@ -9,12 +9,13 @@
 //! All decisions are made on copies: a header is copied out of guest memory once, then decoded.
 
 mod control;
+mod message;
 mod stdin;
 mod violation;
 
 use sentient_abi::MAX_CONTAINERS;
 use sentient_abi::exit::ContainerEnd;
-use sentient_abi::stdio::{FrameHeader, FrameKind, HEADER_LEN, MAX_REASON, NO_IMAGE, STATUS_LEN, Status};
+use sentient_abi::stdio::{FrameHeader, FrameKind, HEADER_LEN, NO_IMAGE};
 use serde::{Deserialize, Serialize};
 use vm_memory::VolatileSlice;
 use vm_memory::bitmap::BitmapSlice;
@@ -24,11 +25,12 @@ use crate::virtio::console::{ConsoleBackend, Receive, Transmit};
 use crate::virtio::slices::{SliceCursor, total_len};
 use control::Outbox;
 pub use control::{CONTROL_BUFFER, ContainerEvent, Position};
+pub use message::Message;
 use stdin::Stdin;
 pub use stdin::{End, OutgoingState, STDIN_BUFFER, StdinState};
 pub use violation::ProtocolViolation;
 
-const STATE_VERSION: u32 = 2;
+const STATE_VERSION: u32 = 3;
 
 /// The name of the multiplexer in errors.
 const NAME: &str = "stdio multiplexer";
@@ -93,17 +95,10 @@ pub enum Incoming {
         /// Bytes of payload to come, at least one.
         remaining: u32,
     },
-    /// In the reason for which a container was not started.
-    Reason {
-        /// The container.
-        container: u32,
-        /// What has come of it.
-        text: Vec<u8>,
-        /// Bytes to come, at least one.
-        remaining: u32,
-    },
     /// In what the guest says of a container.
-    Status {
+    Message {
+        /// What that is.
+        message: Message,
         /// The container.
         container: u32,
         /// What has come of it.
@@ -237,7 +232,8 @@ impl<S: StreamSink> StdioMux<S> {
             FrameKind::Stderr => Some(Stream::Stderr),
             FrameKind::Log => Some(Stream::Log),
             FrameKind::Window => None,
-            FrameKind::Started | FrameKind::Ended | FrameKind::Refused | FrameKind::Status => None,
+            FrameKind::Started | FrameKind::Ended => None,
+            FrameKind::Refused | FrameKind::Status | FrameKind::FilesAnswer => None,
             FrameKind::Stdin
             | FrameKind::StdinEnd
             | FrameKind::Load
@@ -247,7 +243,9 @@ impl<S: StreamSink> StdioMux<S> {
             | FrameKind::Pause
             | FrameKind::Ask
             | FrameKind::Image
-            | FrameKind::ImageData => {
+            | FrameKind::ImageData
+            | FrameKind::Rest
+            | FrameKind::Files => {
                 return Err(ProtocolViolation::Direction { kind });
             }
         };
@@ -264,20 +262,16 @@ impl<S: StreamSink> StdioMux<S> {
             None if kind != FrameKind::Window && !self.resident => {
                 Err(ProtocolViolation::NotResident { kind })
             }
-            None if kind == FrameKind::Refused && len > MAX_REASON => {
-                Err(ProtocolViolation::Reason { kind, len })
-            }
-            None if kind == FrameKind::Refused && len > 0 => {
-                Ok(Incoming::Reason { container, text: Vec::new(), remaining: len })
-            }
-            None if kind == FrameKind::Status && len == STATUS_LEN => {
-                Ok(Incoming::Status { container, bytes: Vec::new(), remaining: len })
-            }
-            None if len > 0 || kind == FrameKind::Status => Err(ProtocolViolation::Payload { kind, len }),
-            None => {
-                self.short_frame(kind, container, argument)?;
-                Ok(BETWEEN_FRAMES)
-            }
+            None => match Message::of(kind).filter(|_| len > 0 || kind != FrameKind::Refused) {
+                Some(message) if message.may_have(len) => {
+                    Ok(Incoming::Message { message, container, bytes: Vec::new(), remaining: len })
+                }
+                None if len == 0 => {
+                    self.short_frame(kind, container, argument)?;
+                    Ok(BETWEEN_FRAMES)
+                }
+                _ => Err(ProtocolViolation::Length { kind, len }),
+            },
         }
     }
 
@@ -290,26 +284,24 @@ impl<S: StreamSink> StdioMux<S> {
     ) -> Result<(), ProtocolViolation> {
         match kind {
             FrameKind::Window => self.stdin.open_window(container, argument),
-            FrameKind::Started => self.sink.control(container, ContainerEvent::Started),
+            FrameKind::Started => self.tell(container, ContainerEvent::Started),
             FrameKind::Ended => {
                 let end = ContainerEnd::decode(argument);
                 let end = end.ok_or(ProtocolViolation::End { container, word: argument })?;
-                self.stdin.forget(container);
-                self.sink.control(container, ContainerEvent::Ended(end));
+                self.tell(container, ContainerEvent::Ended(end));
             }
-            _ if argument == NO_IMAGE => {
-                self.stdin.forget(container);
-                self.sink.control(container, ContainerEvent::NoImage);
-            }
-            _ => self.refused(container, &[]),
+            _ if argument == NO_IMAGE => self.tell(container, ContainerEvent::NoImage),
+            _ => self.tell(container, ContainerEvent::Refused(String::new())),
         }
         Ok(())
     }
 
-    fn refused(&mut self, container: u32, reason: &[u8]) {
-        self.stdin.forget(container);
-        let reason = String::from_utf8_lossy(reason).into_owned();
-        self.sink.control(container, ContainerEvent::Refused(reason));
+    fn tell(&mut self, container: u32, event: ContainerEvent) {
+        if matches!(event, ContainerEvent::Ended(_) | ContainerEvent::Refused(_) | ContainerEvent::NoImage) {
+            // Its number is free.
+            self.stdin.forget(container);
+        }
+        self.sink.control(container, event);
     }
 
     fn count(&mut self, container: u32, stream: Stream, bytes: usize) {
@@ -360,18 +352,12 @@ impl<S: StreamSink> StdioMux<S> {
                     self.sink.end_of_frame(container, stream);
                 }
             }
-            Incoming::Reason { container, mut text, remaining } => match more(cursor, &mut text, remaining) {
-                0 => self.refused(container, &text),
-                remaining => self.incoming = Incoming::Reason { container, text, remaining },
-            },
-            Incoming::Status { container, mut bytes, remaining } => match more(cursor, &mut bytes, remaining)
-            {
-                0 => {
-                    let status = Status::decode(&bytes).ok_or(ProtocolViolation::Status { container })?;
-                    self.sink.control(container, ContainerEvent::Status(status));
+            Incoming::Message { message, container, mut bytes, remaining } => {
+                match more(cursor, &mut bytes, remaining) {
+                    0 => self.tell(container, message.read(container, bytes)?),
+                    remaining => self.incoming = Incoming::Message { message, container, bytes, remaining },
                 }
-                remaining => self.incoming = Incoming::Status { container, bytes, remaining },
-            },
+            }
         }
         Ok(true)
     }
@@ -451,13 +437,10 @@ impl<S: StreamSink> ConsoleBackend for StdioMux<S> {
                 (*container < containers || *stream == Stream::Log)
                     && (1..=sentient_abi::stdio::MAX_PAYLOAD).contains(remaining)
             }
-            Incoming::Reason { container, text, remaining } => {
-                let total = text.len().saturating_add(usize::try_from(*remaining).unwrap_or(usize::MAX));
-                self.resident && *container < containers && *remaining > 0 && total <= MAX_REASON as usize
-            }
-            Incoming::Status { container, bytes, remaining } => {
-                let total = bytes.len().saturating_add(usize::try_from(*remaining).unwrap_or(usize::MAX));
-                self.resident && *container < containers && *remaining > 0 && total == STATUS_LEN as usize
+            Incoming::Message { message, container, bytes, remaining } => {
+                let total = u32::try_from(bytes.len()).ok().and_then(|read| read.checked_add(*remaining));
+                let whole = total.is_some_and(|total| message.may_have(total));
+                self.resident && *container < containers && *remaining > 0 && whole
             }
         };
         if !sound {

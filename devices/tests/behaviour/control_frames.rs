@@ -1,10 +1,12 @@
 //! Containers that are loaded into a resident machine: the frames about them, both ways.
 
+use sentient_abi::container_files::{Failure, MAX_ANSWER, answer_head};
 use sentient_abi::exit::ContainerEnd;
 use sentient_abi::stdio::{FrameHeader, FrameKind, HEADER_LEN, MAX_REASON, Status};
 use sentient_devices::virtio::console::{ConsoleBackend, Receive, Transmit};
 use sentient_devices::virtio::stdio_mux::{
-    CONTROL_BUFFER, ContainerEvent, Position, ProtocolViolation, StdioMux, Stream, StreamSink, Written,
+    CONTROL_BUFFER, ContainerEvent, Message, Position, ProtocolViolation, StdioMux, Stream, StreamSink,
+    Written,
 };
 use vm_memory::VolatileSlice;
 use vm_memory::bitmap::BitmapSlice;
@@ -56,6 +58,9 @@ fn what_the_guest_says_of_containers_arrives_however_it_is_cut() {
     stream.extend(frame(FrameKind::Refused, 2, 0, b""));
     let status = Status { paused: true, weight: 20, used_ns: 7, memory: 65_536, memory_limit: 1 << 20 };
     stream.extend(frame(FrameKind::Status, 63, 0, &status.encode()));
+    let answer = [&answer_head(7, None)[..], b"file"].concat();
+    stream.extend(frame(FrameKind::FilesAnswer, 63, 0, &answer));
+    stream.extend(frame(FrameKind::FilesAnswer, 63, 0, &answer_head(8, Some(Failure::NoSpace))));
     stream.extend(frame(FrameKind::Ended, 63, ContainerEnd::Trapped.encode(), b""));
     for step in 1..=stream.len() {
         let mut mux = StdioMux::resident(Events::default());
@@ -65,6 +70,8 @@ fn what_the_guest_says_of_containers_arrives_however_it_is_cut() {
             (1, ContainerEvent::Refused("zu groß".into())),
             (2, ContainerEvent::Refused(String::new())),
             (63, ContainerEvent::Status(status)),
+            (63, ContainerEvent::Files { number: 7, answer: Ok(b"file".to_vec()) }),
+            (63, ContainerEvent::Files { number: 8, answer: Err(Failure::NoSpace) }),
             (63, ContainerEvent::Ended(ContainerEnd::Trapped)),
         ];
         assert_eq!(mux.sink().0, expected, "in pieces of {step}");
@@ -90,14 +97,32 @@ fn nonsense_about_containers_is_a_violation() {
         (frame(FrameKind::Ask, 0, 0, b""), ProtocolViolation::Direction { kind: FrameKind::Ask }),
         (
             frame(FrameKind::Status, 5, 0, &[0; 31]),
-            ProtocolViolation::Payload { kind: FrameKind::Status, len: 31 },
+            ProtocolViolation::Length { kind: FrameKind::Status, len: 31 },
         ),
-        (frame(FrameKind::Status, 5, 0, b""), ProtocolViolation::Payload { kind: FrameKind::Status, len: 0 }),
+        (frame(FrameKind::Status, 5, 0, b""), ProtocolViolation::Length { kind: FrameKind::Status, len: 0 }),
         // No container has the weight 0.
-        (frame(FrameKind::Status, 5, 0, &[0; 32]), ProtocolViolation::Status { container: 5 }),
+        (
+            frame(FrameKind::Status, 5, 0, &[0; 32]),
+            ProtocolViolation::Message { container: 5, message: Message::Status },
+        ),
+        (
+            frame(FrameKind::FilesAnswer, 5, 0, &[0; 7]),
+            ProtocolViolation::Length { kind: FrameKind::FilesAnswer, len: 7 },
+        ),
+        (
+            frame(FrameKind::FilesAnswer, 5, 0, &vec![0; MAX_ANSWER as usize + 1]),
+            ProtocolViolation::Length { kind: FrameKind::FilesAnswer, len: MAX_ANSWER + 1 },
+        ),
+        // There is no such failure.
+        (
+            frame(FrameKind::FilesAnswer, 5, 0, &[99; 8]),
+            ProtocolViolation::Message { container: 5, message: Message::Answer },
+        ),
+        (frame(FrameKind::Files, 5, 0, b""), ProtocolViolation::Direction { kind: FrameKind::Files }),
+        (frame(FrameKind::Rest, 0, 0, b""), ProtocolViolation::Direction { kind: FrameKind::Rest }),
         (
             frame(FrameKind::Started, 5, 0, b"?"),
-            ProtocolViolation::Payload { kind: FrameKind::Started, len: 1 },
+            ProtocolViolation::Length { kind: FrameKind::Started, len: 1 },
         ),
         (
             frame(FrameKind::Started, 64, 0, b""),
@@ -105,7 +130,7 @@ fn nonsense_about_containers_is_a_violation() {
         ),
         (
             frame(FrameKind::Refused, 0, 0, &long),
-            ProtocolViolation::Reason { kind: FrameKind::Refused, len: MAX_REASON + 1 },
+            ProtocolViolation::Length { kind: FrameKind::Refused, len: MAX_REASON + 1 },
         ),
     ];
     for (bytes, violation) in cases {

@@ -116,10 +116,7 @@ fn frames_the_guest_must_not_send_are_violations() {
         (frame(FrameKind::StdinEnd, 0, 0, b""), ProtocolViolation::Direction { kind: FrameKind::StdinEnd }),
         (frame(FrameKind::Stdout, 3, 0, b""), ProtocolViolation::Container { container: 3, containers: 3 }),
         (frame(FrameKind::Window, 9, 1, b""), ProtocolViolation::Container { container: 9, containers: 3 }),
-        (
-            frame(FrameKind::Window, 0, 1, b"?"),
-            ProtocolViolation::Payload { kind: FrameKind::Window, len: 1 },
-        ),
+        (frame(FrameKind::Window, 0, 1, b"?"), ProtocolViolation::Length { kind: FrameKind::Window, len: 1 }),
     ];
     for (bytes, violation) in cases {
         assert_eq!(transmit(&mut mux(), &bytes, 5), Err(violation));

@@ -3,6 +3,7 @@
 use sentient_abi::boot_module::{
     BootModule, ContainerConfig, ContainerSpec, EntryKind, ModuleBuilder, TABLES_PREPARED, container_flags,
 };
+use sentient_abi::container_files::{Entry, Kind, MAX_DATA, MAX_REQUEST, Request, Wanted};
 use sentient_abi::container_header::{self, ContainerHeader};
 use sentient_abi::image_files::{ImageFiles, append};
 use sentient_abi::kernel_header::{KernelHeader, MAGIC, MAX_SEGMENTS, Segment};
@@ -84,6 +85,20 @@ pub fn container_header(data: &[u8]) {
 pub fn container_room(data: &[u8]) {
     let Some(room) = Room::decode(data) else { return };
     assert_eq!(room.encode(), data);
+}
+
+/// What is asked about files is what is read; what is answered is read to its end, or to what is none.
+pub fn container_files(data: &[u8]) {
+    if let Some(request) = Request::decode(data) {
+        assert!(request.path.starts_with(b"/") && data.len() <= MAX_REQUEST, "{request:?}");
+        assert_eq!(request.encode(), data);
+    }
+    let mut rest = data;
+    let mut again = Vec::new();
+    while let Some(entry) = Entry::take(&mut rest) {
+        assert!(entry.append(&mut again) || again.len() + entry.name.len() + 32 > MAX_DATA, "{entry:?}");
+    }
+    assert!(data.starts_with(&again), "other entries than there are");
 }
 
 /// A header that decodes is the one that was encoded.
@@ -194,6 +209,26 @@ pub fn container_headers() -> Vec<Vec<u8>> {
 pub fn container_rooms() -> Vec<Vec<u8>> {
     let room = |memory, files| Room { memory, files, life: 7 }.encode().to_vec();
     vec![room(1 << 20, 0), room(u64::MAX, u64::MAX)]
+}
+
+pub fn container_files_said() -> Vec<Vec<u8>> {
+    let wanted = [
+        Wanted::Look,
+        Wanted::List(3),
+        Wanted::Target,
+        Wanted::Create,
+        Wanted::Write(9, b"bytes"),
+        Wanted::Link(b"target"),
+        Wanted::Modified(1 << 60),
+    ];
+    let mut said: Vec<_> =
+        wanted.iter().map(|wanted| Request { wanted: *wanted, path: b"/a/b" }.encode()).collect();
+    let mut listed = Vec::new();
+    for (kind, name) in [(Kind::File, &b"f"[..]), (Kind::Directory, b"directory"), (Kind::Link, b"")] {
+        Entry { next: 2, size: 5, modified: 7, kind, name }.append(&mut listed);
+    }
+    said.push(listed);
+    said
 }
 
 pub fn frame_headers() -> Vec<Vec<u8>> {

@@ -19,6 +19,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use input::Input;
 use output::Output;
+use sentient_abi::container_files::MAX_ANSWER;
 use sentient_abi::layout::queues;
 use sentient_abi::machine_info::DeviceKind;
 use sentient_abi::region::RegionKind;
@@ -34,7 +35,7 @@ struct Console {
     interrupts_enabled: bool,
 }
 
-/// A frame that waits for room. Its payload is at most [`MAX_REASON`] bytes.
+/// A frame that waits for room. Its payload is at most [`MAX_ANSWER`] bytes, of most kinds at most [`MAX_REASON`].
 struct Queued {
     kind: FrameKind,
     container: u32,
@@ -173,7 +174,8 @@ pub fn queue(kind: FrameKind, container: u32, argument: u32, payload: &[u8]) {
             queue.push_back(Queued { kind, container, argument, payload: Vec::new() });
             return;
         }
-        for piece in payload.chunks(MAX_REASON as usize) {
+        let most = if kind == FrameKind::FilesAnswer { MAX_ANSWER } else { MAX_REASON };
+        for piece in payload.chunks(most as usize) {
             queue.push_back(Queued { kind, container, argument, payload: piece.to_vec() });
         }
     });

@@ -161,6 +161,11 @@ impl Container {
         })
     }
 
+    /// What its host functions see.
+    pub fn state(&mut self) -> &mut State {
+        self.store.data_mut()
+    }
+
     /// Runs it to its end, on its thread.
     pub fn run(&mut self) -> ContainerEnd {
         match self.execute() {

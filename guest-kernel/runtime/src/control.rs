@@ -1,5 +1,5 @@
 //! Containers that come while the machine runs: the frames of `sentient_abi::stdio` by which the host loads,
-//! starts, pauses and kills them, and asks what they take.
+//! starts, pauses and kills them, asks what they take, and reaches into their files.
 //!
 //! Called by the scheduler, on its own stack: nothing here waits. What is answered goes into the console's
 //! queue. A frame that makes no sense is named in the log and otherwise ignored: the host may have sent it
@@ -11,14 +11,16 @@ use crate::images::Images;
 use crate::machine::Machine;
 use crate::report::log;
 use crate::scheduler::Scheduler;
-use crate::{console, heap, network};
+use crate::{console, files, gate, heap, network};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use sentient_abi::MAX_CONTAINERS;
 use sentient_abi::boot_module::{BootModule, Image};
+use sentient_abi::container_files::{Failure, Request, answer_head};
 use sentient_abi::exit::ContainerEnd;
 use sentient_abi::region::RegionKind;
+use sentient_abi::sentinel::Event;
 use sentient_abi::stdio::{FrameHeader, FrameKind, MAX_REASON, NO_IMAGE, Room as Wanted};
 
 /// What there is of a container.
@@ -97,6 +99,8 @@ impl Control {
             (FrameKind::Image, _) => {
                 self.images.expect(&mut scheduler.machine, bytes, u64::from(header.argument));
             }
+            // Nothing is: this is the scheduler's stack, and every thread is stopped.
+            (FrameKind::Rest, _) => gate::announce(Event::AtRest),
             (FrameKind::ImageData, _) => self.images.take(&mut scheduler.machine, bytes),
             (FrameKind::Load, Some(slot @ (Slot::Empty | Slot::Refused(_)))) => {
                 let total = u64::from(header.argument);
@@ -143,6 +147,7 @@ impl Control {
                 tell(scheduler, index);
             }
             (FrameKind::Ask, Some(Slot::Running)) => tell(scheduler, index),
+            (FrameKind::Files, _) => files(scheduler, index, header.argument, bytes),
             // It has ended meanwhile, and that was told.
             (FrameKind::Ask | FrameKind::Pause, Some(Slot::Empty)) => {}
             (kind, _) => log(format_args!("a frame {kind:?} for container {index} makes no sense now")),
@@ -155,6 +160,18 @@ fn tell(scheduler: &Scheduler, index: u32) {
     if let Some(status) = scheduler.status(index) {
         console::queue(FrameKind::Status, index, 0, &status.encode());
     }
+}
+
+/// Does something with a container's files, and answers.
+fn files(scheduler: &mut Scheduler, index: u32, number: u32, bytes: &[u8]) {
+    let done = match Request::decode(bytes) {
+        Some(request) => scheduler.with_files(index, |files| files::serve(files, &request)),
+        None => Some(Err(Failure::Request)),
+    };
+    let done = done.unwrap_or(Err(Failure::Gone));
+    let mut answer = answer_head(number, done.as_ref().err().copied()).to_vec();
+    answer.extend_from_slice(done.as_deref().unwrap_or_default());
+    console::queue(FrameKind::FilesAnswer, index, 0, &answer);
 }
 
 /// Finds room for a container of which `total` bytes are coming, and which needs what `payload` says.

@@ -27,6 +27,7 @@ mod clock;
 mod console;
 mod container;
 mod control;
+mod files;
 mod gate;
 mod heap;
 mod heartbeat;

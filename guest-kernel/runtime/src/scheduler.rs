@@ -27,7 +27,7 @@ use core::cell::Cell;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::Relaxed};
 use sentient_abi::exit::ContainerEnd;
 use sentient_abi::stdio::Status;
-use sentient_wasi::Wait;
+use sentient_wasi::{Files, Wait};
 
 /// Longest turn of a thread while another could run, in nanoseconds.
 pub const SLICE_NS: u64 = 5_000_000;
@@ -187,6 +187,13 @@ impl Scheduler {
     /// What a container takes.
     pub fn status(&self, index: u32) -> Option<Status> {
         self.thread(index).map(Thread::status)
+    }
+
+    /// Does something with the files of a container whose thread has not ended; `None` if there is none. What that
+    /// allocates for good is the container's.
+    pub fn with_files<T>(&mut self, index: u32, work: impl FnOnce(Files<'_>) -> T) -> Option<T> {
+        let thread = self.threads.iter_mut().find(|thread| thread.index == index)?;
+        (!matches!(thread.state.get(), State::Ended(_))).then(|| thread.with_files(work))
     }
 
     /// A thread that did not want the processor for a while has saved up one slice at most.

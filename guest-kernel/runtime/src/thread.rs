@@ -21,7 +21,7 @@ use core::ops::Range;
 use core::sync::atomic::AtomicU64;
 use sentient_abi::exit::ContainerEnd;
 use sentient_abi::stdio::{FULL_WEIGHT, Status};
-use sentient_wasi::Wait;
+use sentient_wasi::{Files, Wait};
 
 /// What a thread is up to.
 #[derive(Clone, Copy)]
@@ -207,6 +207,12 @@ impl Thread {
     pub fn interrupted(&self) -> Option<&Interrupted> {
         // SAFETY: only written while the thread runs, when nobody else does.
         (self.stopped.get() == Stopped::InCode).then(|| unsafe { &*self.interrupted.get() })
+    }
+
+    /// Does something with its container's files, while it is stopped.
+    pub fn with_files<T>(&mut self, work: impl FnOnce(Files<'_>) -> T) -> T {
+        let arena = self.arena;
+        heap::within(arena, || work(self.container.get_mut().state().wasi.files()))
     }
 
     /// The container, from its scheduler.

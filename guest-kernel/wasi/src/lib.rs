@@ -45,7 +45,7 @@
 //!
 //! `calls/` holds the 46 functions by subject, each file one subject; `fs/` the in-memory file
 //! system, which knows nothing of WASI's numbers and layouts; `memory`, `record` and `flags` those
-//! layouts; `descriptor` and [`rights`] what an open number stands for and may do.
+//! layouts; `owner` what somebody outside of the container may do with its files; `descriptor` and [`rights`] what an open number stands for and may do.
 //!
 //! Numbers and layouts are those of `typenames.witx` and `wasi_snapshot_preview1.witx` (snapshot
 //! 01, `legacy/preview1` of the WASI repository). Where these leave a choice, POSIX.1-2017 decides,
@@ -63,6 +63,7 @@ mod fs;
 mod host;
 mod memory;
 mod outcome;
+mod owner;
 mod permissions;
 mod record;
 pub mod rights;
@@ -73,6 +74,7 @@ mod wasi;
 pub use errno::Errno;
 pub use host::{Clock, Connection, Host, Readiness, Stream, StreamError};
 pub use outcome::{Outcome, Wait};
+pub use owner::{FileInfo, FileKind, Files, Listed};
 pub use permissions::{Denied, FileAccess, Permissions};
 pub use setup::{Access, Builder, Limits, SetupError};
 pub use wasi::{Usage, Wasi};

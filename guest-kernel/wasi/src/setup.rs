@@ -390,7 +390,7 @@ fn ruled(fs: &mut FileSystem, path: &[u8], now: u64) -> Result<InodeId, Errno> {
 }
 
 /// A container path as the file system walks it, from its root.
-fn relative(path: &[u8]) -> &[u8] {
+pub(crate) fn relative(path: &[u8]) -> &[u8] {
     let slashes = path.iter().take_while(|byte| **byte == b'/').count();
     path.get(slashes..).unwrap_or_default()
 }

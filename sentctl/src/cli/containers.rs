@@ -60,6 +60,12 @@ There are no signals in WebAssembly that a program could take as a wish: stoppin
   sentctl matrixbox stats --follow web")]
     Stats(StatsArgs),
 
+    /// Copy files into a container, or out of it.
+    #[command(after_help = "Examples:
+  sentctl matrixbox cp settings.json web:/etc/
+  sentctl matrixbox cp web:/data .")]
+    Cp(CpArgs),
+
     /// Start a container again, as it was started.
     #[command(after_help = "Examples:
   sentctl matrixbox restart web
@@ -87,6 +93,19 @@ Snapshots in which they run are not touched: a rollback to one brings them back.
     },
 }
 
+/// What to copy, and where.
+#[derive(Debug, Args)]
+pub struct CpArgs {
+    /// A path on this host, one in a container (`NAME:PATH`), or `-` for an archive on standard input. What ends in `/.`
+    /// is what is in a directory, and not the directory.
+    #[arg(value_name = "FROM")]
+    pub from: String,
+
+    /// The same, with `-` for an archive on standard output.
+    #[arg(value_name = "TO")]
+    pub to: String,
+}
+
 /// What to put back.
 #[derive(Debug, Subcommand)]
 pub enum HealCommand {
@@ -96,7 +115,7 @@ pub enum HealCommand {
   sentctl heal container web --to before-upgrade
 
 The other containers, the kernel and the snapshots stay as they are, and so does what it has written to its logs. The
-snapshot must have it as it was started last, and not in the midst of computing: one that waits, or is paused.")]
+snapshot must have it as it was started last.")]
     Container {
         /// The container.
         name: String,

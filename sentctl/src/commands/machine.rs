@@ -4,6 +4,7 @@
 
 mod attach;
 pub mod containers;
+mod copy;
 pub mod keeping;
 pub mod life;
 mod list;

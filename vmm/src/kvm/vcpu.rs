@@ -35,6 +35,8 @@ pub trait Ports {
 pub enum Flow {
     /// It does.
     Continue,
+    /// It completes the access and comes out, as if it had been kicked.
+    Leave,
     /// The device has ended the machine.
     Break,
 }
@@ -86,8 +88,11 @@ pub fn run(vcpu: &mut VcpuFd, ports: &mut impl Ports) -> Result<Left, KvmError> 
             Err(error) if error.errno() == libc::EAGAIN => Flow::Continue,
             Err(error) => return Err(KvmError::call("KVM_RUN")(error)),
         };
-        if flow == Flow::Break {
-            return Ok(Left::Device);
+        match flow {
+            Flow::Continue => {}
+            // The next KVM_RUN completes the access and does not enter; whoever runs the vCPU then takes this back.
+            Flow::Leave => vcpu.set_kvm_immediate_exit(1),
+            Flow::Break => return Ok(Left::Device),
         }
     }
 }

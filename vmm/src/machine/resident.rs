@@ -7,6 +7,7 @@ use crate::error::MachineError;
 use crate::handover;
 use crate::kvm::vm::Vm;
 use sentient_abi::MAX_CONTAINERS;
+use sentient_abi::container_files::{MAX_PATH, MAX_REQUEST, Request};
 use sentient_abi::stdio::{FrameHeader, FrameKind, HEADER_LEN, Room};
 use sentient_devices::virtio::rng::Entropy;
 use std::collections::{BTreeMap, VecDeque};
@@ -29,6 +30,10 @@ pub(super) enum Command {
     Pause { container: u32, paused: bool },
     /// Ask what a container takes.
     Ask { container: u32 },
+    /// Do something with a container's files: an encoded request.
+    Files { container: u32, number: u32, request: Vec<u8> },
+    /// Have the guest come to where no container is being run, and say so.
+    Rest,
     /// Standard input of a container, and whether it ends with that.
     Input { container: u32, bytes: Vec<u8>, end: bool },
 }
@@ -109,6 +114,23 @@ impl ResidentHandle {
         self.events.command(Command::Ask { container });
     }
 
+    /// Does something with a container's files. The guest answers with
+    /// [`ContainerEvent::Files`](sentient_devices::virtio::stdio_mux::ContainerEvent::Files), of this number.
+    ///
+    /// # Errors
+    /// [`MachineError::ContainerNumber`]; [`MachineError::FileRequest`] for one that is longer than its guest takes.
+    pub fn ask_files(&self, container: u32, number: u32, request: &Request<'_>) -> Result<(), MachineError> {
+        if container >= MAX_CONTAINERS {
+            return Err(MachineError::ContainerNumber(container));
+        }
+        let (path, request) = (request.path, request.encode());
+        if path.len() > MAX_PATH || request.len() > MAX_REQUEST {
+            return Err(MachineError::FileRequest { path: path.len(), bytes: request.len() });
+        }
+        self.events.command(Command::Files { container, number, request });
+        Ok(())
+    }
+
     /// Gives a container standard input, which is held until it reads it: as much of `bytes` as there is room for
     /// within `patience`. Gives how much that was.
     #[must_use = "what was not taken is still the caller's"]
@@ -182,6 +204,11 @@ impl Pending {
                 Command::Ask { container } => {
                     self.frames.push_back(Asked::short(FrameKind::Ask, container, 0));
                 }
+                Command::Files { container, number, request } => {
+                    let short = Asked::short(FrameKind::Files, container, number);
+                    self.frames.push_back(Asked { payload: request, ..short });
+                }
+                Command::Rest => self.frames.push_back(Asked::short(FrameKind::Rest, 0, 0)),
                 Command::Input { container, bytes, end } => {
                     let (queued, ends) = self.inputs.entry(container).or_default();
                     queued.extend(bytes);

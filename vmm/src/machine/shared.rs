@@ -46,6 +46,7 @@ pub struct Events {
     vcpu_left: AtomicBool,
     ready: OnceLock<Instant>,
     heartbeats: AtomicU64,
+    at_rest: AtomicBool,
     commands: Mutex<Vec<Command>>,
     /// For standard input.
     pub(super) input: InputRoom,
@@ -65,6 +66,7 @@ impl Events {
             vcpu_left: AtomicBool::new(false),
             ready: OnceLock::new(),
             heartbeats: AtomicU64::new(0),
+            at_rest: AtomicBool::new(false),
             commands: Mutex::new(Vec::new()),
             input: InputRoom::default(),
         })
@@ -105,6 +107,16 @@ impl Events {
     /// How often it has said so.
     pub fn heartbeats(&self) -> u64 {
         self.heartbeats.load(Ordering::Relaxed)
+    }
+
+    /// The guest is where no container is being run.
+    pub fn is_at_rest(&self) {
+        self.at_rest.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it has said that it is since the last time this was asked: it has not gone on if the vCPU was not let.
+    pub fn was_at_rest(&self) -> bool {
+        self.at_rest.swap(false, Ordering::SeqCst)
     }
 
     /// The guest has said how it ended.

@@ -2,6 +2,7 @@
 
 use super::event_loop::end_by;
 use super::placement::{Place, go_to};
+use super::resident::Command;
 use super::shared::{Console, Events, RngDevice, lock};
 use super::start::receive_soon;
 use super::state::Places;
@@ -24,9 +25,11 @@ use sentient_devices::virtio::console::TRANSMIT_QUEUE;
 use sentient_devices::virtio::device::Progress;
 use std::io;
 use std::ops::Range;
-use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::sync::{Arc, MutexGuard};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use vm_memory::{Bytes, GuestAddress};
 
 /// Jobs that may wait for the vCPU's thread; whoever has one more waits with it.
@@ -58,7 +61,7 @@ struct Making {
     handle: JoinHandle<End>,
     size: Sender<Size>,
     made: Receiver<Result<Made, KvmError>>,
-    work: Sender<Work>,
+    task: Sender<Task>,
 }
 
 /// What it makes the second half of them for.
@@ -71,7 +74,7 @@ struct Size {
 }
 
 /// What it runs from then on.
-struct Work {
+struct Task {
     parts: Parts,
     door: Arc<Door>,
     jobs: Receiver<Job>,
@@ -156,12 +159,22 @@ impl<'a> Stopped<'a> {
 }
 
 /// Work to do while the guest stands still.
-type Job = Box<dyn FnOnce(&mut Stopped<'_>) + Send>;
+type Work = Box<dyn FnOnce(&mut Stopped<'_>) + Send>;
+
+/// Work, and when it is to be done.
+struct Job {
+    work: Work,
+    /// Not before the guest says that no container is being run, or it is told not to wait for that any more.
+    at_rest: bool,
+}
 
 /// The way to the vCPU's thread from others: it is called out of the guest, does a job, and goes back.
 pub struct Door {
     jobs: SyncSender<Job>,
     kicker: Kicker,
+    events: Arc<Events>,
+    /// Whoever waits for the guest to be at rest waits no longer.
+    impatient: AtomicBool,
 }
 
 /// The vCPU has ended; there is nothing to stop any more.
@@ -178,15 +191,49 @@ impl Door {
         &self,
         work: impl FnOnce(&mut Stopped<'_>) -> R + Send + 'static,
     ) -> Result<R, NotRunning> {
-        let (answer, result) = mpsc::sync_channel(1);
-        let job = Box::new(move |stopped: &mut Stopped<'_>| {
-            // Nobody waits for it any more: no harm.
-            let _ = answer.send(work(stopped));
-        });
-        self.jobs.send(job).map_err(|_| NotRunning)?;
+        let result = self.send(false, work)?;
         self.kicker.kick();
         // The sender is dropped unused if the thread ends first.
         result.recv().map_err(|_| NotRunning)
+    }
+
+    /// The same, once the guest has come to where no container is being run, so that each of them is all in its region.
+    /// A guest that does not get there within `patience` is stopped where it is, and without any it is not asked.
+    ///
+    /// # Errors
+    /// [`NotRunning`].
+    pub fn stopped_at_rest<R: Send + 'static>(
+        &self,
+        patience: Duration,
+        work: impl FnOnce(&mut Stopped<'_>) -> R + Send + 'static,
+    ) -> Result<R, NotRunning> {
+        if patience.is_zero() {
+            return self.stopped(work);
+        }
+        let result = self.send(true, work)?;
+        self.events.command(Command::Rest);
+        match result.recv_timeout(patience) {
+            Ok(done) => return Ok(done),
+            Err(RecvTimeoutError::Disconnected) => return Err(NotRunning),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        self.impatient.store(true, Ordering::SeqCst);
+        self.kicker.kick();
+        result.recv().map_err(|_| NotRunning)
+    }
+
+    fn send<R: Send + 'static>(
+        &self,
+        at_rest: bool,
+        work: impl FnOnce(&mut Stopped<'_>) -> R + Send + 'static,
+    ) -> Result<Receiver<R>, NotRunning> {
+        let (answer, result) = mpsc::sync_channel(1);
+        let work = Box::new(move |stopped: &mut Stopped<'_>| {
+            // Nobody waits for it any more: no harm.
+            let _ = answer.send(work(stopped));
+        });
+        self.jobs.send(Job { work, at_rest }).map_err(|_| NotRunning)?;
+        Ok(result)
     }
 }
 
@@ -210,18 +257,18 @@ impl Maker {
     fn start_after(first: fn()) -> io::Result<Self> {
         let (size, sized) = mpsc::channel();
         let (tell, made) = mpsc::channel();
-        let (work, working) = mpsc::channel();
+        let (task, tasks) = mpsc::channel();
         let handle = std::thread::Builder::new().name("vcpu0".into()).spawn(move || {
             first();
             if tell.send(make(&sized)).is_err() {
                 return Ok(None);
             }
-            match receive_soon(&working) {
-                Ok(Work { parts, door, jobs }) => parts.run(&door, &jobs),
+            match receive_soon(&tasks) {
+                Ok(Task { parts, door, jobs }) => parts.run(&door, &jobs),
                 Err(_) => Ok(None),
             }
         })?;
-        Ok(Self { thread: Some(Making { handle, size, made, work }) })
+        Ok(Self { thread: Some(Making { handle, size, made, task }) })
     }
 
     /// Has it go on with this memory, of which the guest has these ranges of addresses in use.
@@ -249,19 +296,21 @@ impl Maker {
         vcpu::prepare_kicks()?;
         let events = Arc::clone(&parts.events);
         let (sender, jobs) = mpsc::sync_channel(JOBS);
-        let door = Arc::new(Door { jobs: sender, kicker: Kicker::of(&parts.vcpu)? });
-        let work = Work { parts, door: Arc::clone(&door), jobs };
+        let kicker = Kicker::of(&parts.vcpu)?;
+        let impatient = AtomicBool::new(false);
+        let door = Arc::new(Door { jobs: sender, kicker, events: Arc::clone(&events), impatient });
+        let task = Task { parts, door: Arc::clone(&door), jobs };
         let gone = || io::Error::from(io::ErrorKind::NotConnected);
         let thread = self.thread.take().ok_or_else(gone)?;
-        thread.work.send(work).map_err(|_| gone())?;
+        thread.task.send(task).map_err(|_| gone())?;
         Ok(VcpuThread { handle: thread.handle, events, door })
     }
 }
 
 impl Drop for Maker {
     fn drop(&mut self) {
-        if let Some(Making { handle, size, work, .. }) = self.thread.take() {
-            drop((size, work));
+        if let Some(Making { handle, size, task, .. }) = self.thread.take() {
+            drop((size, task));
             // Nothing of it is left when this returns; how it ended, nobody asked.
             let _ = handle.join();
         }
@@ -311,13 +360,14 @@ impl Parts {
         // Also when the thread panics: the event loop must not wait for it.
         let _leaving = Leaving(Arc::clone(&self.events));
         door.kicker.adopt_thread();
+        let mut waiting = Vec::new();
         loop {
             // First: whoever asks for something from now on kicks again.
             door.kicker.release();
             if self.events.is_stopping() {
                 return Ok(None);
             }
-            self.work(jobs);
+            self.work(door, jobs, &mut waiting);
             if self.events.is_stopping() {
                 // A job wants the machine to end as it left it.
                 return Ok(None);
@@ -357,9 +407,20 @@ impl Parts {
         }
     }
 
-    /// Does what others want done while the guest stands still.
-    fn work(&mut self, jobs: &Receiver<Job>) {
-        while let Ok(job) = jobs.try_recv() {
+    /// Does what others want done while the guest stands still. What waits for the guest to be at rest is put aside until
+    /// it is.
+    fn work(&mut self, door: &Door, jobs: &Receiver<Job>, waiting: &mut Vec<Work>) {
+        // Before looking at jobs: one that came after it was not what the guest went to rest for.
+        let at_rest = self.events.was_at_rest();
+        let impatient = door.impatient.swap(false, Ordering::SeqCst);
+        let mut due = Vec::new();
+        for Job { work, at_rest } in jobs.try_iter() {
+            if at_rest { &mut *waiting } else { &mut due }.push(work);
+        }
+        if at_rest || impatient {
+            due.append(waiting);
+        }
+        for work in due {
             let Self { vcpu, vm, bus, memory, image, places, clock, .. } = self;
             let mut stopped = Stopped::new(vcpu, vm, (memory, image.as_ref()), *places, clock, bus);
             // What the guest has handed over by now was written before this instant. The file or pipe behind
@@ -376,7 +437,7 @@ impl Parts {
             stopped.console.pause();
             stopped.rng.pause();
             stopped.net.pause();
-            job(&mut stopped);
+            work(&mut stopped);
             stopped.console.resume();
             stopped.rng.resume();
             stopped.net.resume();
@@ -394,7 +455,9 @@ impl Parts {
                 Ended::DeviceViolation(format!("it wrote {value:#x} to the sentinel's port {port:#x}"))
             }
             // `Flow::Break` comes with one of the above.
-            Some(Signal::Ready | Signal::Heartbeat) | None => Ended::UnexpectedExit("a device".into()),
+            Some(Signal::Ready | Signal::Heartbeat | Signal::AtRest) | None => {
+                Ended::UnexpectedExit("a device".into())
+            }
         }
     }
 

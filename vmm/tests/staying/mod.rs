@@ -4,6 +4,7 @@
 
 use crate::guest::{alone, null_streams};
 use sentient_abi::boot_module::{ContainerSpec, container_flags};
+use sentient_abi::container_files::{Failure, Request, Wanted};
 use sentient_abi::exit::ContainerEnd;
 use sentient_abi::region::{Region, RegionKind};
 use sentient_abi::stdio::Status;
@@ -63,6 +64,7 @@ pub struct Resident {
     pub errors: BTreeMap<u32, Vec<u8>>,
     pub ends: BTreeMap<u32, ContainerEvent>,
     pub statuses: BTreeMap<u32, Status>,
+    answers: BTreeMap<u32, Result<Vec<u8>, Failure>>,
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -123,6 +125,7 @@ impl Resident {
             errors: BTreeMap::new(),
             ends: BTreeMap::new(),
             statuses: BTreeMap::new(),
+            answers: BTreeMap::new(),
             _alone: alone,
         }
     }
@@ -169,6 +172,9 @@ impl Resident {
             Said::Event(container, ContainerEvent::Status(status)) => {
                 self.statuses.insert(container, status);
             }
+            Said::Event(_, ContainerEvent::Files { number, answer }) => {
+                self.answers.insert(number, answer);
+            }
             Said::Event(container, event) => {
                 self.ends.insert(container, event);
             }
@@ -181,6 +187,15 @@ impl Resident {
         containers.iter().for_each(|container| self.handle.ask(*container));
         self.until("an answer", |resident| resident.statuses.len() == containers.len());
         containers.iter().map(|container| self.statuses[container]).collect()
+    }
+
+    /// Does something with a container's files.
+    pub fn file(&mut self, container: u32, path: &str, wanted: Wanted<'_>) -> Result<Vec<u8>, Failure> {
+        let number = self.answers.keys().last().map_or(0, |last| last + 1);
+        let request = Request { wanted, path: path.as_bytes() };
+        self.handle.ask_files(container, number, &request).unwrap();
+        self.until("an answer about a file", |resident| resident.answers.contains_key(&number));
+        self.answers[&number].clone()
     }
 
     /// The guest's regions of a kind.

@@ -1,8 +1,9 @@
-//! The half of the multiplexer that loads, starts, pauses and kills containers of a resident machine: frames to the
+//! The half of the multiplexer that loads, starts, pauses and kills containers of a resident machine, and reaches into their files: frames to the
 //! guest, in the order they were given, and what the guest answers.
 
 use std::collections::VecDeque;
 
+use sentient_abi::container_files::Failure;
 use sentient_abi::exit::ContainerEnd;
 use sentient_abi::stdio::{FrameHeader, FrameKind, HEADER_LEN, Status};
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,13 @@ pub enum ContainerEvent {
     NoImage,
     /// What it takes: the answer when it was asked, or paused.
     Status(Status),
+    /// What was asked about its files.
+    Files {
+        /// The number of the request.
+        number: u32,
+        /// What was asked for, which nobody has looked at, or why it was not done.
+        answer: Result<Vec<u8>, Failure>,
+    },
 }
 
 /// Bytes a container has written and the sink has taken, since the machine booted. They go on counting when
@@ -120,6 +128,8 @@ fn is_control(kind: FrameKind) -> bool {
             | FrameKind::Ask
             | FrameKind::Image
             | FrameKind::ImageData
+            | FrameKind::Rest
+            | FrameKind::Files
     )
 }
 

@@ -1,6 +1,7 @@
 //! What the guest must not send.
 
-use sentient_abi::stdio::{FrameKind, HEADER_LEN, MAX_REASON};
+use super::message::Message;
+use sentient_abi::stdio::{FrameKind, HEADER_LEN};
 
 /// A frame the guest must not send. There is no way to find the next one: the machine ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,25 +40,17 @@ pub enum ProtocolViolation {
         /// The number.
         word: u32,
     },
-    /// The frame says what a container takes, in numbers that cannot be.
-    #[error("the guest says of container {container} what no container can be")]
-    Status {
+    /// The frame says something of a container that means nothing.
+    #[error("the guest says of container {container} what no container can be: {message:?}")]
+    Message {
         /// The container.
         container: u32,
+        /// What it was to be.
+        message: Message,
     },
-    /// The frame's payload is too long for its kind.
-    #[error(
-        "the guest sent a frame of kind {kind:?} with {len} bytes of payload, which has {MAX_REASON} at most"
-    )]
-    Reason {
-        /// Its kind.
-        kind: FrameKind,
-        /// Bytes of payload it claims.
-        len: u32,
-    },
-    /// The frame has a payload and is of a kind that has none.
-    #[error("the guest sent a frame of kind {kind:?} with {len} bytes of payload, which has none")]
-    Payload {
+    /// The frame's payload is too long for its kind, or too short.
+    #[error("the guest sent a frame of kind {kind:?} with {len} bytes of payload, which never has as many")]
+    Length {
         /// Its kind.
         kind: FrameKind,
         /// Bytes of payload it claims.

@@ -10,6 +10,7 @@ use crate::virtqueue::VirtQueue;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use sentient_abi::MAX_CONTAINERS;
+use sentient_abi::container_files::MAX_REQUEST;
 use sentient_abi::stdio::{FrameHeader, FrameKind, HEADER_LEN};
 
 /// Buffers the device fills.
@@ -27,6 +28,11 @@ struct Filled {
     id: u16,
     at: u32,
     end: u32,
+}
+
+/// Whether a frame's payload is given out as it comes: it is data, of any length.
+fn comes_in_pieces(kind: FrameKind) -> bool {
+    matches!(kind, FrameKind::Stdin | FrameKind::LoadData | FrameKind::ImageData)
 }
 
 /// Standard input of one container.
@@ -52,6 +58,8 @@ pub struct Input {
     frame: Option<FrameHeader>,
     /// Payload bytes of it still to come.
     payload: u32,
+    /// What has come of it, if it is one that is given out whole.
+    whole: Vec<u8>,
     streams: Vec<Stream>,
     resident: bool,
 }
@@ -68,6 +76,7 @@ impl Input {
             header_len: 0,
             frame: None,
             payload: 0,
+            whole: Vec::new(),
             streams: (0..containers).map(|_| Stream::default()).collect(),
             resident,
         };
@@ -97,8 +106,8 @@ impl Input {
         }
     }
 
-    /// Takes everything there is. Standard input is kept for its container; all other frames go to `take`,
-    /// a piece of payload at a time, or once with none.
+    /// Takes everything there is. Standard input is kept for its container; all other frames go to `take`, those that
+    /// carry data a piece of payload at a time, the others with all of it.
     pub fn pump(&mut self, take: &mut dyn FnMut(&FrameHeader, &[u8])) {
         loop {
             self.receive();
@@ -112,7 +121,11 @@ impl Input {
                     self.payload -= len;
                     // SAFETY: a filled buffer is ours until it is offered again, below; `len` is within it.
                     let bytes = unsafe { core::slice::from_raw_parts(from as *const u8, len as usize) };
-                    self.deliver(&header, bytes, take);
+                    if comes_in_pieces(header.kind) {
+                        self.deliver(&header, bytes, take);
+                    } else {
+                        self.gather(&header, bytes, take);
+                    }
                     self.recycle();
                 }
                 _ => {
@@ -124,6 +137,21 @@ impl Input {
                     }
                 }
             }
+        }
+    }
+
+    /// Gives a frame out once all of it is there: it may lie in several buffers.
+    fn gather(&mut self, header: &FrameHeader, bytes: &[u8], take: &mut dyn FnMut(&FrameHeader, &[u8])) {
+        let whole = self.payload == 0;
+        if whole && self.whole.is_empty() {
+            return self.deliver(header, bytes, take);
+        }
+        // More than any of them has: its end is missing, and whoever reads it says so.
+        let room = MAX_REQUEST.saturating_sub(self.whole.len());
+        self.whole.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+        if whole {
+            let gathered = core::mem::take(&mut self.whole);
+            self.deliver(header, &gathered, take);
         }
     }
 

@@ -55,6 +55,7 @@ impl Context {
             MatrixBoxCommand::Pause(args) => self.pause(args, true),
             MatrixBoxCommand::Unpause(args) => self.pause(args, false),
             MatrixBoxCommand::Stats(args) => self.stats(args),
+            MatrixBoxCommand::Cp(args) => self.cp(args),
             MatrixBoxCommand::Restart { name } => {
                 let path = format!("/v1/containers/{}/restart", encoded(name));
                 let client = self.client()?;
