@@ -261,6 +261,7 @@ fn receiving(error: io::Error) -> ControlError {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
     use super::*;
 
