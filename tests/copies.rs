@@ -174,3 +174,78 @@ fn a_program_finds_what_was_copied_in_and_permissions_do_not_bind_its_owner() {
     home.cp(here, "confined:/note", "back");
     assert_eq!(read(&here.join("back")), "only for its owner");
 }
+
+#[test]
+fn what_a_container_has_become_is_an_image_that_begins_with_it() {
+    let home = Home::with_machine();
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let program = here.join("count.wasm");
+    fs::copy(container("counter"), &program).unwrap();
+    home.ok(&[
+        "run",
+        "-d",
+        "--memory",
+        "16M",
+        "--cpu",
+        "50%",
+        "--env",
+        "LANG=de",
+        "--name",
+        "counter",
+        program.to_str().unwrap(),
+        "--",
+        "--interval-ms",
+        "5",
+    ]);
+    fs::create_dir_all(here.join("data/empty")).unwrap();
+    fs::write(here.join("data/note"), "kept").unwrap();
+    std::os::unix::fs::symlink("note", here.join("data/link")).unwrap();
+    home.cp(here, "data", "counter:/");
+    let output = home.run(&["commit", "counter", "made:1.0.0"]);
+    assert!(output.status.success(), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with("made:1.0.0\n"), "{output:?}");
+    let left_out = String::from_utf8(output.stderr).unwrap();
+    assert!(left_out.contains("data/link is not in it") && left_out.contains("data/empty is not in it"));
+    // It counts on meanwhile, and afterwards.
+    let counted = home.output("m", "counter").len();
+    home.wait_for("m", "counter", |output| output.len() > counted);
+
+    // It starts as that one was, and has its files.
+    home.ok(&["run", "-d", "--name", "again", "made"]);
+    home.wait_for_number("m", "again", 5);
+    home.cp(here, "again:/data", "back");
+    assert_eq!(names(&here.join("back")), ["note"]);
+    assert_eq!(read(&here.join("back/note")), "kept");
+    let shown = home.json(&["inspect", "made"]);
+    assert_eq!((&shown["args"], &shown["env"]), (&json!(["--interval-ms", "5"]), &json!(["LANG=de"])));
+    assert_eq!(shown["resources"], json!({ "memory": "16777216", "cpu": "50%" }));
+
+    // And so does an image of that one's container, in a file.
+    home.cp(here, "data/note", "again:/data/second");
+    let file = here.join("made.tso");
+    let file = file.to_str().unwrap();
+    let made = home.json(&["matrixbox", "commit", "again", "other:2.0.0", "--output", file]);
+    assert_eq!((&made["package"]["name"], &made["left_out"]), (&json!("other"), &json!([])));
+    let shown = home.ok(&["inspect", file]);
+    assert!(shown.contains("assets/data/second") && shown.contains("read and change / "), "{shown}");
+
+    for (words, why) in [
+        (&["commit", "again", "made"][..], "has no version"),
+        (&["commit", "again", "Made:1"], "names no image"),
+        (&["commit", "nobody", "made:1.0.1"], "no container `nobody`"),
+        (&["commit", "again", "made:1.0.0"], "there is another image made:1.0.0"),
+        (&["commit", "again", "made:1.0.1", "--output", file], "exists already"),
+    ] {
+        assert!(home.refused(words).contains(why), "{words:?}");
+    }
+    home.ok(&["commit", "again", "made:1.0.0", "--replace"]);
+    assert!(home.ok(&["inspect", "made"]).contains("assets/data/second"));
+    // Its program is another one now.
+    fs::copy(container("hello"), &program).unwrap();
+    assert!(
+        home.refused(&["commit", "counter", "late:1.0.0"]).contains("not what `counter` was started with")
+    );
+    home.ok(&["kill", "counter"]);
+    assert!(home.refused(&["commit", "counter", "late:1.0.0"]).contains("counter"));
+}

@@ -202,6 +202,15 @@ pub struct StartContainer {
     pub stdin: bool,
 }
 
+/// How a container came to be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Origin {
+    /// How it was started.
+    pub start: StartContainer,
+    /// The SHA3-256 digest that its program's file had then.
+    pub file_digest: Option<String>,
+}
+
 /// Standard input that a container was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Taken {

@@ -13,7 +13,7 @@ mod published;
 mod recorded;
 pub(crate) mod routes;
 
-use crate::api::{ContainerState, ContainerStatus, PackageInfo, StartContainer};
+use crate::api::{ContainerState, ContainerStatus, Origin, PackageInfo, StartContainer};
 use crate::error::ControlError;
 use crate::home::{MachineFolder, check_container_name, make_folder};
 use crate::logs::{ContainerLog, Stream};
@@ -28,6 +28,7 @@ use sentient_abi::container_files::Failure;
 use sentient_abi::stdio::{FULL_WEIGHT, Status, WEIGHTS};
 use sentient_images::ImageCache;
 use sentient_images::program::{self, Prepared, Wanted};
+use sentient_images::tso::digest::Digest;
 use sentient_images::tso::permissions::Permissions;
 use sentient_vmm::ContainerRun;
 use sentient_vmm::machine::resident::ResidentHandle;
@@ -152,7 +153,7 @@ impl Containers {
                 wanted.program
             )));
         }
-        let Prepared { spec, image, package, .. } = self.prepare(&program, wanted)?;
+        let (Prepared { spec, image, package, .. }, file_digest) = self.prepare(&program, wanted)?;
         let file_name =
             program.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let name = match (&wanted.name, &package) {
@@ -165,6 +166,7 @@ impl Containers {
             package: package.map(PackageInfo::from),
             start: Some(StartContainer { name: Some(name.clone()), ..wanted.clone() }),
             program: file_name,
+            file_digest: Some(file_digest),
         };
         let index = self.enter(&name, kept)?;
         if let Err(error) = self.publish(&name, index, &wanted.ports) {
@@ -197,7 +199,8 @@ impl Containers {
         })
     }
 
-    fn prepare(&self, program: &Path, given: &StartContainer) -> Result<Prepared, ControlError> {
+    /// A program, and the digest of its file.
+    fn prepare(&self, program: &Path, given: &StartContainer) -> Result<(Prepared, String), ControlError> {
         let bytes = fs::read(program).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => {
                 ControlError::NotFound(format!("there is no program {}: {error}", given.program))
@@ -224,7 +227,9 @@ impl Containers {
             explain: given.explain,
             ports: given.ports.iter().map(|mapping| mapping.port).collect(),
         };
-        program::prepare(&bytes, &wanted, &ImageCache::new(self.images.clone()), || ()).map_err(failed)
+        let cache = ImageCache::new(self.images.clone());
+        let prepared = program::prepare(&bytes, &wanted, &cache, || ()).map_err(failed)?;
+        Ok((prepared, Digest::of(&bytes).to_string()))
     }
 
     fn free_name(&self, wanted: &str) -> String {
@@ -367,10 +372,12 @@ impl Containers {
     ///
     /// # Errors
     /// [`ControlError::NotFound`]; [`ControlError::Conflict`] if it is not known.
-    pub fn started_by(&self, name: &str) -> Result<StartContainer, ControlError> {
+    pub fn started_by(&self, name: &str) -> Result<Origin, ControlError> {
         let table = self.table();
         let entry = table.iter().find(|entry| entry.name == name).ok_or_else(|| self.unknown(name))?;
-        entry.kept.start.clone().ok_or_else(|| {
+        let Kept { start, file_digest, .. } = &entry.kept;
+        let origin = start.clone().map(|start| Origin { start, file_digest: file_digest.clone() });
+        origin.ok_or_else(|| {
             ControlError::Conflict(format!(
                 "nobody knows any more how `{name}` was started; start it with `sentctl run --detach --name {name}`"
             ))

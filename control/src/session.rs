@@ -5,8 +5,8 @@
 
 use crate::api::{
     ContainerStats, ContainerStatus, Difference, Fork, Forked, Import, Imported, MachineState as Activity,
-    MachineStatus, Pruned, Rollback, RolledBack, SnapshotInfo, SnapshotTaken, StartContainer, TakeSnapshot,
-    Taken, Verified,
+    MachineStatus, Origin, Pruned, Rollback, RolledBack, SnapshotInfo, SnapshotTaken, StartContainer,
+    TakeSnapshot, Taken, Verified,
 };
 use crate::cache::SnapshotPages;
 use crate::containers::Containers;
@@ -155,7 +155,7 @@ impl Session {
     /// [`ControlError`].
     pub fn restart_container(&self, name: &str) -> Result<ContainerStatus, ControlError> {
         let _live = self.live();
-        let start = self.containers.started_by(name)?;
+        let start = self.containers.started_by(name)?.start;
         self.end_container(name)?;
         self.containers.start(&self.guest, &start)
     }
@@ -205,6 +205,14 @@ impl Session {
     /// [`ControlError::NotFound`].
     pub fn container(&self, name: &str) -> Result<ContainerStatus, ControlError> {
         self.containers.named(&self.guest, name)
+    }
+
+    /// How a container came to be.
+    ///
+    /// # Errors
+    /// [`ControlError::NotFound`]; [`ControlError::Conflict`] if nobody knows.
+    pub fn origin(&self, name: &str) -> Result<Origin, ControlError> {
+        self.containers.started_by(name)
     }
 
     /// Ends the machine without another word.

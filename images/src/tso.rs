@@ -7,11 +7,13 @@
 //! * [`archive`]: files into bytes and back;
 //! * [`meta`], [`permissions`], [`signature`]: the three texts in it;
 //! * [`pack`]: a folder into a package;
+//! * [`commit`]: what a container has become;
 //! * [`source`] and [`template`]: a program that is not compiled yet, and a folder to begin with.
 //!
 //! Invariant: a [`Package`] has been checked whole: form, hashes and signatures.
 
 pub mod archive;
+pub mod commit;
 pub mod digest;
 pub mod meta;
 pub mod pack;

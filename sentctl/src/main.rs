@@ -84,6 +84,7 @@ fn on_machine(cli: &Cli) -> Result<ExitCode, CommandError> {
         Command::Unpause(args) => context.pause(args, false),
         Command::Stats(args) => context.stats(args),
         Command::Cp(args) => context.cp(args),
+        Command::Commit(args) => context.commit(args),
         Command::MatrixBox { command } => context.matrixbox(command),
         Command::Heal { command } => context.heal(command),
         Command::Snapshot(args) => context.snapshot(args),

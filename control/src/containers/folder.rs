@@ -24,12 +24,15 @@ pub struct Kept {
     /// How it was started.
     #[serde(default)]
     pub start: Option<StartContainer>,
+    /// The SHA3-256 digest of its program's file.
+    #[serde(default)]
+    pub file_digest: Option<String>,
 }
 
 impl Kept {
     /// Of a container of which nothing else is known.
     pub fn unknown(program: &str) -> Self {
-        Self { program: program.to_owned(), package: None, confined: false, start: None }
+        Self { program: program.to_owned(), package: None, confined: false, start: None, file_digest: None }
     }
 
     /// Reads it from a container's folder. A file that is not there, or damaged, is nothing known: `name` stands for

@@ -1,7 +1,7 @@
 //! Containers over the socket.
 
 use crate::api::{
-    ContainerStats, ContainerStatus, Copied, FileInfo, Heal, Healed, Refusal, StartContainer, Taken,
+    ContainerStats, ContainerStatus, Copied, FileInfo, Heal, Healed, Origin, Refusal, StartContainer, Taken,
 };
 use crate::error::ControlError;
 use crate::server::{Answer, Body, Named, Shared, on_thread, sent};
@@ -24,7 +24,8 @@ type Asked<T> = Result<Query<T>, QueryRejection>;
 /// The interface, as OpenAPI describes it.
 #[derive(OpenApi)]
 #[openapi(paths(
-    list, start, one, kill, restart, remove, pause, unpause, heal, input, file, copy_out, copy_in, stats
+    list, start, one, kill, restart, remove, pause, unpause, heal, input, origin, file, copy_out, copy_in,
+    stats
 ))]
 pub(crate) struct Interface;
 
@@ -39,6 +40,7 @@ pub(crate) fn router() -> Router<Arc<Session>> {
         .route("/v1/containers/{name}/unpause", post(unpause))
         .route("/v1/containers/{name}/heal", post(heal))
         .route("/v1/containers/{name}/input", post(input))
+        .route("/v1/containers/{name}/origin", get(origin))
         .route("/v1/containers/{name}/file", get(file))
         .route("/v1/containers/{name}/files", get(copy_out).put(copy_in))
         .route("/v1/stats", get(stats))
@@ -145,6 +147,14 @@ async fn input(
 ) -> Answer<Taken> {
     let (Path(name), Query(InputEnd { end }), bytes) = (name?, end?, bytes?);
     on_thread(session, move |session| session.give_input(&name, &bytes, end)).await
+}
+
+/// How a container came to be: its program, and how it was started.
+#[utoipa::path(get, path = "/v1/containers/{name}/origin", params(("name" = String, Path)),
+    responses((status = 200, body = Origin), (status = 404, body = Refusal)))]
+async fn origin(State(session): Shared, name: Named) -> Answer<Origin> {
+    let Path(name) = name?;
+    on_thread(session, move |session| session.origin(&name)).await
 }
 
 /// A file of a container's.

@@ -78,6 +78,17 @@ pub struct Resources {
 }
 
 impl Resources {
+    /// The same, but for what is given.
+    #[must_use]
+    pub fn of(other: &Self, memory: Option<u64>, cpu_time: Option<Duration>, cpu: Option<u32>) -> Self {
+        let text = |given: Option<String>, other: &Option<String>| given.or_else(|| other.clone());
+        Self {
+            memory: text(memory.map(|bytes| bytes.to_string()), &other.memory),
+            cpu_time: text(cpu_time.map(|time| format!("{}ms", time.as_millis().max(1))), &other.cpu_time),
+            cpu: text(cpu.map(|share| format!("{share}%")), &other.cpu),
+        }
+    }
+
     fn is_default(&self) -> bool {
         *self == Self::default()
     }
@@ -140,6 +151,28 @@ fn bad(problem: impl Into<String>) -> TsoError {
 }
 
 impl Meta {
+    /// A description of this name and version, otherwise like another one if there is one. It lists no files.
+    ///
+    /// # Errors
+    /// [`TsoError::Text`] for what is no name.
+    pub fn new(name: &str, version: Version, like: Option<Self>) -> Result<Self, TsoError> {
+        check_name(name)?;
+        let mut meta = like.unwrap_or_else(|| Self {
+            tso: VERSION,
+            name: String::new(),
+            version: Version::new(0, 0, 0),
+            description: String::new(),
+            entry: start(),
+            args: Vec::new(),
+            env: Vec::new(),
+            resources: Resources::default(),
+            files: Vec::new(),
+        });
+        (meta.name, meta.version) = (name.to_owned(), version);
+        meta.files.clear();
+        Ok(meta)
+    }
+
     /// The description in a folder that is to be packed: it lists no files, or exactly those that are there.
     ///
     /// # Errors

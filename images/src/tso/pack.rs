@@ -69,6 +69,24 @@ impl Folder {
         Ok(Self { meta, program, permissions, assets, said })
     }
 
+    /// Of these parts, which are checked as if they had been read.
+    ///
+    /// # Errors
+    /// [`TsoError::Text`] for permissions that are none; [`TsoError::Folder`] for too much of it.
+    pub(super) fn of(
+        meta: Meta,
+        program: Vec<u8>,
+        permissions: Vec<u8>,
+        assets: Vec<(String, Vec<u8>)>,
+    ) -> Result<Self, TsoError> {
+        let folder = Path::new(&meta.name);
+        Permissions::parse(text(&permissions, folder, PERMISSIONS)?)?;
+        if assets.len() > MAX_FILES {
+            return Err(TsoError::on_disk(folder, format!("a package has at most {MAX_FILES} files")));
+        }
+        Ok(Self { meta, program, permissions, assets, said: String::new() })
+    }
+
     /// What the package will be called.
     #[must_use]
     pub fn name(&self) -> &str {

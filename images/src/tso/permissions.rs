@@ -34,6 +34,16 @@ const COARSEST: Duration = Duration::from_secs(3600);
 /// The text of a program that may do nothing but compute, and read and write its streams.
 pub const NOTHING: &str = "version: 1\n";
 
+/// The text of a program that may do everything that permissions are about, and listen on these ports.
+#[must_use]
+pub fn everything(ports: &[u16]) -> String {
+    let ports = ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
+    format!(
+        "version: 1\nfiles:\n- {{ path: /, access: write }}\nenv: ['*']\nclocks: {{ wall: 1ns, monotonic: 1ns }}\n\
+         random: true\nnetwork: {{ listen: [{ports}] }}\n"
+    )
+}
+
 /// What may be done with files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

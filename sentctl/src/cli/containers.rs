@@ -1,5 +1,6 @@
 //! Verbs about containers of a machine that stays.
 
+use super::package::CommitArgs;
 use chrono::DateTime;
 use clap::{Args, Subcommand};
 use sentient_control::history::unix_ns;
@@ -65,6 +66,11 @@ There are no signals in WebAssembly that a program could take as a wish: stoppin
   sentctl matrixbox cp settings.json web:/etc/
   sentctl matrixbox cp web:/data .")]
     Cp(CpArgs),
+
+    /// Make an image of a container that runs.
+    #[command(after_help = "Examples:
+  sentctl matrixbox commit web greeter:1.3.0")]
+    Commit(CommitArgs),
 
     /// Start a container again, as it was started.
     #[command(after_help = "Examples:

@@ -74,6 +74,30 @@ pub struct PackArgs {
     pub force: bool,
 }
 
+/// A container to make an image of.
+#[derive(Args, Debug)]
+pub struct CommitArgs {
+    /// The container, which runs.
+    #[arg(value_name = "CONTAINER")]
+    pub container: String,
+
+    /// What the image is called, with its version: `greeter:1.3.0`.
+    #[arg(value_name = "IMAGE:VERSION")]
+    pub image: String,
+
+    /// Write a package to this file, instead of making it an image of the home.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    /// Sign it with the ed25519 key in this file, instead of that of the home: 64 hexadecimal digits.
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+
+    /// Replace another image of this name and version, or a file that is there.
+    #[arg(long)]
+    pub replace: bool,
+}
+
 /// What to do with images.
 #[derive(Debug, Subcommand)]
 pub enum ImageCommand {

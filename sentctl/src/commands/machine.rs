@@ -3,6 +3,7 @@
 //! A machine that runs is asked over its socket; of one that does not, the snapshots are opened here.
 
 mod attach;
+mod commit;
 pub mod containers;
 mod copy;
 pub mod keeping;

@@ -56,6 +56,7 @@ impl Context {
             MatrixBoxCommand::Unpause(args) => self.pause(args, false),
             MatrixBoxCommand::Stats(args) => self.stats(args),
             MatrixBoxCommand::Cp(args) => self.cp(args),
+            MatrixBoxCommand::Commit(args) => self.commit(args),
             MatrixBoxCommand::Restart { name } => {
                 let path = format!("/v1/containers/{}/restart", encoded(name));
                 let client = self.client()?;
