@@ -239,12 +239,13 @@ It goes on running meanwhile; `sentctl pause` keeps it from changing what is cop
 program does: its owner may see and change all of its files.")]
     Cp(containers::CpArgs),
 
-    /// Make an image of a container that runs: its program, its files as they are, and how it was started.
+    /// Make an image of a container that runs.
     #[command(after_help = "Examples:
   sentctl commit web greeter:1.3.0 && sentctl run -d greeter
   sentctl commit web greeter:1.3.0 --output greeter.tso
 
-The container stands still while its files are read. Where it is in its program, and its memory, are not in an image: a
+It has its program, its files as they are, and how it was started. The container stands still while its files are read.
+Where it is in its program, and its memory, are not in an image: a
 program of it begins at its beginning; `sentctl snapshot` keeps those.")]
     Commit(package::CommitArgs),
 
