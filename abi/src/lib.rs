@@ -12,6 +12,7 @@
 //! * [`panic_record`]: what it leaves behind in the last case;
 //! * [`stdio`]: the frames that carry containers' standard streams over the virtio console;
 //! * `container_files` (with the feature `alloc`): what the host asks of a container's files;
+//! * `volumes` (with the feature `alloc`): what the guest asks of folders of the host;
 //! * [`network`]: the addresses and frames of the network between containers and the host;
 //! * [`time_page`]: what the VMM tells the guest of time, and of a new life;
 //! * [`exit`]: how a container ended, and the exit codes of `sentctl`.
@@ -49,6 +50,8 @@ pub mod region;
 pub mod sentinel;
 pub mod stdio;
 pub mod time_page;
+#[cfg(feature = "alloc")]
+pub mod volumes;
 
 /// Version of everything in this crate. A VMM and a guest of different versions refuse each other.
 pub const ABI_VERSION: u32 = 7;

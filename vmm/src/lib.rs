@@ -11,6 +11,7 @@
 //! * [`snapshots`]: copying a running machine, and putting it back;
 //! * [`network`]: containers' ports on the host;
 //! * [`streams`]: the process' standard streams as containers' streams;
+//! * [`volumes`]: folders of the host, for containers;
 //! * [`lifecycle`]: the machine's states and the legal steps between them;
 //! * [`machine`]: the threads and the event loop that tie them together.
 //!
@@ -36,6 +37,7 @@ pub mod network;
 pub mod snapshots;
 pub mod streams;
 pub mod time;
+pub mod volumes;
 
 pub use config::{BootProtocol, ContainerRun, MachineConfig};
 pub use ended::Ended;
