@@ -89,8 +89,9 @@ pub enum Wanted<'a> {
     /// These bytes at a place of it, or at its end by [`flags::APPEND`]: answered by how many were written, and where the
     /// last of them ends, in eight bytes each.
     Write(Handle<'a>, u64, &'a [u8]),
-    /// What is in an open folder from a position on, 0 at first: answered by [`Listed`] entries.
-    List(Handle<'a>, u64),
+    /// What is in an open folder from a position on, 0 at first: answered by [`Listed`] entries, by one at least if there
+    /// is one, and otherwise by no more than this many bytes of them.
+    List(Handle<'a>, u64, u32),
     /// Its size is to be this.
     Resize(Handle<'a>, u64),
     /// This much from a place on is to have room.
@@ -178,7 +179,9 @@ impl Request<'_> {
                 (4, Parts { one, two: u64::from(most), ..Parts::of_handle(handle) })
             }
             Wanted::Write(handle, one, data) => (5, Parts { one, data, ..Parts::of_handle(handle) }),
-            Wanted::List(handle, one) => (6, Parts { one, ..Parts::of_handle(handle) }),
+            Wanted::List(handle, one, most) => {
+                (6, Parts { one, two: u64::from(most), ..Parts::of_handle(handle) })
+            }
             Wanted::Resize(handle, one) => (7, Parts { one, ..Parts::of_handle(handle) }),
             Wanted::Allocate(handle, one, two) => (8, Parts { one, two, ..Parts::of_handle(handle) }),
             Wanted::Sync(handle) => (9, Parts::of_handle(handle)),
@@ -242,7 +245,7 @@ impl<'a> Request<'a> {
             3 => Wanted::Stat(handle),
             4 => Wanted::Read(handle, one, u32::try_from(two).ok()?),
             5 => Wanted::Write(handle, one, rest),
-            6 => Wanted::List(handle, one),
+            6 => Wanted::List(handle, one, u32::try_from(two).ok()?),
             7 => Wanted::Resize(handle, one),
             8 => Wanted::Allocate(handle, one, two),
             9 => Wanted::Sync(handle),
@@ -403,7 +406,7 @@ mod tests {
             Wanted::Stat(handle),
             Wanted::Read(handle, 1 << 40, 7),
             Wanted::Write(handle, 3, b"bytes"),
-            Wanted::List(handle, 2),
+            Wanted::List(handle, 2, 8),
             Wanted::Resize(handle, u64::MAX),
             Wanted::Allocate(handle, 4, 5),
             Wanted::Sync(handle),

@@ -182,13 +182,15 @@ fn claimed(home: &Home) -> Result<HashSet<[u8; 16]>, ControlError> {
             ids.insert(leftover.id.0);
             continue;
         }
-        // In this order: who makes a machine writes the description, and then removes the draft.
+        // In this order: who makes a machine writes a draft, then has snapshots, then writes the description, and removes
+        // the draft last.
+        let has_snapshots = folder.timeline().exists();
         let draft = Description::read_draft(&folder)?;
         let description = match Description::read(&folder) {
             Err(error) if error.is_absence() => None,
             read => Some(read?),
         };
-        if draft.is_none() && description.is_none() && folder.timeline().exists() {
+        if draft.is_none() && description.is_none() && has_snapshots {
             let (name, path) = (folder.name(), folder.path().display());
             return Err(ControlError::Damaged(format!(
                 "{path} has snapshots and does not say of which machine, so that it is not known what in the \

@@ -71,7 +71,7 @@ impl Stage {
     fn names(&mut self, number: u64, path: &str) -> Vec<(String, Kind)> {
         let (mut names, mut from) = (Vec::new(), 0);
         loop {
-            let page = self.ask(Wanted::List(handle(number, path, flags::READ), from)).unwrap();
+            let page = self.ask(Wanted::List(handle(number, path, flags::READ), from, u32::MAX)).unwrap();
             let mut rest = &page[..];
             while let Some(listed) = Listed::take(&mut rest) {
                 names.push((String::from_utf8(listed.name.to_vec()).unwrap(), listed.kind));

@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use crate::calls::volumes::VolumeNode;
 use crate::errno::Errno;
 use crate::fs::InodeId;
 use crate::host::{Connection, Stream};
@@ -26,6 +27,8 @@ pub(crate) enum Object {
     Listener(u16),
     /// A connected socket.
     Connected(Connection),
+    /// A file or directory of the host's, in a folder that the container was given.
+    Volume(Box<VolumeNode>),
 }
 
 /// One open descriptor. It holds an open count on its inode.
@@ -56,14 +59,26 @@ impl Descriptor {
         match self.object {
             Object::File { inode, position } => self.require(rights).map(|()| (inode, position)),
             Object::Directory { .. } => Err(Errno::Isdir),
+            // Whoever can do something with it has looked for it before.
+            Object::Volume(_) => Err(Errno::Notsup),
             Object::Stdin | Object::Output(_) | Object::Listener(_) | Object::Connected(_) => Err(stream),
+        }
+    }
+
+    /// A file's offset, in bytes: `EISDIR` for a directory, `ESPIPE` for what has none.
+    pub(crate) fn position(&self) -> Result<u64, Errno> {
+        match &self.object {
+            Object::Volume(node) => node.file().map(|node| node.position),
+            _ => self.file(0, Errno::Spipe).map(|(_, position)| position),
         }
     }
 
     /// Sets a file's offset, in bytes.
     pub(crate) fn set_position(&mut self, to: u64) {
-        if let Object::File { position, .. } = &mut self.object {
-            *position = to;
+        match &mut self.object {
+            Object::File { position, .. } => *position = to,
+            Object::Volume(node) => node.position = to,
+            _ => {}
         }
     }
 
@@ -83,6 +98,7 @@ impl Descriptor {
             | Object::Output(_)
             | Object::Listener(_)
             | Object::Connected(_) => Err(Errno::Notdir),
+            Object::Volume(_) => Err(Errno::Xdev),
         }
     }
 
@@ -90,7 +106,11 @@ impl Descriptor {
     pub(crate) fn inode(&self) -> Option<InodeId> {
         match self.object {
             Object::File { inode, .. } | Object::Directory { inode, .. } => Some(inode),
-            Object::Stdin | Object::Output(_) | Object::Listener(_) | Object::Connected(_) => None,
+            Object::Stdin
+            | Object::Output(_)
+            | Object::Listener(_)
+            | Object::Connected(_)
+            | Object::Volume(_) => None,
         }
     }
 }

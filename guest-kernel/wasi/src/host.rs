@@ -1,5 +1,8 @@
 //! What the crate needs from whoever runs it: clocks, entropy, the three standard streams, and connections.
 
+use alloc::vec::Vec;
+
+use crate::errno::Errno;
 use crate::permissions::Denied;
 
 /// A clock a module may ask for (`typenames.witx`, `$clockid`).
@@ -139,6 +142,22 @@ pub trait Host {
 
     /// The container has no more use for a connection. What was sent is still delivered.
     fn close(&mut self, connection: Connection);
+
+    /// Asks the host for something in a folder of its own that the container was given; gives its answer, without the
+    /// head. Unlike all other functions here it takes as long as the host does, which may be a disk's: whoever implements
+    /// it lets other containers run meanwhile, and is not to call this one's [`Wasi`](crate::Wasi) before it is done.
+    ///
+    /// # Errors
+    /// The number of the host's error; without volumes, [`Errno::Nodev`].
+    fn volume(&mut self, question: &sentient_abi::volumes::Request<'_>) -> Result<Vec<u8>, Errno> {
+        let _ = question;
+        Err(Errno::Nodev)
+    }
+
+    /// A number for an open file of a volume: not 0, and none twice.
+    fn new_handle(&mut self) -> u64 {
+        1
+    }
 
     /// Whether [`denied`](Self::denied) is of use to somebody: what it is told of a path takes a search.
     fn explains(&self) -> bool {

@@ -190,6 +190,14 @@ pub(crate) enum FileTimes {
 }
 
 impl FileTimes {
+    /// A file's time, as the container may know it.
+    pub(crate) fn shown(self, ns: u64) -> u64 {
+        match self {
+            Self::Every(resolution) => rounded_down(ns, resolution),
+            Self::Always(ns) => ns,
+        }
+    }
+
     /// The time now.
     pub(crate) fn now(self, host: &mut (impl Host + ?Sized)) -> u64 {
         match self {

@@ -1,11 +1,13 @@
 //! Making a container's [`Wasi`]: arguments, environment, limits, and the files it starts with.
 
 use alloc::borrow::Cow;
+use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
 use crate::calls::strings::Strings;
+use crate::calls::volumes::VolumeNode;
 use crate::descriptor::{Descriptor, Descriptors, Object};
 use crate::errno::Errno;
 use crate::fs::{Entry, FileSystem, InodeId, Last, Target};
@@ -127,6 +129,7 @@ pub struct Builder<'a> {
     time_ns: u64,
     permissions: Option<Permissions>,
     listeners: Vec<u16>,
+    volumes: Vec<(Vec<u8>, u32, Access)>,
 }
 
 impl<'a> Builder<'a> {
@@ -211,6 +214,14 @@ impl<'a> Builder<'a> {
         self
     }
 
+    /// Gives the container a folder of the host's: volume `number`, at a path of its own. An empty directory is there in
+    /// its own files. Permissions say nothing of what is in it: whoever gives it does.
+    #[must_use]
+    pub fn volume(mut self, path: impl Into<Vec<u8>>, number: u32, access: Access) -> Self {
+        self.volumes.push((path.into(), number, access));
+        self
+    }
+
     /// Adds a symbolic link; the target must be relative.
     #[must_use]
     pub fn symlink(mut self, path: impl Into<Vec<u8>>, target: impl Into<Vec<u8>>) -> Self {
@@ -245,9 +256,19 @@ impl<'a> Builder<'a> {
             add(&mut descriptors, stream).map_err(SetupError::Limits)?;
         }
         let root = [(Vec::from(*b"/"), Access::ReadWrite)];
-        let preopens = if self.preopens.is_empty() { &root[..] } else { &self.preopens };
+        // A volume may take the root's place.
+        let no_root = self.volumes.iter().any(|(path, ..)| relative(path).is_empty());
+        let preopens = match self.preopens.is_empty() {
+            true if no_root => &[],
+            true => &root[..],
+            false => &self.preopens[..],
+        };
         for (path, access) in preopens {
             preopen(&mut fs, &mut descriptors, path, *access, self.time_ns)
+                .map_err(|errno| at(path, errno))?;
+        }
+        for (path, number, access) in &self.volumes {
+            mount(&mut fs, &mut descriptors, (path, *number), *access, self.time_ns)
                 .map_err(|errno| at(path, errno))?;
         }
         listen(&self.listeners, &mut descriptors, &mut self.env).map_err(SetupError::Limits)?;
@@ -326,6 +347,34 @@ fn preopen(
         },
     )
     .map(drop)
+}
+
+/// Opens a volume for the module.
+fn mount(
+    fs: &mut FileSystem,
+    descriptors: &mut Descriptors,
+    (path, volume): (&[u8], u32),
+    access: Access,
+    now: u64,
+) -> Result<(), Errno> {
+    directory(fs, relative(path), now)?;
+    let node = VolumeNode {
+        volume,
+        number: 0,
+        again: 0,
+        path: Box::default(),
+        is_directory: true,
+        position: 0,
+        preopened: Some(path.into()),
+    };
+    let descriptor = Descriptor {
+        object: Object::Volume(Box::new(node)),
+        rights_base: rights::DIRECTORY,
+        rights_inheriting: rights::DIRECTORY | rights::FILE,
+        flags: 0,
+        read_only: access == Access::ReadOnly,
+    };
+    add(descriptors, descriptor).map(drop)
 }
 
 /// Opens the sockets that listen, and tells of them.

@@ -51,7 +51,7 @@ pub fn serve(
             folder.writable()?;
             write(open.get(folder, volume, handle)?, handle.flags & flags::APPEND != 0, *at, bytes)
         }
-        Wanted::List(handle, from) => list(folder, open, volume, handle, *from),
+        Wanted::List(handle, from, most) => list(folder, open, volume, handle, *from, *most),
         Wanted::Resize(handle, size) => {
             folder.writable()?;
             ftruncate(open.get(folder, volume, handle)?, *size).map(nothing)
@@ -138,13 +138,15 @@ fn list(
     volume: u32,
     handle: &Handle<'_>,
     from: u64,
+    most: u32,
 ) -> Result<Vec<u8>, Errno> {
+    let most = usize::try_from(most).unwrap_or(MAX_DATA);
     let entries = open.list(folder, volume, handle, from == 0)?;
     let mut bytes = Vec::new();
     let start = usize::try_from(from).unwrap_or(usize::MAX);
     for (at, entry) in entries.iter().enumerate().skip(start) {
         let listed = Listed { next: at as u64 + 1, inode: entry.inode, kind: entry.kind, name: &entry.name };
-        if !listed.append(&mut bytes) {
+        if !listed.append(&mut bytes) || bytes.len() >= most {
             break;
         }
     }

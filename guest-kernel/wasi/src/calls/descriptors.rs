@@ -27,12 +27,15 @@ pub(crate) fn filetype(host: &mut (impl Host + ?Sized), object: &Object) -> File
         Object::File { .. } => FileType::RegularFile,
         Object::Directory { .. } => FileType::Directory,
         Object::Listener(_) | Object::Connected(_) => FileType::SocketStream,
+        Object::Volume(ref node) if node.is_directory => FileType::Directory,
+        Object::Volume(_) => FileType::RegularFile,
     }
 }
 
 fn preopen_name(descriptor: &Descriptor) -> Result<&[u8], Errno> {
     match &descriptor.object {
         Object::Directory { preopened: Some(name), .. } => Ok(name),
+        Object::Volume(node) => node.preopened.as_deref().ok_or(Errno::Badf),
         _ => Err(Errno::Badf),
     }
 }
@@ -48,8 +51,10 @@ impl Wasi {
     }
 
     fn release(&mut self, host: &mut (impl Host + ?Sized), closed: &Descriptor) -> Result<(), Errno> {
-        if let Object::Connected(connection) = closed.object {
-            host.close(connection);
+        match &closed.object {
+            Object::Connected(connection) => host.close(*connection),
+            Object::Volume(node) => Self::volume_close(host, node),
+            _ => {}
         }
         closed.inode().map_or(Ok(()), |inode| self.fs.close(inode))
     }

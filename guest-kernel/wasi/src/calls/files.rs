@@ -15,6 +15,7 @@ use crate::rights;
 use crate::wasi::Wasi;
 
 use super::descriptors::filetype;
+use sentient_abi::volumes::Wanted;
 
 /// `$advice`: `noreuse`, the last.
 const ADVICE_MAX: u32 = 5;
@@ -25,7 +26,7 @@ impl Wasi {
     /// 2^63 - 1, `ESPIPE` for a stream.
     pub fn fd_seek(
         &mut self,
-        _host: &mut (impl Host + ?Sized),
+        host: &mut (impl Host + ?Sized),
         mem: &mut [u8],
         fd: u32,
         offset: u64,
@@ -33,9 +34,9 @@ impl Wasi {
         newoffset: u32,
     ) -> Outcome {
         self.answer(|wasi| {
-            let descriptor = wasi.descriptors.get_mut(fd)?;
             let delta = offset.cast_signed();
-            let (inode, position) = descriptor.file(0, Errno::Spipe)?;
+            let descriptor = wasi.descriptors.get(fd)?;
+            let position = descriptor.position()?;
             // "Implies fd_tell": staying where one is needs only that right.
             let telling = whence == 1 && delta == 0 && descriptor.require(rights::FD_TELL).is_ok();
             if !telling {
@@ -44,7 +45,10 @@ impl Wasi {
             let base = match whence {
                 0 => 0,
                 1 => position,
-                2 => wasi.fs.size(inode)?,
+                2 => match &descriptor.object {
+                    Object::Volume(node) => node.stat(host)?.size,
+                    _ => wasi.fs.size(descriptor.file(0, Errno::Spipe)?.0)?,
+                },
                 _ => return Err(Errno::Inval.into()),
             };
             let end = i128::from(base).saturating_add(i128::from(delta));
@@ -53,7 +57,7 @@ impl Wasi {
                 return Err(Errno::Overflow.into());
             }
             memory::put_u64(mem, newoffset, end)?;
-            descriptor.set_position(end);
+            wasi.descriptors.get_mut(fd)?.set_position(end);
             Ok(())
         })
     }
@@ -68,7 +72,7 @@ impl Wasi {
     ) -> Outcome {
         self.answer(|wasi| {
             let descriptor = wasi.descriptors.get(fd)?;
-            let (_, position) = descriptor.file(0, Errno::Spipe)?;
+            let position = descriptor.position()?;
             if descriptor.require(rights::FD_SEEK).is_err() {
                 descriptor.require(rights::FD_TELL)?;
             }
@@ -88,7 +92,9 @@ impl Wasi {
         advice: u32,
     ) -> Outcome {
         self.answer(|wasi| {
-            wasi.descriptors.get(fd)?.file(rights::FD_ADVISE, Errno::Spipe)?;
+            let descriptor = wasi.descriptors.get(fd)?;
+            descriptor.position()?;
+            descriptor.require(rights::FD_ADVISE)?;
             if advice > ADVICE_MAX || offset.checked_add(len).is_none() {
                 return Err(Errno::Inval.into());
             }
@@ -108,6 +114,12 @@ impl Wasi {
     ) -> Outcome {
         self.answer(|wasi| {
             let descriptor = wasi.descriptors.get(fd)?;
+            if let Object::Volume(node) = &descriptor.object {
+                let node = node.file()?;
+                descriptor.require(rights::FD_ALLOCATE)?;
+                descriptor.writable()?;
+                return Ok(wasi.volume_do(host, node, |handle| Wanted::Allocate(handle, offset, len))?);
+            }
             let (inode, _) = descriptor.file(rights::FD_ALLOCATE, Errno::Spipe)?;
             descriptor.writable()?;
             if len == 0 {
@@ -117,14 +129,24 @@ impl Wasi {
         })
     }
 
-    /// `fd_sync`: nothing is left to do, for memory is all the storage there is.
-    pub fn fd_sync(&mut self, _host: &mut (impl Host + ?Sized), _mem: &mut [u8], fd: u32) -> Outcome {
-        self.answer(|wasi| Ok(wasi.descriptors.get(fd)?.require(rights::FD_SYNC)?))
+    /// `fd_sync`: a file of the host's reaches its disk. For others nothing is left to do, for memory is all the storage
+    /// there is.
+    pub fn fd_sync(&mut self, host: &mut (impl Host + ?Sized), _mem: &mut [u8], fd: u32) -> Outcome {
+        self.answer(|wasi| Ok(wasi.sync(host, fd, rights::FD_SYNC)?))
     }
 
     /// `fd_datasync`: as [`Wasi::fd_sync`].
-    pub fn fd_datasync(&mut self, _host: &mut (impl Host + ?Sized), _mem: &mut [u8], fd: u32) -> Outcome {
-        self.answer(|wasi| Ok(wasi.descriptors.get(fd)?.require(rights::FD_DATASYNC)?))
+    pub fn fd_datasync(&mut self, host: &mut (impl Host + ?Sized), _mem: &mut [u8], fd: u32) -> Outcome {
+        self.answer(|wasi| Ok(wasi.sync(host, fd, rights::FD_DATASYNC)?))
+    }
+
+    fn sync(&self, host: &mut (impl Host + ?Sized), fd: u32, rights: u64) -> Result<(), Errno> {
+        let descriptor = self.descriptors.get(fd)?;
+        descriptor.require(rights)?;
+        match &descriptor.object {
+            Object::Volume(node) if node.number != 0 => self.volume_do(host, node, Wanted::Sync),
+            _ => Ok(()),
+        }
     }
 
     /// `fd_filestat_get` (`fstat`): the attributes of an open file, directory or stream.
@@ -140,6 +162,7 @@ impl Wasi {
             descriptor.require(rights::FD_FILESTAT_GET)?;
             let record = match descriptor.object {
                 Object::File { inode, .. } | Object::Directory { inode, .. } => wasi.fs.stat(inode)?,
+                Object::Volume(ref node) => wasi.volume_record(node, &node.stat(host)?),
                 Object::Stdin | Object::Output(_) | Object::Listener(_) | Object::Connected(_) => FileStat {
                     dev: 0,
                     ino: u64::from(fd),
@@ -166,6 +189,12 @@ impl Wasi {
     ) -> Outcome {
         self.answer(|wasi| {
             let descriptor = wasi.descriptors.get(fd)?;
+            if let Object::Volume(node) = &descriptor.object {
+                let node = node.file()?;
+                descriptor.require(rights::FD_FILESTAT_SET_SIZE)?;
+                descriptor.writable()?;
+                return Ok(wasi.volume_do(host, node, |handle| Wanted::Resize(handle, size))?);
+            }
             let (inode, _) = descriptor.file(rights::FD_FILESTAT_SET_SIZE, Errno::Inval)?;
             descriptor.writable()?;
             Ok(wasi.fs.resize(inode, size, wasi.now(host))?)
@@ -185,6 +214,12 @@ impl Wasi {
     ) -> Outcome {
         self.answer(|wasi| {
             let descriptor = wasi.descriptors.get(fd)?;
+            if let Object::Volume(node) = &descriptor.object {
+                descriptor.require(rights::FD_FILESTAT_SET_TIMES)?;
+                descriptor.writable()?;
+                let times = flags::new_times(fst_flags, atim, mtim, wasi.now(host))?;
+                return Ok(wasi.volume_set_times(host, node, times)?);
+            }
             let inode = descriptor.inode().ok_or(Errno::Inval)?;
             descriptor.require(rights::FD_FILESTAT_SET_TIMES)?;
             descriptor.writable()?;

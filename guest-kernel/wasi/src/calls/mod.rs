@@ -19,3 +19,4 @@ pub(crate) mod read_write;
 pub(crate) mod readdir;
 pub(crate) mod sockets;
 pub(crate) mod strings;
+pub(crate) mod volumes;

@@ -10,6 +10,7 @@ use crate::outcome::Outcome;
 use crate::permissions::Need;
 use crate::rights;
 use crate::wasi::Wasi;
+use sentient_abi::volumes::{Wanted, flags as how};
 
 use super::paths::Path;
 
@@ -40,6 +41,10 @@ impl Wasi {
         path_len: u32,
     ) -> Outcome {
         self.answer(|wasi| {
+            if wasi.volume(fd).is_some() {
+                let of = (fd, rights::PATH_CREATE_DIRECTORY);
+                return Ok(wasi.volume_change(host, mem, of, (path, path_len), Wanted::MakeDirectory)?);
+            }
             let start = wasi.changeable(fd, rights::PATH_CREATE_DIRECTORY)?;
             let entry = wasi.name(host, mem, start, (path, path_len), Errno::Exist)?;
             wasi.fs.create_directory(&entry, wasi.now(host))?;
@@ -58,6 +63,10 @@ impl Wasi {
         path_len: u32,
     ) -> Outcome {
         self.answer(|wasi| {
+            if wasi.volume(fd).is_some() {
+                let of = (fd, rights::PATH_REMOVE_DIRECTORY);
+                return Ok(wasi.volume_change(host, mem, of, (path, path_len), Wanted::RemoveDirectory)?);
+            }
             let start = wasi.changeable(fd, rights::PATH_REMOVE_DIRECTORY)?;
             let entry = wasi.name(host, mem, start, (path, path_len), Errno::Inval)?;
             Ok(wasi.fs.remove_directory(&entry, wasi.now(host))?)
@@ -75,6 +84,10 @@ impl Wasi {
         path_len: u32,
     ) -> Outcome {
         self.answer(|wasi| {
+            if wasi.volume(fd).is_some() {
+                let of = (fd, rights::PATH_UNLINK_FILE);
+                return Ok(wasi.volume_change(host, mem, of, (path, path_len), Wanted::Unlink)?);
+            }
             let start = wasi.changeable(fd, rights::PATH_UNLINK_FILE)?;
             let entry = wasi.name(host, mem, start, (path, path_len), Errno::Isdir)?;
             Ok(wasi.fs.unlink(&entry, wasi.now(host))?)
@@ -96,6 +109,11 @@ impl Wasi {
         new_path_len: u32,
     ) -> Outcome {
         self.answer(|wasi| {
+            if wasi.volume(fd).is_some() || wasi.volume(new_fd).is_some() {
+                let old = (fd, rights::PATH_RENAME_SOURCE, (old_path, old_path_len));
+                let new = (new_fd, rights::PATH_RENAME_TARGET, (new_path, new_path_len));
+                return Ok(wasi.volume_to_volume(host, mem, old, new, Wanted::Rename)?);
+            }
             let from = wasi.changeable(fd, rights::PATH_RENAME_SOURCE)?;
             let to = wasi.changeable(new_fd, rights::PATH_RENAME_TARGET)?;
             let old = wasi.name(host, mem, from, (old_path, old_path_len), Errno::Inval)?;
@@ -119,6 +137,14 @@ impl Wasi {
         new_path_len: u32,
     ) -> Outcome {
         self.answer(|wasi| {
+            if wasi.volume(old_fd).is_some() || wasi.volume(new_fd).is_some() {
+                let old = (old_fd, rights::PATH_LINK_SOURCE, (old_path, old_path_len));
+                let new = (new_fd, rights::PATH_LINK_TARGET, (new_path, new_path_len));
+                let how = if flags::lookup_follow(old_flags)? { how::FOLLOW } else { 0 };
+                return Ok(
+                    wasi.volume_to_volume(host, mem, old, new, |old, new| Wanted::Name(old, how, new))?
+                );
+            }
             let (source, from) = wasi.base(old_fd, rights::PATH_LINK_SOURCE)?;
             let to = wasi.changeable(new_fd, rights::PATH_LINK_TARGET)?;
             source.writable().map_err(|_| Errno::Xdev)?;
@@ -145,8 +171,11 @@ impl Wasi {
         new_path_len: u32,
     ) -> Outcome {
         self.answer(|wasi| {
-            let start = wasi.changeable(fd, rights::PATH_SYMLINK)?;
             let target = memory::bytes(mem, old_path, old_path_len)?;
+            if wasi.volume(fd).is_some() {
+                return Ok(wasi.volume_symlink(host, mem, target, (fd, (new_path, new_path_len)))?);
+            }
+            let start = wasi.changeable(fd, rights::PATH_SYMLINK)?;
             let entry = wasi.name(host, mem, start, (new_path, new_path_len), Errno::Exist)?;
             Ok(wasi.fs.create_symlink(&entry, target, wasi.now(host))?)
         })

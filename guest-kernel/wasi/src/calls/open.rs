@@ -29,18 +29,18 @@ fn rights_for_flags(fdflags: u16) -> u64 {
 
 /// `path_open`'s request, taken apart.
 #[derive(Clone, Copy)]
-struct Request {
+pub(super) struct Request {
     oflags: u16,
-    fdflags: u16,
-    rights_base: u64,
+    pub(super) fdflags: u16,
+    pub(super) rights_base: u64,
     rights_inheriting: u64,
     /// What the starting directory lets be inherited.
     inheritable: u64,
-    read_only: bool,
+    pub(super) read_only: bool,
 }
 
 impl Request {
-    fn asks(&self, oflag: u16) -> bool {
+    pub(super) fn asks(&self, oflag: u16) -> bool {
         self.oflags & oflag != 0
     }
 
@@ -55,16 +55,12 @@ impl Request {
         }
     }
 
-    /// A descriptor with the rights asked for, as far as they mean something for a `filetype`; the
-    /// witx lets others be dropped. `ENOTCAPABLE` if one of those left cannot be inherited.
-    fn grant(&self, filetype: FileType, inode: InodeId) -> Result<Descriptor, Errno> {
-        let (object, base, inheriting) = match filetype {
-            FileType::Directory => (
-                Object::Directory { inode, preopened: None },
-                rights::DIRECTORY,
-                rights::DIRECTORY | rights::FILE,
-            ),
-            _ => (Object::File { inode, position: 0 }, rights::FILE, 0),
+    /// The rights asked for, as far as they mean something for a `filetype`; the witx lets others be dropped.
+    /// `ENOTCAPABLE` if one of those left cannot be inherited.
+    pub(super) fn granted(&self, filetype: FileType) -> Result<(u64, u64), Errno> {
+        let (base, inheriting) = match filetype {
+            FileType::Directory => (rights::DIRECTORY, rights::DIRECTORY | rights::FILE),
+            _ => (rights::FILE, 0),
         };
         let rights_base = self.rights_base & base;
         let rights_inheriting = self.rights_inheriting & inheriting;
@@ -72,6 +68,16 @@ impl Request {
         if needed & !self.inheritable != 0 {
             return Err(Errno::Notcapable);
         }
+        Ok((rights_base, rights_inheriting))
+    }
+
+    /// A descriptor with these rights.
+    fn grant(&self, filetype: FileType, inode: InodeId) -> Result<Descriptor, Errno> {
+        let (rights_base, rights_inheriting) = self.granted(filetype)?;
+        let object = match filetype {
+            FileType::Directory => Object::Directory { inode, preopened: None },
+            _ => Object::File { inode, position: 0 },
+        };
         Ok(Descriptor {
             object,
             rights_base,
@@ -125,7 +131,10 @@ impl Wasi {
         opened_fd: u32,
     ) -> Outcome {
         self.answer(|wasi| {
-            let (base, start) = wasi.base(fd, rights::PATH_OPEN)?;
+            let base = match wasi.volume(fd) {
+                Some(_) => wasi.volume_base(fd, rights::PATH_OPEN)?.0,
+                None => wasi.base(fd, rights::PATH_OPEN)?.0,
+            };
             let oflags = flags::open_flags(oflags)?;
             base.require(rights_to_open(oflags))?;
             let request = Request {
@@ -141,6 +150,11 @@ impl Wasi {
                 return Err(Errno::Inval.into());
             }
             memory::check(mem, opened_fd, 4)?;
+            if wasi.volume(fd).is_some() {
+                let path = (fd, (path, path_len));
+                return wasi.volume_open(host, mem, path, (&request, follow), opened_fd);
+            }
+            let (_, start) = wasi.base(fd, rights::PATH_OPEN)?;
             let exclusive = request.asks(OPEN_CREAT) && request.asks(OPEN_EXCL);
             let last = if exclusive { Last::Name } else { Last::from_follow(follow) };
             let target = wasi.walk(mem, start, (path, path_len), last)?;

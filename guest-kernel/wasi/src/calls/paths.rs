@@ -53,8 +53,12 @@ impl Wasi {
         stat: u32,
     ) -> Outcome {
         self.answer(|wasi| {
+            let follow = flags::lookup_follow(flags)?;
+            if wasi.volume(fd).is_some() {
+                return Ok(wasi.volume_filestat_get(host, mem, (fd, (path, path_len)), follow, stat)?);
+            }
             let (_, start) = wasi.base(fd, rights::PATH_FILESTAT_GET)?;
-            let last = Last::from_follow(flags::lookup_follow(flags)?);
+            let last = Last::from_follow(follow);
             memory::check(mem, stat, FileStat::BYTES)?;
             let target = wasi.walk(mem, start, (path, path_len), last)?;
             wasi.may(host, &target, Need::Read)?;
@@ -78,9 +82,15 @@ impl Wasi {
         fst_flags: u32,
     ) -> Outcome {
         self.answer(|wasi| {
-            let start = wasi.changeable(fd, rights::PATH_FILESTAT_SET_TIMES)?;
-            let last = Last::from_follow(flags::lookup_follow(flags)?);
+            let follow = flags::lookup_follow(flags)?;
             let now = wasi.now(host);
+            if wasi.volume(fd).is_some() {
+                let times = flags::new_times(fst_flags, atim, mtim, now)?;
+                let path = (fd, (path, path_len));
+                return Ok(wasi.volume_filestat_set_times(host, mem, path, follow, times)?);
+            }
+            let start = wasi.changeable(fd, rights::PATH_FILESTAT_SET_TIMES)?;
+            let last = Last::from_follow(follow);
             let times = flags::new_times(fst_flags, atim, mtim, now)?;
             let target = wasi.walk(mem, start, (path, path_len), last)?;
             wasi.may(host, &target, Need::Write)?;
@@ -103,18 +113,27 @@ impl Wasi {
         bufused: u32,
     ) -> Outcome {
         self.answer(|wasi| {
-            let (_, start) = wasi.base(fd, rights::PATH_READLINK)?;
             memory::check(mem, bufused, 4)?;
+            if wasi.volume(fd).is_some() {
+                let target = wasi.volume_readlink(host, mem, fd, (path, path_len))?;
+                return Ok(put_cut(mem, (buf, buf_len), &target, bufused)?);
+            }
+            let (_, start) = wasi.base(fd, rights::PATH_READLINK)?;
             let target = wasi.walk(mem, start, (path, path_len), Last::NoFollow)?;
             wasi.may(host, &target, Need::Read)?;
             let link = wasi.fs.link_target(wasi.fs.existing(&target)?)?;
-            let room = memory::bytes_mut(mem, buf, buf_len)?;
-            let mut used = 0;
-            for (to, from) in room.iter_mut().zip(link) {
-                *to = *from;
-                used += 1;
-            }
-            Ok(memory::put_u32(mem, bufused, used)?)
+            Ok(put_cut(mem, (buf, buf_len), link, bufused)?)
         })
     }
+}
+
+/// Puts bytes into a buffer, as many as fit, and how many that were behind them.
+fn put_cut(mem: &mut [u8], (buf, buf_len): (u32, u32), bytes: &[u8], used_at: u32) -> Result<(), Errno> {
+    let room = memory::bytes_mut(mem, buf, buf_len)?;
+    let mut used = 0;
+    for (to, from) in room.iter_mut().zip(bytes) {
+        *to = *from;
+        used += 1;
+    }
+    memory::put_u32(mem, used_at, used)
 }

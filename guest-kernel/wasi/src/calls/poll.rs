@@ -263,6 +263,11 @@ impl Wasi {
                 descriptor.require(rights::FD_READ | rights::POLL_FD_READWRITE)?;
                 ready(host.stdin_ready(), event, Wait::STDIN)
             }
+            Object::Volume(ref node) => {
+                descriptor.require(rights::FD_READ | rights::POLL_FD_READWRITE)?;
+                let node = node.file()?;
+                Ok(Event { nbytes: node.stat(host)?.size.saturating_sub(node.position), ..event })
+            }
             Object::File { .. } | Object::Directory { .. } => {
                 let rights = rights::FD_READ | rights::POLL_FD_READWRITE;
                 let (inode, position) = descriptor.file(rights, Errno::Badf)?;
@@ -284,6 +289,10 @@ impl Wasi {
             Object::Output(stream) => {
                 descriptor.require(rights::FD_WRITE | rights::POLL_FD_READWRITE)?;
                 ready(host.output_ready(stream), event, Wait::for_output(stream))
+            }
+            Object::Volume(ref node) => {
+                descriptor.require(rights::FD_WRITE | rights::POLL_FD_READWRITE)?;
+                node.file().map(|_| event).map_err(Into::into)
             }
             Object::File { .. } | Object::Directory { .. } => {
                 descriptor.file(rights::FD_WRITE | rights::POLL_FD_READWRITE, Errno::Badf)?;

@@ -4,6 +4,7 @@
 //! most 1,024 buffers and as many bytes as the memory has are moved at once: beyond, the count is
 //! short.
 
+use super::volumes::appends;
 use crate::descriptor::Object;
 use crate::errno::Errno;
 use crate::flags::{FD_APPEND, FD_NONBLOCK};
@@ -115,7 +116,7 @@ impl Wasi {
             let descriptor = wasi.descriptors.get_mut(fd)?;
             let flags = descriptor.flags;
             memory::check(mem, nread, 4)?;
-            let count = match &mut descriptor.object {
+            let count = match &descriptor.object {
                 Object::Stdin => {
                     descriptor.require(rights::FD_READ)?;
                     take_in(mem, (iovs, iovs_len), (flags, Wait::STDIN), |buf| host.read(buf))?
@@ -129,6 +130,13 @@ impl Wasi {
                     })?
                 }
                 Object::Listener(_) => return Err(Errno::Notconn.into()),
+                Object::Volume(node) => {
+                    let at = node.file()?.position;
+                    descriptor.require(rights::FD_READ)?;
+                    let count = node.read(host, mem, (iovs, iovs_len), at)?;
+                    descriptor.advance(at, count);
+                    count
+                }
                 Object::File { .. } | Object::Directory { .. } => {
                     let (inode, at) = descriptor.file(rights::FD_READ, Errno::Badf)?;
                     let count = read_file((&mut wasi.fs, times), host, mem, (iovs, iovs_len), inode, at)?;
@@ -154,6 +162,13 @@ impl Wasi {
     ) -> Outcome {
         self.answer(|wasi| {
             let descriptor = wasi.descriptors.get(fd)?;
+            if let Object::Volume(node) = &descriptor.object {
+                let node = node.file()?;
+                descriptor.require(rights::FD_READ | rights::FD_SEEK)?;
+                memory::check(mem, nread, 4)?;
+                let count = node.read(host, mem, (iovs, iovs_len), offset)?;
+                return Ok(memory::put_u32(mem, nread, count)?);
+            }
             let (inode, _) = descriptor.file(rights::FD_READ | rights::FD_SEEK, Errno::Spipe)?;
             memory::check(mem, nread, 4)?;
             let times = wasi.file_times();
@@ -182,6 +197,15 @@ impl Wasi {
             let descriptor = wasi.descriptors.get_mut(fd)?;
             memory::check(mem, nwritten, 4)?;
             let count = match descriptor.object {
+                Object::Volume(ref node) => {
+                    let node = node.file()?;
+                    descriptor.require(rights::FD_WRITE)?;
+                    descriptor.writable()?;
+                    let (at, append) = (node.position, appends(descriptor));
+                    let (count, end) = node.write(host, mem, (iovs, iovs_len), at, append)?;
+                    descriptor.set_position(end);
+                    count
+                }
                 Object::Output(stream) => {
                     descriptor.require(rights::FD_WRITE)?;
                     let wait = Wait::for_output(stream);
@@ -225,6 +249,14 @@ impl Wasi {
     ) -> Outcome {
         self.answer(|wasi| {
             let descriptor = wasi.descriptors.get(fd)?;
+            if let Object::Volume(node) = &descriptor.object {
+                let node = node.file()?;
+                descriptor.require(rights::FD_WRITE | rights::FD_SEEK)?;
+                descriptor.writable()?;
+                memory::check(mem, nwritten, 4)?;
+                let (count, _) = node.write(host, mem, (iovs, iovs_len), offset, false)?;
+                return Ok(memory::put_u32(mem, nwritten, count)?);
+            }
             let (inode, _) = descriptor.file(rights::FD_WRITE | rights::FD_SEEK, Errno::Spipe)?;
             descriptor.writable()?;
             memory::check(mem, nwritten, 4)?;

@@ -10,7 +10,7 @@ use crate::rights;
 use crate::wasi::Wasi;
 
 /// The part of the caller's buffer that is still free.
-struct Room<'a> {
+pub(super) struct Room<'a> {
     buf: &'a mut [u8],
     used: usize,
 }
@@ -25,6 +25,16 @@ impl Room<'_> {
         to.copy_from_slice(from);
         self.used = self.used.saturating_add(fits);
         fits == bytes.len()
+    }
+
+    /// Puts as much of an entry as fits; whether all did.
+    pub(super) fn entry(&mut self, head: &DirEnt, name: &[u8]) -> bool {
+        self.put(&head.encode()) && self.put(name)
+    }
+
+    /// Bytes that are free.
+    pub(super) fn free(&self) -> usize {
+        self.buf.len().saturating_sub(self.used)
     }
 }
 
@@ -46,6 +56,14 @@ impl Wasi {
         bufused: u32,
     ) -> Outcome {
         self.answer(|wasi| {
+            if let Some(node) = wasi.volume(fd) {
+                wasi.descriptors.get(fd)?.require(rights::FD_READDIR)?;
+                memory::check(mem, bufused, 4)?;
+                let mut room = Room { buf: memory::bytes_mut(mem, buf, buf_len)?, used: 0 };
+                wasi.volume_readdir(host, node, &mut room, cookie)?;
+                let used = u32::try_from(room.used).map_err(|_| Errno::Overflow)?;
+                return Ok(memory::put_u32(mem, bufused, used)?);
+            }
             let (_, directory) = wasi.base(fd, rights::FD_READDIR)?;
             wasi.may_at(host, directory, Need::Read)?;
             memory::check(mem, bufused, 4)?;
@@ -57,7 +75,7 @@ impl Wasi {
                     name_len: u32::try_from(entry.name.len()).map_err(|_| Errno::Overflow)?,
                     filetype: wasi.fs.filetype(entry.inode)?,
                 };
-                if !(room.put(&head.encode()) && room.put(entry.name)) {
+                if !room.entry(&head, entry.name) {
                     break;
                 }
             }

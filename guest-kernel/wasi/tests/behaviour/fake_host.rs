@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use sentient_wasi::{Clock, Connection, Denied, Host, Readiness, Stream, StreamError};
+use sentient_abi::volumes::Request;
+use sentient_wasi::{Clock, Connection, Denied, Errno, Host, Readiness, Stream, StreamError};
 
 /// A connection, as its other end sees it.
 #[derive(Default)]
@@ -20,7 +21,13 @@ pub struct Peer {
     pub shut: (bool, bool),
 }
 
+/// What answers questions about volumes.
+pub type Answers = Box<dyn FnMut(&Request<'_>) -> Result<Vec<u8>, Errno>>;
+
 pub struct FakeHost {
+    pub volumes: Option<Answers>,
+    /// Handles that were given out.
+    pub handles: u64,
     pub realtime: u64,
     pub monotonic: u64,
     pub resolution: u64,
@@ -49,6 +56,8 @@ pub struct FakeHost {
 impl Default for FakeHost {
     fn default() -> Self {
         Self {
+            volumes: None,
+            handles: 0,
             realtime: 1_700_000_000_000_000_000,
             monotonic: 5_000,
             resolution: 100,
@@ -224,6 +233,15 @@ impl Host for FakeHost {
 
     fn close(&mut self, Connection(name): Connection) {
         assert!(self.peers.remove(&name).is_some(), "a connection is closed once");
+    }
+
+    fn volume(&mut self, question: &Request<'_>) -> Result<Vec<u8>, Errno> {
+        self.volumes.as_mut().ok_or(Errno::Nodev)?(question)
+    }
+
+    fn new_handle(&mut self) -> u64 {
+        self.handles += 1;
+        self.handles
     }
 
     fn explains(&self) -> bool {
