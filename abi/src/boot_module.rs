@@ -47,6 +47,8 @@ pub enum EntryKind {
     ImageDigest = 6,
     /// [Ports](crate::network::ports) that the container of this number listens on.
     Ports = 7,
+    /// [Folders of the host](crate::mounts::mounts) that the container of this number is given.
+    Mounts = 8,
 }
 
 /// One entry. Offsets are from the start of the module.
@@ -176,7 +178,11 @@ impl<'a> BootModule<'a> {
         if network::ports(ports).is_none() {
             return Err("its ports cannot be read");
         }
-        Ok(Container { config, permissions, files, ports, image })
+        let mounts = find(EntryKind::Mounts).map_or(&[][..], |(_, bytes)| bytes);
+        if crate::mounts::mounts(mounts).is_none() {
+            return Err("its folders of the host cannot be read");
+        }
+        Ok(Container { config, permissions, files, ports, mounts, image })
     }
 
     /// Where the images' code lies: whole pages, as offsets from the start of the module.
@@ -204,6 +210,7 @@ impl<'a> BootModule<'a> {
             5 => EntryKind::Files,
             6 => EntryKind::ImageDigest,
             7 => EntryKind::Ports,
+            8 => EntryKind::Mounts,
             _ => return None,
         };
         Some(Entry {
@@ -228,6 +235,8 @@ pub struct Container<'a> {
     pub files: Option<ImageFiles<'a>>,
     /// The [ports](network::ports) it listens on, checked.
     pub ports: &'a [u8],
+    /// The folders of the host that it is [given](crate::mounts::mounts), checked.
+    pub mounts: &'a [u8],
     /// Its image.
     pub image: Image<'a>,
 }
@@ -347,6 +356,7 @@ mod tests {
             permissions: Some(PermissionsSpec { open_files: 9, ..PermissionsSpec::default() }),
             files: b"\x01\0\0\0\x02\0\0\0\0\0\0\0fhi".to_vec(),
             ports: vec![80, 443],
+            mounts: b"\x02\0\0\0\x01\0\0\0\x05\0\0\0/data".to_vec(),
         }
     }
 
@@ -376,6 +386,8 @@ mod tests {
         assert_eq!(read.permissions.unwrap().open_files, 9);
         assert_eq!(read.files.unwrap().iter().collect::<Vec<_>>(), [(&b"f"[..], &b"hi"[..])]);
         assert_eq!(network::ports(read.ports).unwrap().collect::<Vec<_>>(), [80, 443]);
+        let mounts = crate::mounts::mounts(read.mounts).unwrap().map(|mount| (mount.volume, mount.path));
+        assert_eq!(mounts.collect::<Vec<_>>(), [(2, &b"/data"[..])]);
         assert!(module.container(1).is_err());
     }
 

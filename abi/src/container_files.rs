@@ -136,6 +136,8 @@ pub enum Failure {
     Links = 10,
     /// Something else.
     Other = 11,
+    /// The container is amid something with its files; the same may be asked again.
+    Busy = 12,
 }
 
 impl Failure {
@@ -154,6 +156,7 @@ impl Failure {
             9 => Self::Name,
             10 => Self::Links,
             11 => Self::Other,
+            12 => Self::Busy,
             _ => return None,
         })
     }

@@ -81,7 +81,9 @@ pub mod queues {
     pub const NET_RECEIVE: u64 = 3;
     /// Number of the queue by which the guest sends frames.
     pub const NET_TRANSMIT: u64 = 4;
-    /// Queues in the region, the last of which there is not yet; buffers start behind them.
+    /// Number of the queue by which the guest asks for what is in folders of the host.
+    pub const VOLUMES: u64 = 5;
+    /// Queues in the region; buffers start behind them.
     pub const COUNT: u64 = 6;
     const _: () = assert!(SIZE as u64 * 16 <= DRIVER_AREA);
     const _: () = assert!(DRIVER_AREA + 6 + 2 * SIZE as u64 <= DEVICE_AREA);

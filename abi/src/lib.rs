@@ -13,6 +13,7 @@
 //! * [`stdio`]: the frames that carry containers' standard streams over the virtio console;
 //! * `container_files` (with the feature `alloc`): what the host asks of a container's files;
 //! * `volumes` (with the feature `alloc`): what the guest asks of folders of the host;
+//! * [`mounts`]: folders of the host that a container is given;
 //! * [`network`]: the addresses and frames of the network between containers and the host;
 //! * [`time_page`]: what the VMM tells the guest of time, and of a new life;
 //! * [`exit`]: how a container ended, and the exit codes of `sentctl`.
@@ -42,6 +43,7 @@ pub mod image_files;
 pub mod kernel_header;
 pub mod layout;
 pub mod machine_info;
+pub mod mounts;
 pub mod network;
 pub mod paging;
 pub mod panic_record;

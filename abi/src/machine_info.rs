@@ -25,6 +25,8 @@ pub enum DeviceKind {
     Rng = 2,
     /// virtio-mmio network device, with the frames of [`network`](crate::network).
     Net = 3,
+    /// virtio-mmio device of [`volumes`](crate::layout::queues::VOLUMES): folders of the host.
+    Volumes = 4,
 }
 
 /// One virtio-mmio device.
@@ -97,6 +99,7 @@ impl MachineInfo {
                 1 => DeviceKind::Console,
                 2 => DeviceKind::Rng,
                 3 => DeviceKind::Net,
+                4 => DeviceKind::Volumes,
                 _ => return None,
             };
             *device = Some(Device {

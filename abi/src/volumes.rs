@@ -25,7 +25,7 @@ const HEAD: usize = 48;
 pub const MAX_REQUEST: usize = HEAD + 2 * MAX_PATH + MAX_DATA;
 
 /// Most volumes of a machine.
-pub const MAX_VOLUMES: u32 = 64;
+pub const MAX_VOLUMES: u32 = crate::MAX_CONTAINERS * crate::mounts::MAX_MOUNTS as u32;
 
 /// Whose folder, and where in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

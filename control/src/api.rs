@@ -2,6 +2,7 @@
 //!
 //! The OpenAPI file is made from these types; `docs/openapi.json` is compared with it by a test.
 
+use crate::folders::FolderMapping;
 use crate::ports::{PortMapping, PublishedPort};
 use crate::proofs::api::Transition;
 use sentient_images::program::Identity;
@@ -197,6 +198,10 @@ pub struct StartContainer {
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
     pub ports: Vec<PortMapping>,
+    /// Folders of this host that it is given: `FOLDER:PATH`, with `:ro` behind it for one that is only to be read.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    pub volumes: Vec<FolderMapping>,
     /// Whether its standard input stays open, to be given later; else it is at its end.
     #[serde(default)]
     pub stdin: bool,

@@ -8,6 +8,7 @@ mod activity;
 mod archive;
 mod files;
 mod folder;
+mod mounted;
 mod outputs;
 mod published;
 mod recorded;
@@ -15,6 +16,7 @@ pub(crate) mod routes;
 
 use crate::api::{ContainerState, ContainerStatus, Origin, PackageInfo, StartContainer};
 use crate::error::ControlError;
+use crate::folders::first_volume;
 use crate::home::{MachineFolder, check_container_name, make_folder};
 use crate::logs::{ContainerLog, Stream};
 use crate::ports::PublishedPort;
@@ -25,6 +27,7 @@ pub use outputs::Outputs;
 pub use recorded::Returning;
 use sentient_abi::MAX_CONTAINERS;
 use sentient_abi::container_files::Failure;
+use sentient_abi::mounts;
 use sentient_abi::stdio::{FULL_WEIGHT, Status, WEIGHTS};
 use sentient_images::ImageCache;
 use sentient_images::program::{self, Prepared, Wanted};
@@ -33,6 +36,7 @@ use sentient_images::tso::permissions::Permissions;
 use sentient_vmm::ContainerRun;
 use sentient_vmm::machine::resident::ResidentHandle;
 use sentient_vmm::network::Network;
+use sentient_vmm::volumes::Mounting;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -52,6 +56,7 @@ pub struct Containers {
     /// Numbers of questions about files.
     questions: AtomicU32,
     network: OnceLock<Network>,
+    mounting: OnceLock<Mounting>,
 }
 
 #[derive(Debug)]
@@ -130,6 +135,7 @@ impl Containers {
             changed: Condvar::new(),
             questions: AtomicU32::new(0),
             network: OnceLock::new(),
+            mounting: OnceLock::new(),
         })
     }
 
@@ -153,7 +159,7 @@ impl Containers {
                 wanted.program
             )));
         }
-        let (Prepared { spec, image, package, .. }, file_digest) = self.prepare(&program, wanted)?;
+        let (Prepared { mut spec, image, package, .. }, file_digest) = self.prepare(&program, wanted)?;
         let file_name =
             program.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let name = match (&wanted.name, &package) {
@@ -169,8 +175,11 @@ impl Containers {
             file_digest: Some(file_digest),
         };
         let index = self.enter(&name, kept)?;
-        if let Err(error) = self.publish(&name, index, &wanted.ports) {
+        mounts::renumber(&mut spec.mounts, first_volume(index));
+        let given = self.mount(&name, index, &wanted.volumes);
+        if let Err(error) = given.and_then(|()| self.publish(&name, index, &wanted.ports)) {
             self.table().retain(|entry| entry.name != name);
+            self.unmount(index);
             return Err(error);
         }
         let run = ContainerRun { spec, image };
@@ -195,6 +204,7 @@ impl Containers {
         self.wait_until_up(&name)?.ok_or_else(|| {
             self.table().retain(|entry| entry.name != name);
             self.close_ports(index);
+            self.unmount(index);
             ControlError::Conflict(format!("the machine cannot start `{name}`: it loses images"))
         })
     }
@@ -226,6 +236,7 @@ impl Containers {
             signer: given.signer.clone(),
             explain: given.explain,
             ports: given.ports.iter().map(|mapping| mapping.port).collect(),
+            mounts: given.volumes.iter().map(|folder| (folder.path.clone(), folder.read_only)).collect(),
         };
         let cache = ImageCache::new(self.images.clone());
         let prepared = program::prepare(&bytes, &wanted, &cache, || ()).map_err(failed)?;

@@ -11,7 +11,7 @@
 //! * [`session`], with [`live`], [`cache`] and [`containers`]: the running machine;
 //! * [`image_store`], [`repositories`]: packages that are run by their names, and where they come from;
 //! * [`logs`]: what containers have written, in files;
-//! * [`ports`]: containers' ports, as users write them;
+//! * [`ports`], [`folders`]: containers' ports, and the folders they are given, as users write them;
 //! * [`proofs`]: what happened to a machine, held against its contract and proved;
 //! * [`api`]: what is said over the socket, and in answers with `--json`;
 //! * [`server`], [`client`]: the side that answers, and the side that asks.
@@ -26,6 +26,7 @@ mod copying;
 pub mod description;
 pub mod error;
 pub mod filling;
+pub mod folders;
 pub mod fork;
 mod healing;
 pub mod history;

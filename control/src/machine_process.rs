@@ -255,6 +255,7 @@ fn go<T: Send + 'static>(
     let (stop, guest, ready) = (machine.stop_handle(), machine.resident_handle(), machine.readiness());
     let memory = machine.memory_reader();
     containers.join(machine.network());
+    containers.reach(machine.mounting());
     let running = machine.start()?;
     let given = before_output(&containers)?;
     let (door, started) = (running.door(), Instant::now());

@@ -20,6 +20,7 @@ use crate::virtio::console::{Console, ConsoleBackend, Receive, Transmit};
 use crate::virtio::net::{Net, RECEIVE_QUEUE};
 use crate::virtio::rng::Rng;
 use crate::virtio::stdio_mux::{CONTROL_BUFFER, STDIN_BUFFER, StdioMux};
+use crate::virtio::volumes::{Folders, REQUEST_QUEUE, Volumes};
 use guest::{CONTAINERS, Ignored, Input, Moody, frame, machine, step};
 
 /// A driver of the transport and of the entropy device.
@@ -87,6 +88,30 @@ pub fn fuzz_net(data: &[u8]) {
         match input.u8() % 4 {
             0 => {
                 let _ = transport.notify(RECEIVE_QUEUE);
+            }
+            _ => step(&mut input, &mut transport, &memory),
+        }
+    }
+}
+
+/// A driver of the volumes' device, whose questions are answered with themselves.
+pub fn fuzz_volumes(data: &[u8]) {
+    struct Echo;
+    impl Folders for Echo {
+        fn serve(&mut self, request: &[u8]) -> (u32, Vec<u8>) {
+            (request.first().map_or(0, |first| u32::from(first % 3)), request.to_vec())
+        }
+
+        fn forget(&mut self) {}
+    }
+    let mut input = Input(data);
+    let Some((mut transport, memory)) = machine(Volumes::new(Echo)) else {
+        return;
+    };
+    while !input.0.is_empty() {
+        match input.u8() % 4 {
+            0 => {
+                let _ = transport.notify(REQUEST_QUEUE);
             }
             _ => step(&mut input, &mut transport, &memory),
         }
@@ -227,6 +252,11 @@ mod tests {
     #[test]
     fn no_driver_of_the_network_brings_it_down() {
         run(fuzz_net, 300, 20_000);
+    }
+
+    #[test]
+    fn no_driver_of_the_volumes_brings_them_down() {
+        run(fuzz_volumes, 300, 20_000);
     }
 
     #[test]

@@ -67,6 +67,7 @@ targets! {
     mmio: "a driver of virtio-mmio and of the entropy device", devices::mmio from noise, 4096, 3_000;
     console: "a driver of the console", devices::console from noise, 4096, 3_000;
     net: "a driver of the network device", devices::net from noise, 4096, 3_000;
+    volume_device: "a driver of the volumes' device", devices::volumes from noise, 4096, 3_000;
     gateway: "a guest on the network", network::gateway from conversations, 2048, 2_000;
     volume_request: "what is asked of a folder of the host", volumes::volume_request from volume_requests, 512, 100_000;
     volumes: "questions about a folder of the host, in any order", volumes::volumes from conversations, 2048, 1_000;

@@ -14,6 +14,7 @@
 pub mod cache;
 pub mod compile;
 pub mod kernel;
+mod mounts;
 pub mod program;
 pub mod quantity;
 pub mod registry;

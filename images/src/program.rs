@@ -5,10 +5,12 @@
 
 use crate::cache::{ImageCache, Origin};
 use crate::compile::{CompileError, CompiledImage};
+use crate::mounts;
 use crate::tso::permissions::{FileAccess, Permissions};
 use crate::tso::{Package, TsoError, meta};
 use sentient_abi::boot_module::ContainerSpec;
 use sentient_abi::image_files;
+use sentient_abi::mounts::MAX_MOUNTS;
 use sentient_abi::network::MAX_PORTS;
 use sentient_abi::permissions::{self, PermissionsSpec, permission_flags};
 use serde::{Deserialize, Serialize};
@@ -39,6 +41,17 @@ pub enum ProgramError {
     /// More ports than a container has.
     #[error("it is to listen on {0} ports, and a container has {MAX_PORTS} at most")]
     TooManyPorts(usize),
+    /// More folders than a container has.
+    #[error("it is to have {0} folders of this host, and a container has {MAX_MOUNTS} at most")]
+    TooManyFolders(usize),
+    /// A folder of the host's cannot be there.
+    #[error("it cannot have a folder of this host at {path}: {why}")]
+    Mount {
+        /// Where it was to find it.
+        path: String,
+        /// Why not.
+        why: String,
+    },
     /// What is not a variable.
     #[error("`{0}` is no NAME=value")]
     Variable(String),
@@ -62,6 +75,7 @@ impl ProgramError {
             Self::Package(_) | Self::TooLong => "package",
             Self::Forbidden { .. } => "forbidden",
             Self::TooManyPorts(_) => "ports",
+            Self::TooManyFolders(_) | Self::Mount { .. } => "volumes",
             Self::Variable(_) => "environment",
         }
     }
@@ -92,6 +106,9 @@ pub struct Wanted {
     pub explain: bool,
     /// Ports that it is to listen on. One that is there twice counts once.
     pub ports: Vec<u16>,
+    /// Folders of the host that it is given: where it finds each, and whether it is only to read it. They are the volumes
+    /// from 0 on.
+    pub mounts: Vec<(String, bool)>,
 }
 
 /// A program, ready to run.
@@ -207,6 +224,7 @@ impl<'a> Program<'a> {
             cpu_weight: wanted.cpu.or(resources.cpu()?),
             permissions: permissions.map(|permissions| encoded(permissions, wanted.explain)),
             ports: ports(&wanted.ports, permissions)?,
+            mounts: mounts::encoded(&wanted.mounts, permissions)?,
             ..ContainerSpec::default()
         };
         match package {

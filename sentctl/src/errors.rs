@@ -105,6 +105,14 @@ pub enum CommandError {
         /// Why it cannot be.
         source: io::Error,
     },
+    /// A folder cannot be given.
+    #[error("--volume {}: {source}", folder.display())]
+    Volume {
+        /// The folder.
+        folder: PathBuf,
+        /// Why it cannot be.
+        source: io::Error,
+    },
     /// An environment variable cannot be passed on.
     #[error("--env {0}: {1}")]
     Environment(String, &'static str),
@@ -167,6 +175,7 @@ impl CommandError {
             Self::Control(error) => error.kind(),
             Self::Client(error) => error.kind(),
             Self::Publish { .. } => "publish",
+            Self::Volume { .. } => "volume",
             Self::Environment(..) => "environment",
             Self::Usage(_) => "usage",
             Self::Io { .. } => "io",

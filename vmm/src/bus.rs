@@ -1,11 +1,12 @@
 //! Which device answers a port or an address.
 
-use crate::handover::NET;
+use crate::handover::{NET, VOLUMES};
 use crate::kvm::vcpu::{Flow, Ports};
 use crate::kvm::vm::Vm;
 use crate::machine::shared::{Console, Events, RngDevice, lock};
 use crate::memory::GuestMemory;
 use crate::network::NetDevice;
+use crate::volumes::VolumeDevice;
 use sentient_abi::PAGE_SIZE;
 use sentient_abi::sentinel;
 use sentient_devices::sentinel::{Sentinel, Signal};
@@ -25,6 +26,8 @@ pub struct Bus {
     pub rng: Arc<Mutex<RngDevice>>,
     /// The network device, shared with its worker.
     pub net: Arc<Mutex<NetDevice>>,
+    /// The volumes' device, shared with its worker.
+    pub volumes: Arc<Mutex<VolumeDevice>>,
     /// Where signals of the guest go.
     pub events: Arc<Events>,
     /// RAM, some of which the guest may not have yet.
@@ -71,6 +74,7 @@ impl Ports for Bus {
             Some((0, offset)) => lock(&self.console).read(offset, data),
             Some((1, offset)) => lock(&self.rng).read(offset, data),
             Some((NET, offset)) => lock(&self.net).read(offset, data),
+            Some((VOLUMES, offset)) => lock(&self.volumes).read(offset, data),
             _ => self.ram.read(address, data),
         }
     }
@@ -82,6 +86,10 @@ impl Ports for Bus {
             // Its worker takes its notifications; before there is one, there is nobody to tell.
             Some((NET, offset)) => {
                 let _ = lock(&self.net).write(offset, data);
+                false
+            }
+            Some((VOLUMES, offset)) => {
+                let _ = lock(&self.volumes).write(offset, data);
                 false
             }
             _ => {

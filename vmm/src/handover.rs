@@ -33,12 +33,22 @@ pub const RNG_GSI: u32 = 17;
 /// See [`CONSOLE_GSI`].
 pub const NET_GSI: u32 = 18;
 
+/// See [`CONSOLE_GSI`].
+pub const VOLUMES_GSI: u32 = 19;
+
 /// Virtio devices of a machine, in the order of their register pages.
-pub const DEVICES: [(DeviceKind, u32); 3] =
-    [(DeviceKind::Console, CONSOLE_GSI), (DeviceKind::Rng, RNG_GSI), (DeviceKind::Net, NET_GSI)];
+pub const DEVICES: [(DeviceKind, u32); 4] = [
+    (DeviceKind::Console, CONSOLE_GSI),
+    (DeviceKind::Rng, RNG_GSI),
+    (DeviceKind::Net, NET_GSI),
+    (DeviceKind::Volumes, VOLUMES_GSI),
+];
 
 /// Position of the network device in [`DEVICES`].
 pub const NET: u64 = 2;
+
+/// Position of the volumes' device in [`DEVICES`].
+pub const VOLUMES: u64 = 3;
 
 /// Register page of the device with this position in [`DEVICES`].
 #[must_use]

@@ -26,6 +26,7 @@ use crate::network::{NetDevice, Network};
 use crate::snapshots::MemoryReader;
 use crate::streams::Input;
 use crate::time::{Clock, WallClock};
+use crate::volumes::{Mounting, VolumeDevice};
 use event_loop::EventLoop;
 use kvm_ioctls::VcpuFd;
 use resident::ResidentHandle;
@@ -125,6 +126,8 @@ pub struct Machine {
     rng: Arc<Mutex<RngDevice>>,
     net: Arc<Mutex<NetDevice>>,
     network: Network,
+    volumes: Arc<Mutex<VolumeDevice>>,
+    mounting: Mounting,
     events: Arc<Events>,
     stdin: Option<Input>,
     timeout: Option<Duration>,
@@ -144,6 +147,12 @@ impl Machine {
     #[must_use]
     pub fn network(&self) -> Network {
         self.network.clone()
+    }
+
+    /// Its volumes, to give containers some.
+    #[must_use]
+    pub fn mounting(&self) -> Mounting {
+        self.mounting.clone()
     }
 
     /// Tells when the guest is ready.
@@ -198,6 +207,8 @@ impl Machine {
             rng,
             net,
             network,
+            volumes,
+            mounting,
             events,
             stdin,
             timeout,
@@ -211,7 +222,9 @@ impl Machine {
         lock(&console).start();
         lock(&rng).start();
         lock(&net).start();
+        lock(&volumes).start();
         network.start(Arc::clone(&vm), net)?;
+        mounting.start(Arc::clone(&vm), volumes)?;
         let doorbell = |position: u64, queue: u32| vm.doorbell(device_base(position) + NOTIFY_OFFSET, queue);
         let doorbells = event_loop::Doorbells {
             receive: doorbell(0, 0)?,
@@ -237,7 +250,7 @@ impl Machine {
                 crate::memory::forget_embedded(elf);
             }
         }
-        Ok(Running { thread, event_loop, state, console, network, events, memory, stages })
+        Ok(Running { thread, event_loop, state, console, network, mounting, events, memory, stages })
     }
 
     /// Counts the instructions the guest executes in ring 0 from its entry until it is ready, instead of
@@ -259,6 +272,7 @@ pub struct Running {
     state: State,
     console: Arc<Mutex<Console>>,
     network: Network,
+    mounting: Mounting,
     events: Arc<Events>,
     memory: GuestMemory,
     stages: Stages,
@@ -276,9 +290,11 @@ impl Running {
     /// # Errors
     /// [`MachineError`] if the host cannot go on.
     pub fn wait(self) -> Result<Report, MachineError> {
-        let Self { thread, mut event_loop, state, console, network, events, memory, mut stages } = self;
+        let Self { thread, mut event_loop, state, console, network, mounting, events, memory, mut stages } =
+            self;
         let decided = event_loop.run(&thread);
         network.stop();
+        mounting.stop();
         let left = thread.stop().map_err(|error| match error {
             Some(error) => MachineError::Kvm(error),
             None => MachineError::Thread("vcpu0"),

@@ -5,6 +5,9 @@
 //! neither a regular file nor a folder is not opened: a pipe would wait for its other end, and a device is none of the
 //! guest's.
 //!
+//! A [thread of its own](Mounting) works for the device, which there is from the first volume on: a machine without any
+//! pays nothing.
+//!
 //! Nothing of it is in a snapshot. What a machine keeps of a file is its path and a number; when it goes on from a
 //! snapshot, and nobody knows the number, the path is opened anew ([`OpenFiles`]).
 
@@ -12,12 +15,14 @@ mod errno;
 mod folder;
 mod open_files;
 mod requests;
+mod served;
 
 use errno::refusal;
 use folder::Folder;
 use open_files::OpenFiles;
 use sentient_abi::volumes::{MAX_VOLUMES, Request};
 use sentient_wasi::Errno;
+pub use served::{Mounting, Served, VolumeDevice};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;

@@ -30,7 +30,7 @@ fn spinning() -> Vec<u8> {
 }
 
 fn golden() -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/machine-state-v3.bin");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/machine-state-v4.bin");
     if env::var("MACHINE_STATE_GOLDEN").is_ok_and(|value| value == "write") {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, spinning()).unwrap();
@@ -42,7 +42,7 @@ fn golden() -> Vec<u8> {
 }
 
 #[test]
-fn a_state_of_version_3_is_still_read_and_is_still_written_so() {
+fn a_state_of_version_4_is_still_read_and_is_still_written_so() {
     let golden = golden();
     let state = MachineState::decode(&golden).unwrap();
     // Where it was in the guest that the state was written of.
@@ -62,12 +62,12 @@ fn the_state_of_a_machine_of_today_has_the_same_layout() {
 fn a_state_of_another_version_is_refused_by_its_number() {
     let mut other = golden();
     // A small number takes one byte.
-    for version in [0, 1, 2, 99] {
+    for version in [0, 1, 2, 3, 99] {
         other[0] = version;
         let error = MachineState::decode(&other).unwrap_err();
         assert!(matches!(error, StateError::Version { found } if found == u32::from(version)));
         let said = error.to_string();
-        assert!(said.contains(&format!("version {version},")) && said.contains("reads version 3"), "{said}");
+        assert!(said.contains(&format!("version {version},")) && said.contains("reads version 4"), "{said}");
     }
 }
 

@@ -328,7 +328,7 @@ fn pipes_and_the_like_are_not_opened_and_nonsense_is_refused() {
     assert_eq!(stage.look("f\0", 0), Err(Errno::Inval));
     assert_eq!(stage.look(&"a".repeat(300), 0), Err(Errno::Nametoolong));
     assert_eq!(stage.look("f/x", 0), Err(Errno::Notdir));
-    assert!(stage.volumes.add(64, Path::new("/"), true).is_err());
+    assert!(stage.volumes.add(512, Path::new("/"), true).is_err());
     assert!(stage.volumes.add(0, &stage.at("f"), true).is_err());
     assert!(stage.volumes.add(0, &stage.at("none"), true).is_err());
     // Places and sizes that no file has.

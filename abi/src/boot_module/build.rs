@@ -31,6 +31,8 @@ pub struct ContainerSpec {
     pub files: Vec<u8>,
     /// Ports it listens on, at most [`MAX_PORTS`](crate::network::MAX_PORTS) different ones.
     pub ports: Vec<u16>,
+    /// Folders of the host that it is given, [appended](crate::mounts::append) one after the other.
+    pub mounts: Vec<u8>,
 }
 
 /// A container's entries of a module but its image, as bytes.
@@ -44,6 +46,8 @@ pub struct EncodedContainer<'a> {
     pub files: &'a [u8],
     /// Readable by [`ports`](crate::network::ports).
     pub ports: Vec<u8>,
+    /// Readable by [`mounts`](crate::mounts::mounts).
+    pub mounts: &'a [u8],
 }
 
 impl ContainerSpec {
@@ -69,7 +73,7 @@ impl ContainerSpec {
             None => None,
         };
         let ports = self.ports.iter().flat_map(|port| port.to_le_bytes()).collect();
-        Some(EncodedContainer { config: bytes, permissions, files: &self.files, ports })
+        Some(EncodedContainer { config: bytes, permissions, files: &self.files, ports, mounts: &self.mounts })
     }
 }
 
@@ -147,6 +151,9 @@ impl<'a> ModuleBuilder<'a> {
         }
         if !container.ports.is_empty() {
             self.push(EntryKind::Ports, 0, &container.ports)?;
+        }
+        if !container.mounts.is_empty() {
+            self.push(EntryKind::Mounts, 0, container.mounts)?;
         }
         Some(())
     }

@@ -117,6 +117,9 @@ impl Files<'_> {
             Failure::Outside => "it leads out of the container's files",
             Failure::Name => "a name in it is too long, or is none",
             Failure::Links => "too many symbolic links are on the way",
+            Failure::Busy => {
+                "the container has been waiting for one of its folders of this host for too long"
+            }
             Failure::Other => "the guest does not do that",
         };
         ControlError::Conflict(format!("{path} of `{name}`: {why}"))

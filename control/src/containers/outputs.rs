@@ -45,6 +45,7 @@ impl ContainerSink for Outputs {
             }
             if !entry.is_live() {
                 self.0.close_ports(container);
+                self.0.unmount(container);
             }
         }
         drop(table);

@@ -86,6 +86,7 @@ impl Containers {
     pub fn went_back(&self, Returning(mut entries): Returning) {
         let mut table = self.table();
         self.publish_again(&table, &mut entries);
+        self.mount_again(&table, &entries);
         // Whoever has written to a file knows how long it is.
         for returned in &mut entries {
             if let Some(entry) = table.iter_mut().find(|entry| entry.name == returned.name) {

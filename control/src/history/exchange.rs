@@ -125,7 +125,7 @@ mod tests {
     use sentient_snapshot::store::Store;
 
     /// What the VMM's own tests keep readable.
-    const STATE: &[u8] = include_bytes!("../../../vmm/tests/golden/machine-state-v3.bin");
+    const STATE: &[u8] = include_bytes!("../../../vmm/tests/golden/machine-state-v4.bin");
     const RAM: u64 = 32 << 20;
 
     fn snapshot(history: &History, store: &Store, abi: u8) -> SignedRecord {

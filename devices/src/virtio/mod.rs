@@ -14,3 +14,4 @@ pub mod ring;
 pub mod rng;
 pub mod slices;
 pub mod stdio_mux;
+pub mod volumes;

@@ -14,3 +14,4 @@ mod restore;
 mod rng;
 mod serial;
 mod stdio_frames;
+mod volumes;

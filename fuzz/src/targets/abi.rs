@@ -29,6 +29,13 @@ pub fn boot_module(data: &[u8]) {
                 let ports = sentient_abi::network::ports(bytes.unwrap_or(&[]));
                 assert!(ports.is_none_or(|mut ports| ports.all(|port| port > 0)), "{entry:?}");
             }
+            EntryKind::Mounts => {
+                let mounts = sentient_abi::mounts::mounts(bytes.unwrap_or(&[]));
+                assert!(
+                    mounts.is_none_or(|mut all| all.all(|mount| mount.path.starts_with(b"/"))),
+                    "{entry:?}"
+                );
+            }
             EntryKind::Files => image_files(bytes.unwrap_or(&[])),
             EntryKind::Image => assert_eq!(entry.offset % PAGE_SIZE, 0),
         }

@@ -2,7 +2,7 @@
 
 pub use sentient_devices::fuzzing::{
     fuzz_console as console, fuzz_mmio as mmio, fuzz_net as net, fuzz_ports as ports,
-    fuzz_stdio_mux as stdio_mux,
+    fuzz_stdio_mux as stdio_mux, fuzz_volumes as volumes,
 };
 
 use crate::mutate::Rng;

@@ -55,7 +55,7 @@ pub fn kernel(data: &[u8]) {
 }
 
 /// The state of a machine, which the VMM's own tests keep readable.
-const STATE: &[u8] = include_bytes!("../../../vmm/tests/golden/machine-state-v3.bin");
+const STATE: &[u8] = include_bytes!("../../../vmm/tests/golden/machine-state-v4.bin");
 
 /// A state that is taken is written, and then read, as the same one.
 pub fn machine_state(data: &[u8]) {

@@ -6,17 +6,18 @@ use crate::machine::Machine;
 use crate::network::listen;
 use crate::preview1::{Stop, Streams};
 use crate::report::tell;
-use crate::{clock, heap, invoke, scheduler};
+use crate::{clock, heap, invoke, scheduler, volumes};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
 use sentient_abi::boot_module::{self, ContainerConfig, container_flags};
 use sentient_abi::exit::ContainerEnd;
 use sentient_abi::image_files::ImageFiles;
+use sentient_abi::mounts::{Mount, mounts};
 use sentient_abi::network;
 use sentient_abi::permissions::{FileAccess, Permissions, permission_flags};
 use sentient_abi::region::{Region, RegionKind};
-use sentient_wasi::{Builder, Limits, Wasi};
+use sentient_wasi::{Access, Builder, Limits, Wasi};
 use wasmtime::{Instance, Memory, ResourceLimiter, Store, TypedFunc};
 
 /// Most elements of all tables together, and most tables: they live on a heap, outside the memory limit.
@@ -252,6 +253,10 @@ fn wasi(
     for port in network::ports(given.ports).into_iter().flatten() {
         listen(machine, index, port).map_err(wasmtime::Error::msg)?;
         builder = builder.listener(port);
+    }
+    for Mount { volume, read_only, path } in mounts(given.mounts).into_iter().flatten() {
+        volumes::start(machine);
+        builder = builder.volume(path, volume, if read_only { Access::ReadOnly } else { Access::ReadWrite });
     }
     if let Some(permissions) = permissions {
         builder = builder.permissions(wasi_permissions(permissions));

@@ -11,7 +11,7 @@ use crate::images::Images;
 use crate::machine::Machine;
 use crate::report::log;
 use crate::scheduler::Scheduler;
-use crate::{console, files, gate, heap, network};
+use crate::{console, files, gate, heap, network, volumes};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -166,9 +166,8 @@ fn tell(scheduler: &Scheduler, index: u32) {
 fn files(scheduler: &mut Scheduler, index: u32, number: u32, bytes: &[u8]) {
     let done = match Request::decode(bytes) {
         Some(request) => scheduler.with_files(index, |files| files::serve(files, &request)),
-        None => Some(Err(Failure::Request)),
+        None => Err(Failure::Request),
     };
-    let done = done.unwrap_or(Err(Failure::Gone));
     let mut answer = answer_head(number, done.as_ref().err().copied()).to_vec();
     answer.extend_from_slice(done.as_deref().unwrap_or_default());
     console::queue(FrameKind::FilesAnswer, index, 0, &answer);
@@ -213,6 +212,7 @@ fn start(scheduler: &Scheduler, images: &mut Images, index: u32, slot: &Slot) ->
 /// Gives a container's region back.
 fn give_back(machine: &mut Machine, index: u32) {
     network::forget(index);
+    volumes::forget(index);
     heap::remove(index);
     machine.release(RegionKind::Container, index);
 }

@@ -45,6 +45,7 @@ mod scheduler;
 mod thread;
 mod upcall;
 mod virtqueue;
+mod volumes;
 
 use arena::Needs;
 use container::{Container, Room};

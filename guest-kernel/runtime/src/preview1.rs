@@ -5,12 +5,13 @@
 use crate::console::{self, InputState};
 use crate::container::State;
 use crate::output_rate::Rate;
-use crate::{clock, network, random, report, scheduler};
+use crate::{clock, network, random, report, scheduler, volumes};
 use alloc::vec::Vec;
 use sentient_abi::boot_module::container_flags;
 use sentient_abi::exit::ContainerEnd;
 use sentient_abi::permissions::{Permissions, permission_flags};
 use sentient_abi::stdio::FrameKind;
+use sentient_abi::volumes::Request;
 use sentient_wasi::{
     Clock, Connection, Denied, Errno, Host, Outcome, Readiness, Stream, StreamError, Wait, Wasi,
 };
@@ -141,6 +142,14 @@ impl Host for Streams {
 
     fn close(&mut self, connection: Connection) {
         network::close(self.container, connection);
+    }
+
+    fn volume(&mut self, question: &Request<'_>) -> Result<Vec<u8>, Errno> {
+        volumes::ask(self.container, question)
+    }
+
+    fn new_handle(&mut self) -> u64 {
+        volumes::new_handle()
     }
 
     fn explains(&self) -> bool {

@@ -20,11 +20,12 @@ use crate::preview1::Stop;
 use crate::report;
 use crate::thread::{State, Stopped, Thread};
 use crate::upcall::Interrupted;
-use crate::{clock, gate, heartbeat, network};
+use crate::{clock, gate, heartbeat, network, volumes};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::cell::Cell;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::Relaxed};
+use sentient_abi::container_files::Failure;
 use sentient_abi::exit::ContainerEnd;
 use sentient_abi::stdio::Status;
 use sentient_wasi::{Files, Wait};
@@ -98,6 +99,13 @@ pub fn check() -> Result<(), Stop> {
     match running().and_then(|thread| thread.doomed.get()) {
         Some(end) => Err(Stop::Doomed(end)),
         None => Ok(()),
+    }
+}
+
+/// The running thread asks the host for something, or has its answer.
+pub fn asks_host(asks: bool) {
+    if let Some(thread) = running() {
+        thread.asks_host.set(asks);
     }
 }
 
@@ -189,11 +197,22 @@ impl Scheduler {
         self.thread(index).map(Thread::status)
     }
 
-    /// Does something with the files of a container whose thread has not ended; `None` if there is none. What that
-    /// allocates for good is the container's.
-    pub fn with_files<T>(&mut self, index: u32, work: impl FnOnce(Files<'_>) -> T) -> Option<T> {
-        let thread = self.threads.iter_mut().find(|thread| thread.index == index)?;
-        (!matches!(thread.state.get(), State::Ended(_))).then(|| thread.with_files(work))
+    /// Does something with the files of a container. What that allocates for good is the container's.
+    ///
+    /// # Errors
+    /// [`Failure::Gone`] if its thread is not there or has ended, [`Failure::Busy`] if it is amid something with files.
+    pub fn with_files<T>(
+        &mut self,
+        index: u32,
+        work: impl FnOnce(Files<'_>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let thread = self.threads.iter_mut().find(|thread| thread.index == index).ok_or(Failure::Gone)?;
+        match thread.state.get() {
+            State::Ended(_) => Err(Failure::Gone),
+            // A call of its own has its files until the host has answered.
+            _ if thread.asks_host.get() => Err(Failure::Busy),
+            _ => thread.with_files(work),
+        }
     }
 
     /// A thread that did not want the processor for a while has saved up one slice at most.
@@ -215,6 +234,7 @@ impl Scheduler {
                 control.receive(self);
             }
             network::pump();
+            volumes::pump();
             if let Some(end) = self.reap(control.as_mut()) {
                 last = end;
             }
@@ -284,7 +304,7 @@ impl Scheduler {
         let slice =
             if others || thread.doomed.get().is_some() { now.saturating_add(SLICE_NS) } else { clock::NEVER };
         clock::wake_by(deadline.min(left).min(slice).min(heartbeat::due_at()));
-        if (self.is_anyone_stuck() && !console::want_room()) || network::watch() {
+        if (self.is_anyone_stuck() && !console::want_room()) || network::watch() || volumes::has_news() {
             return;
         }
         SINCE.store(now, Relaxed);
@@ -322,7 +342,7 @@ impl Scheduler {
             .threads
             .iter()
             .any(|thread| matches!(thread.state.get(), State::Waiting(wait) if is_over(thread, wait, now)));
-        if !is_over && !console::has_news() && !network::watch() {
+        if !is_over && !console::has_news() && !network::watch() && !volumes::has_news() {
             clock::wake_by(deadline.min(heartbeat::due_at()));
             gate::idle();
             clock::forget_timer();
@@ -373,6 +393,7 @@ fn doom(thread: &Thread, end: ContainerEnd) {
 fn is_over(thread: &Thread, wait: Wait, now: u64) -> bool {
     wait == Wait::YIELD
         || (wait.stdin && !matches!(console::input_state(thread.index), InputState::Empty))
+        || (wait.volume && volumes::is_settled(thread.index))
         || (wait.sockets && network::changes(thread.index) != thread.sockets_seen.get())
         || ((wait.stdout || wait.stderr) && console::output_room() > 0)
         || wait.until_ns.is_some_and(|deadline| now >= deadline)

@@ -69,6 +69,8 @@ pub struct Thread {
     pub paused: Cell<bool>,
     /// What had [happened](crate::network::changes) to its container's sockets when it began to wait.
     pub sockets_seen: Cell<u64>,
+    /// It is amid a call that asks the host about a volume: nobody else is to touch what the container has.
+    pub asks_host: Cell<bool>,
     /// What its container has.
     arena: &'static Arena,
     /// Most bytes of linear memory there may be.
@@ -114,6 +116,7 @@ impl Thread {
             weight: container.config.cpu_weight,
             paused: Cell::new(false),
             sockets_seen: Cell::new(0),
+            asks_host: Cell::new(false),
             arena: container.arena,
             memory_limit: container.config.memory_limit,
             used_ns: Cell::new(0),

@@ -8,7 +8,9 @@ use sentient_abi::layout::queues;
 /// Descriptors of a queue.
 pub const SIZE: u16 = queues::SIZE;
 
-/// The device writes to the buffer (2.7.5).
+/// Another descriptor follows (2.7.5).
+const NEXT: u16 = 1;
+/// The device writes to the buffer.
 const WRITE: u16 = 2;
 /// The driver wants no interrupt (2.7.6), the device no notification (2.7.8): the first flag of either
 /// ring.
@@ -57,6 +59,22 @@ impl VirtQueue {
         unsafe { self.word(offset).write_volatile(value) }
     }
 
+    /// Hands the device a buffer to read and one to write, under descriptors `2 * pair` and `2 * pair + 1`: addresses and
+    /// lengths. It comes back as the first of the two.
+    ///
+    /// # Safety
+    /// Both must stay valid, and untouched, until the device has used them; `pair` must be below half of [`SIZE`] and not
+    /// be in use.
+    pub unsafe fn offer_pair(&mut self, pair: u16, read: (u64, u32), write: (u64, u32)) {
+        let (first, second) = (2 * pair % SIZE, (2 * pair + 1) % SIZE);
+        // SAFETY: the caller's contract.
+        unsafe {
+            self.describe(second, write.0, write.1, WRITE, 0);
+            self.describe(first, read.0, read.1, NEXT, second);
+        }
+        self.make_available(first);
+    }
+
     /// Hands the device a buffer under descriptor `id`.
     ///
     /// # Safety
@@ -64,13 +82,26 @@ impl VirtQueue {
     /// not be in use.
     pub unsafe fn offer(&mut self, id: u16, address: u64, len: u32, writable: bool) {
         let id = id % SIZE;
+        // SAFETY: the caller's contract.
+        unsafe { self.describe(id, address, len, if writable { WRITE } else { 0 }, 0) }
+        self.make_available(id);
+    }
+
+    /// Writes a descriptor (2.7.5).
+    ///
+    /// # Safety
+    /// As [`offer`](Self::offer), once it is made available; `id` must be below [`SIZE`].
+    unsafe fn describe(&mut self, id: u16, address: u64, len: u32, flags: u16, next: u16) {
         let descriptor = (self.page + u64::from(id) * 16) as *mut u64;
-        let flags = if writable { WRITE } else { 0 };
+        let rest = u64::from(len) | u64::from(flags) << 32 | u64::from(next) << 48;
         // SAFETY: within the descriptor area, 16 bytes an entry.
         unsafe {
             descriptor.write_volatile(address);
-            descriptor.add(1).write_volatile(u64::from(len) | u64::from(flags) << 32);
+            descriptor.add(1).write_volatile(rest);
         }
+    }
+
+    fn make_available(&mut self, id: u16) {
         self.write(queues::DRIVER_AREA + 4 + 2 * u64::from(self.next_available % SIZE), id);
         self.next_available = self.next_available.wrapping_add(1);
         // The device must see the entry before the index (2.7.13.3).

@@ -163,6 +163,50 @@ pub enum Errno {
     Notcapable = 76,
 }
 
+/// Those that the host answers with about volumes.
+const OF_HOST: [Errno; 32] = [
+    Errno::TooBig,
+    Errno::Acces,
+    Errno::Badf,
+    Errno::Busy,
+    Errno::Canceled,
+    Errno::Dquot,
+    Errno::Exist,
+    Errno::Fbig,
+    Errno::Ilseq,
+    Errno::Inval,
+    Errno::Io,
+    Errno::Isdir,
+    Errno::Loop,
+    Errno::Mfile,
+    Errno::Mlink,
+    Errno::Nametoolong,
+    Errno::Nfile,
+    Errno::Nodev,
+    Errno::Noent,
+    Errno::Nomem,
+    Errno::Nospc,
+    Errno::Notdir,
+    Errno::Notempty,
+    Errno::Notsup,
+    Errno::Overflow,
+    Errno::Perm,
+    Errno::Rofs,
+    Errno::Spipe,
+    Errno::Stale,
+    Errno::Txtbsy,
+    Errno::Xdev,
+    Errno::Notcapable,
+];
+
+impl Errno {
+    /// The error of a number that the host has answered with; [`Errno::Io`] for one that it never does.
+    #[must_use]
+    pub fn of_host(number: u32) -> Self {
+        OF_HOST.into_iter().find(|errno| u32::from(*errno) == number).unwrap_or(Self::Io)
+    }
+}
+
 impl From<Errno> for u32 {
     /// The `i32` result a WASI function leaves on the wasm stack.
     fn from(errno: Errno) -> Self {

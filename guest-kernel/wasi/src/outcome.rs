@@ -30,6 +30,9 @@ pub struct Wait {
     pub stderr: bool,
     /// Something has happened to the container's sockets since the call was made.
     pub sockets: bool,
+    /// The host has answered a question about a volume. No call says so: it is for whoever implements
+    /// [`Host::volume`](crate::Host::volume).
+    pub volume: bool,
     /// [`Clock::Monotonic`](crate::Clock::Monotonic) has reached this many nanoseconds.
     pub until_ns: Option<u64>,
 }
@@ -37,7 +40,7 @@ pub struct Wait {
 impl Wait {
     /// Give the others a turn (`sched_yield`).
     pub const YIELD: Self =
-        Self { stdin: false, stdout: false, stderr: false, sockets: false, until_ns: None };
+        Self { stdin: false, stdout: false, stderr: false, sockets: false, volume: false, until_ns: None };
     /// Wait for standard input.
     pub const STDIN: Self = Self { stdin: true, ..Self::YIELD };
 
@@ -61,6 +64,7 @@ impl Wait {
             stdout: self.stdout | other.stdout,
             stderr: self.stderr | other.stderr,
             sockets: self.sockets | other.sockets,
+            volume: self.volume | other.volume,
             until_ns: match (self.until_ns, other.until_ns) {
                 (Some(one), Some(two)) => Some(one.min(two)),
                 (one, two) => one.or(two),

@@ -1,6 +1,7 @@
 //! Verbs that run a program, or make files to run one with.
 
 use clap::{Args, Subcommand, ValueEnum};
+use sentient_control::folders::FolderMapping;
 use sentient_control::ports::PortMapping;
 use sentient_images::quantity::{parse_duration, parse_share, parse_size};
 use std::path::PathBuf;
@@ -97,6 +98,10 @@ pub struct RunArgs {
     /// port that is free, unless there is one.
     #[arg(short, long, value_name = "[[ADDRESS:]HOST-PORT:]PORT")]
     pub publish: Vec<PortMapping>,
+
+    /// Give the program a folder of this host, at an absolute path of its own; with `:ro`, only to be read.
+    #[arg(short, long, value_name = "FOLDER:PATH[:ro]")]
+    pub volume: Vec<FolderMapping>,
 
     /// Boot this kernel instead of the built-in one.
     #[arg(long, value_name = "FILE")]

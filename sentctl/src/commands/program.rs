@@ -6,6 +6,7 @@ use crate::errors::CommandError;
 use crate::paths;
 use crate::progress::{Measure, Progress};
 use sentient_abi::boot_module::container_flags;
+use sentient_control::folders::FolderMapping;
 use sentient_control::ports::PortMapping;
 use sentient_images::ImageCache;
 use sentient_images::program::{self, Prepared, Wanted};
@@ -19,7 +20,7 @@ use std::path::Path;
 /// [`CommandError`] if there is no such file, or it cannot run.
 pub fn prepare(
     args: &ProgramArgs,
-    ports: &[PortMapping],
+    (ports, volumes): (&[PortMapping], &[FolderMapping]),
     home: Option<&Path>,
     quiet: bool,
 ) -> Result<Prepared, CommandError> {
@@ -44,6 +45,7 @@ pub fn prepare(
         signer: args.signer.clone(),
         explain: args.explain,
         ports: ports.iter().map(|mapping| mapping.port).collect(),
+        mounts: volumes.iter().map(|folder| (folder.path.clone(), folder.read_only)).collect(),
     };
     let compiling = || Progress::start("compiling the program", Measure::Time, quiet);
     let mut prepared = program::prepare(&bytes, &wanted, &cache, compiling)
@@ -55,6 +57,17 @@ pub fn prepare(
         spec.args.splice(1..1, [function.as_bytes().to_vec(), repeat]);
     }
     Ok(prepared)
+}
+
+/// Folders as they are given, where they are.
+///
+/// # Errors
+/// [`CommandError::Volume`].
+pub fn folders(wanted: &[FolderMapping]) -> Result<Vec<FolderMapping>, CommandError> {
+    let found = |folder: &FolderMapping| {
+        folder.clone().found().map_err(|source| CommandError::Volume { folder: folder.host.clone(), source })
+    };
+    wanted.iter().map(found).collect()
 }
 
 /// Variables as they are given: with a value, or with this process' own.

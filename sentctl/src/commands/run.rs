@@ -6,6 +6,7 @@ use crate::errors::CommandError;
 use sentient_abi::boot_module::container_flags;
 use sentient_abi::exit::ContainerEnd;
 use sentient_abi::layout;
+use sentient_control::folders;
 use sentient_control::ports::{self, PublishedPort};
 use sentient_images::KernelImage;
 use sentient_images::cache::Origin;
@@ -46,8 +47,9 @@ pub fn run(
         Ok(start)
     };
     let start = begin(early.map_or_else(Early::begin_to_boot, Ok)?, first)?;
+    let volumes = program::folders(&args.volume)?;
     let Prepared { mut spec, image, origin, package } =
-        program::prepare(&args.program, &args.publish, home, json)?;
+        program::prepare(&args.program, (&args.publish, &volumes), home, json)?;
     let loaded = (image.bytes.len() + spec.files.len()) as u64;
     let ram = args.machine_memory.unwrap_or_else(|| default_ram(spec.memory_limit, loaded));
     let start = if ram == first { start } else { begin(Early::begin_to_boot()?, ram)? };
@@ -68,6 +70,8 @@ pub fn run(
     let network = machine.network();
     ports::publish(&network, 0, &args.publish)
         .map_err(|(port, source)| CommandError::Publish { port: port.to_string(), source })?;
+    folders::mount(&machine.mounting(), 0, &volumes)
+        .map_err(|(folder, source)| CommandError::Volume { folder: folder.host.clone(), source })?;
     tell_ports(&network, json);
     stop_on_signals(machine.stop_handle())?;
     let report = machine.run()?;

@@ -17,6 +17,7 @@ use crate::network::{NetDevice, Network};
 use crate::snapshots::{MemoryWriter, dirty};
 use crate::streams::{ContainerSink, HostStreams, SerialOutput, Streams};
 use crate::time::Clock;
+use crate::volumes::{Mounting, VolumeDevice};
 use sentient_abi::layout::queues;
 use sentient_devices::sentinel::Sentinel;
 use sentient_devices::serial::{COM1_IRQ, Serial};
@@ -24,6 +25,7 @@ use sentient_devices::virtio::console::Console as ConsoleModel;
 use sentient_devices::virtio::net::Net;
 use sentient_devices::virtio::rng::Rng;
 use sentient_devices::virtio::stdio_mux::StdioMux;
+use sentient_devices::virtio::volumes::Volumes;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -143,6 +145,7 @@ impl Machine {
             ADOPTED_FEATURES,
             &[prepared.queue(queues::NET_RECEIVE), prepared.queue(queues::NET_TRANSMIT)],
         )?;
+        lock(&machine.volumes).adopt(ADOPTED_FEATURES, &[prepared.queue(queues::VOLUMES)])?;
         machine.stages.created = Instant::now();
         Ok(machine)
     }
@@ -169,6 +172,7 @@ impl Machine {
         let console_interrupt: Arc<IrqFd> = interrupt(handover::CONSOLE_GSI)?;
         let rng_interrupt: Arc<IrqFd> = interrupt(handover::RNG_GSI)?;
         let net_interrupt: Arc<IrqFd> = interrupt(handover::NET_GSI)?;
+        let volumes_interrupt: Arc<IrqFd> = interrupt(handover::VOLUMES_GSI)?;
         let serial_interrupt: Arc<IrqFd> = interrupt(COM1_IRQ)?;
         let console = Console::new(ConsoleModel::new(mux), Arc::clone(&memory), console_interrupt);
         let rng = RngDevice::new(Rng::new(HostEntropy), Arc::clone(&memory), rng_interrupt);
@@ -176,12 +180,16 @@ impl Machine {
         let net = NetDevice::new(Net::new(link), Arc::clone(&memory), net_interrupt);
         let (console, rng) = (Arc::new(Mutex::new(console)), Arc::new(Mutex::new(rng)));
         let net = Arc::new(Mutex::new(net));
+        let (mounting, served) = Mounting::new()?;
+        let volumes = VolumeDevice::new(Volumes::new(served), Arc::clone(&memory), volumes_interrupt);
+        let volumes = Arc::new(Mutex::new(volumes));
         let bus = Bus {
             sentinel: Sentinel::new(),
             serial: Serial::new(serial_interrupt, Box::new(serial_output)),
             console: Arc::clone(&console),
             rng: Arc::clone(&rng),
             net: Arc::clone(&net),
+            volumes: Arc::clone(&volumes),
             events: Arc::clone(&events),
             ram: LateRam { vm: Arc::clone(&vm), memory: Arc::clone(&memory) },
         };
@@ -199,6 +207,8 @@ impl Machine {
             rng,
             net,
             network,
+            volumes,
+            mounting,
             events,
             stdin: (!resident).then_some(stdin),
             timeout: None,

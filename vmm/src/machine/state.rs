@@ -11,14 +11,16 @@ use crate::error::MachineError;
 use crate::kvm::KvmError;
 use crate::kvm::state::{ForeignRegister, IrqchipState, VcpuState};
 use crate::network::NetDevice;
+use crate::volumes::VolumeDevice;
 use sentient_abi::ABI_VERSION;
 use sentient_devices::sentinel::Sentinel;
 use sentient_devices::serial::Serial;
 use sentient_devices::{Lifecycle, RestoreError};
 use serde::{Deserialize, Serialize};
 
-/// Version of the encoding. Version 1 did not say which ABI the kernel speaks, version 2 had no network.
-const VERSION: u32 = 3;
+/// Version of the encoding. Version 1 did not say which ABI the kernel speaks, version 2 had no network, version 3
+/// no volumes.
+const VERSION: u32 = 4;
 
 /// Where the guest has what the host looks at: guest physical addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +49,7 @@ pub struct MachineState {
     console: <Console as Lifecycle>::State,
     rng: <RngDevice as Lifecycle>::State,
     net: <NetDevice as Lifecycle>::State,
+    volumes: <VolumeDevice as Lifecycle>::State,
 }
 
 /// Why a machine cannot take on a state.
@@ -119,6 +122,7 @@ impl MachineState {
             console: machine.console.save(),
             rng: machine.rng.save(),
             net: machine.net.save(),
+            volumes: machine.volumes.save(),
         })
     }
 
@@ -133,6 +137,7 @@ impl MachineState {
         machine.console.restore(&self.console)?;
         machine.rng.restore(&self.rng)?;
         machine.net.restore(&self.net)?;
+        machine.volumes.restore(&self.volumes)?;
         self.irqchip.write(machine.vm)?;
         self.vcpu.write(machine.vcpu)?;
         let at = machine.places.time_page;

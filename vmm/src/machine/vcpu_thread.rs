@@ -16,6 +16,7 @@ use crate::memory::GuestMemory;
 use crate::memory::image::Image;
 use crate::network::NetDevice;
 use crate::time::Clock;
+use crate::volumes::VolumeDevice;
 use kvm_ioctls::VcpuFd;
 use sentient_abi::panic_record::{RECORD_LEN, Reason};
 use sentient_devices::Lifecycle;
@@ -140,6 +141,8 @@ pub struct Stopped<'a> {
     pub rng: MutexGuard<'a, RngDevice>,
     /// The network device.
     pub net: MutexGuard<'a, NetDevice>,
+    /// The volumes' device: what was asked of it is answered.
+    pub volumes: MutexGuard<'a, VolumeDevice>,
 }
 
 impl<'a> Stopped<'a> {
@@ -152,9 +155,9 @@ impl<'a> Stopped<'a> {
         clock: &'a mut Clock,
         bus: &'a mut Bus,
     ) -> Self {
-        let Bus { sentinel, serial, console, rng, net, .. } = bus;
-        let (console, rng, net) = (lock(console), lock(rng), lock(net));
-        Self { vcpu, vm, memory, image, places, clock, sentinel, serial, console, rng, net }
+        let Bus { sentinel, serial, console, rng, net, volumes, .. } = bus;
+        let (console, rng, net, volumes) = (lock(console), lock(rng), lock(net), lock(volumes));
+        Self { vcpu, vm, memory, image, places, clock, sentinel, serial, console, rng, net, volumes }
     }
 }
 
@@ -437,10 +440,12 @@ impl Parts {
             stopped.console.pause();
             stopped.rng.pause();
             stopped.net.pause();
+            stopped.volumes.pause();
             work(&mut stopped);
             stopped.console.resume();
             stopped.rng.resume();
             stopped.net.resume();
+            stopped.volumes.resume();
             drop(stopped);
             // The devices have work of which nobody will tell: see `Lifecycle::resume`.
             self.events.nudge();

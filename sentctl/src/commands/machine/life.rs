@@ -141,7 +141,8 @@ impl Context {
         let client = self.client()?;
         // Compiled here, so that the machine's process finds it in the cache.
         let home = Some(self.home.path());
-        program::prepare(&args.program, &args.publish, home, self.json)?;
+        let volumes = program::folders(&args.volume)?;
+        program::prepare(&args.program, (&args.publish, &volumes), home, self.json)?;
         let permissions = args.program.permissions.as_deref().map(package::permissions).transpose()?;
         let program = std::path::absolute(image::find(home, &args.program.program)?)
             .map_err(CommandError::io("finding the program"))?;
@@ -172,6 +173,7 @@ impl Context {
             signer: args.program.signer.clone(),
             explain: args.program.explain,
             ports: args.publish.clone(),
+            volumes,
             stdin: args.interactive,
         };
         let started: ContainerStatus =
