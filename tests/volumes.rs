@@ -12,6 +12,7 @@ use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 fn folder() -> TempDir {
@@ -148,6 +149,25 @@ fn a_database_on_the_host_goes_on_across_a_boot_and_outlives_its_container() {
 }
 
 #[test]
+fn a_program_whose_folder_is_gone_is_told_so_by_the_process_that_goes_on() {
+    let (home, here) = (Home::with_machine(), folder());
+    let (program, volume) = (container("minidb"), at(here.path(), "/data"));
+    let program = program.to_str().unwrap();
+    home.ok(&["run", "-d", "-i", "--name", "db", "-v", &volume, program, "--", "/data/t.db"]);
+    home.tell("CREATE TABLE t (n INTEGER);\nINSERT INTO t VALUES (1);\nSELECT n FROM t;\n");
+    home.wait_for("m", "db", |output| output == "1\n");
+    home.ok(&["stop"]);
+    drop(here);
+    home.ok(&["boot"]);
+    home.tell("INSERT INTO t VALUES (2);\nSELECT COUNT(*) FROM t;\n");
+    let errors = home.of("m", ".container/db/stderr.log");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while fs::read(&errors).unwrap_or_default().is_empty() {
+        assert!(Instant::now() < deadline, "it waits: {}", home.ok(&["ps", "-a"]));
+    }
+}
+
+#[test]
 fn many_containers_ask_at_once_and_each_is_answered() {
     let (home, here) = (Home::with_machine(), folder());
     let program = container("fs");
@@ -168,7 +188,7 @@ fn many_containers_ask_at_once_and_each_is_answered() {
         let output = home.wait_for("m", &name, |output| output.contains(" checks, "));
         assert!(output.ends_with("150 checks, 0 failed\n"), "{output}");
     }
-    // Its folder is not there any more: the machine goes on, and says so where it is asked.
+    // A folder that is not there any more: the machine goes on, and says so where it is asked.
     let gone = folder();
     let volume = at(gone.path(), "/data");
     let probe = container("counter");

@@ -86,7 +86,7 @@ pub const fn first_volume(container: u32) -> u32 {
     container * MAX_MOUNTS as u32
 }
 
-/// Gives a container folders: all of them, or none.
+/// Gives a container folders: all of them, or none. They are to be [served](Mounting::serve) then.
 ///
 /// # Errors
 /// The one that it could not be given, and why.

@@ -2,7 +2,7 @@
 
 use super::{Containers, Entry};
 use crate::error::ControlError;
-use crate::folders::{FolderMapping, mount, unmount};
+use crate::folders::{FolderMapping, first_volume, mount, unmount};
 use sentient_vmm::volumes::Mounting;
 
 impl Entry {
@@ -38,7 +38,8 @@ impl Containers {
                 "`{name}` cannot have the folder {}: {error}",
                 folder.host.display()
             ))
-        })
+        })?;
+        mounting.serve().map_err(ControlError::io("starting the volumes' thread"))
     }
 
     /// A container has ended: its folders are not reached any more.
@@ -56,10 +57,21 @@ impl Containers {
             unmount(mounting, old.index);
         }
         for new in returning {
-            if let Err((folder, error)) = mount(mounting, new.index, new.folders()) {
-                let folder = folder.host.display();
-                tracing::warn!(container = new.name, "its folder {folder} cannot be had any more: {error}");
+            for (number, folder) in (first_volume(new.index)..).zip(new.folders()) {
+                if let Err(error) = mounting.add(number, &folder.host, folder.read_only) {
+                    let folder = folder.host.display();
+                    tracing::warn!(
+                        container = new.name,
+                        "its folder {folder} cannot be had any more: {error}"
+                    );
+                }
             }
+        }
+        // Also of those that are not there any more: whoever asks is to hear that.
+        if returning.iter().any(|entry| !entry.folders().is_empty())
+            && let Err(error) = mounting.serve()
+        {
+            tracing::error!(%error, "containers wait for their folders");
         }
     }
 }

@@ -70,8 +70,12 @@ pub fn run(
     let network = machine.network();
     ports::publish(&network, 0, &args.publish)
         .map_err(|(port, source)| CommandError::Publish { port: port.to_string(), source })?;
-    folders::mount(&machine.mounting(), 0, &volumes)
-        .map_err(|(folder, source)| CommandError::Volume { folder: folder.host.clone(), source })?;
+    if !volumes.is_empty() {
+        let mounting = machine.mounting();
+        folders::mount(&mounting, 0, &volumes)
+            .map_err(|(folder, source)| CommandError::Volume { folder: folder.host.clone(), source })?;
+        mounting.serve().map_err(CommandError::io("starting the volumes' thread"))?;
+    }
     tell_ports(&network, json);
     stop_on_signals(machine.stop_handle())?;
     let report = machine.run()?;

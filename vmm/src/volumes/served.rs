@@ -65,8 +65,8 @@ impl Folders for Served {
 
 #[derive(Default)]
 struct State {
-    /// There was a volume.
-    any: bool,
+    /// The guest is to be answered.
+    wanted: bool,
     worker: Option<JoinHandle<()>>,
     /// `None` before the machine runs, and when it has ended.
     parts: Option<(Arc<Vm>, Arc<Mutex<VolumeDevice>>)>,
@@ -102,14 +102,23 @@ impl Mounting {
         self.employ(&mut state).map_err(MachineError::io("starting the volumes' thread"))
     }
 
-    /// Makes a folder of the host volume `number`, in place of what was it before.
+    /// Makes a folder of the host volume `number`, in place of what was it before. Nothing is asked of it before it is
+    /// [served](Self::serve).
     ///
     /// # Errors
-    /// The error of opening the folder, or of starting a thread.
+    /// The error of opening the folder.
     pub fn add(&self, number: u32, folder: &Path, read_only: bool) -> io::Result<()> {
-        lock(&self.shared.volumes).add(number, folder, read_only)?;
+        lock(&self.shared.volumes).add(number, folder, read_only)
+    }
+
+    /// From here on the guest is answered: about volumes that there are not, that there are none. A machine that goes on
+    /// from a snapshot may have asked already, so all of them are to be there before.
+    ///
+    /// # Errors
+    /// The error of starting a thread.
+    pub fn serve(&self) -> io::Result<()> {
         let mut state = lock(&self.state);
-        state.any = true;
+        state.wanted = true;
         self.employ(&mut state)
     }
 
@@ -120,7 +129,8 @@ impl Mounting {
 
     /// Sees to it that there is a worker, if the machine runs and there is something for it to do.
     fn employ(&self, state: &mut State) -> io::Result<()> {
-        let Some((vm, device)) = state.parts.as_ref().filter(|_| state.worker.is_none() && state.any) else {
+        let Some((vm, device)) = state.parts.as_ref().filter(|_| state.worker.is_none() && state.wanted)
+        else {
             return Ok(());
         };
         let place = device_base(VOLUMES) + NOTIFY_OFFSET;
