@@ -27,8 +27,8 @@ use std::time::{Duration, Instant as Clock};
 const ROOM: usize = 1024;
 
 /// How long a guest may take to come to where no container is being run, so that a snapshot has all of each in its region:
-/// as long as its longest host functions. One that takes longer is captured where it is.
-pub const REST_PATIENCE: Duration = Duration::from_millis(20);
+/// as long as its longest host functions, on a busy host. One that takes longer is captured where it is.
+pub const REST_PATIENCE: Duration = Duration::from_millis(100);
 
 const PAGE: u64 = sentient_abi::PAGE_SIZE;
 

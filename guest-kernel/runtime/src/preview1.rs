@@ -239,7 +239,9 @@ pub fn define(linker: &mut Linker<State>, module: &str, name: &str) -> Result<bo
         ($($function:ident($($parameter:ident: $type:ty),*) -> $result:ty;)*) => {
             match name {
                 $(stringify!($function) => {
-                    linker.func_wrap(MODULE, name, |mut caller: Caller<'_, State> $(, $parameter: $type)*| {
+                    let draws = matches!(stringify!($function).as_bytes(), b"random_get");
+                    linker.func_wrap(MODULE, name, move |mut caller: Caller<'_, State> $(, $parameter: $type)*| {
+                        let mut life = if draws { clock::page_number() } else { 0 };
                         loop {
                             let outcome = call(&mut caller, |wasi, streams, memory| {
                                 wasi.$function(streams, memory $(, $parameter)*)
@@ -247,6 +249,12 @@ pub fn define(linker: &mut Linker<State>, module: &str, name: &str) -> Result<bo
                             match finish::<$result>(outcome)? {
                                 Ok(result) => {
                                     scheduler::give_way();
+                                    // A snapshot may have been taken just now: numbers that the program has not seen
+                                    // are drawn anew in each life that goes on from it.
+                                    if draws && clock::page_number() != life {
+                                        life = clock::page_number();
+                                        continue;
+                                    }
                                     return Ok::<$result, wasmtime::Error>(result);
                                 }
                                 // The thread waits, and the call is made again.
