@@ -113,6 +113,15 @@ fn permissions_say_whether_there_may_be_one() {
 }
 
 impl Home {
+    /// Starts `db` in the machine `m`, over a folder of the host, with one row in it.
+    fn start_database(&self, here: &Path) {
+        let (program, volume) = (container("minidb"), at(here, "/data"));
+        let program = program.to_str().unwrap();
+        self.ok(&["run", "-d", "-i", "--name", "db", "-v", &volume, program, "--", "/data/t.db"]);
+        self.tell("CREATE TABLE t (n INTEGER);\nINSERT INTO t VALUES (1);\nSELECT n FROM t;\n");
+        self.wait_for("m", "db", |output| output == "1\n");
+    }
+
     /// Gives `db` of the machine `m` a line, and its input stays open.
     fn tell(&self, line: &str) {
         let socket = self.of("m", ".runtime/control.sock");
@@ -128,11 +137,7 @@ impl Home {
 #[test]
 fn a_database_on_the_host_goes_on_across_a_boot_and_outlives_its_container() {
     let (home, here) = (Home::with_machine(), folder());
-    let (program, volume) = (container("minidb"), at(here.path(), "/data"));
-    let program = program.to_str().unwrap();
-    home.ok(&["run", "-d", "-i", "--name", "db", "-v", &volume, program, "--", "/data/t.db"]);
-    home.tell("CREATE TABLE t (n INTEGER);\nINSERT INTO t VALUES (1);\nSELECT n FROM t;\n");
-    home.wait_for("m", "db", |output| output == "1\n");
+    home.start_database(here.path());
     // A file that is open is opened anew, by the process that goes on.
     home.ok(&["snapshot", "-t", "one"]);
     home.ok(&["stop"]);
@@ -144,18 +149,14 @@ fn a_database_on_the_host_goes_on_across_a_boot_and_outlives_its_container() {
     home.tell("SELECT COUNT(*) FROM t;\n");
     home.wait_for("m", "db", |output| output.lines().count() == 4);
     home.ok(&["kill", "db"]);
-    let read = run(&[volume], &[], "minidb", &["/data/t.db", "SELECT n FROM t ORDER BY n"]);
+    let read = run(&[at(here.path(), "/data")], &[], "minidb", &["/data/t.db", "SELECT n FROM t ORDER BY n"]);
     assert_eq!(read.out(), "1\n2\n");
 }
 
 #[test]
 fn a_program_whose_folder_is_gone_is_told_so_by_the_process_that_goes_on() {
     let (home, here) = (Home::with_machine(), folder());
-    let (program, volume) = (container("minidb"), at(here.path(), "/data"));
-    let program = program.to_str().unwrap();
-    home.ok(&["run", "-d", "-i", "--name", "db", "-v", &volume, program, "--", "/data/t.db"]);
-    home.tell("CREATE TABLE t (n INTEGER);\nINSERT INTO t VALUES (1);\nSELECT n FROM t;\n");
-    home.wait_for("m", "db", |output| output == "1\n");
+    home.start_database(here.path());
     home.ok(&["stop"]);
     drop(here);
     home.ok(&["boot"]);

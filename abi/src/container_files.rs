@@ -9,6 +9,7 @@
 //! Numbers are little-endian, without gaps.
 
 use crate::bytes::{read_u32, read_u64};
+use crate::entries;
 use alloc::vec::Vec;
 
 /// Most bytes of a file in one request or answer, and most bytes of an answer altogether but for its head.
@@ -205,45 +206,26 @@ pub struct Entry<'a> {
     pub name: &'a [u8],
 }
 
-/// Bytes of an entry before its name.
-const ENTRY_HEAD: usize = 32;
-
 impl<'a> Entry<'a> {
     /// Writes it behind others, if all of it fits into [`MAX_DATA`] with them.
     pub fn append(&self, to: &mut Vec<u8>) -> bool {
-        if to.len() + ENTRY_HEAD + self.name.len() > MAX_DATA {
-            return false;
-        }
-        for word in [self.next, self.size, self.modified] {
-            to.extend_from_slice(&word.to_le_bytes());
-        }
-        to.extend_from_slice(&(self.kind as u32).to_le_bytes());
-        to.extend_from_slice(&(self.name.len() as u32).to_le_bytes());
-        to.extend_from_slice(self.name);
-        true
+        let Self { next, size, modified, kind, name } = *self;
+        entries::append(to, [next, size, modified], kind as u32, name, MAX_DATA)
     }
 
     /// Takes the first entry of `bytes` from them; `None` if there is none, or it is damaged. Names are as they came:
     /// nobody has looked at them.
     #[must_use]
     pub fn take(bytes: &mut &'a [u8]) -> Option<Self> {
-        let all = *bytes;
-        let kind = match read_u32(all, 24)? {
+        let ([next, size, modified], kind, name, rest) = entries::first(bytes)?;
+        let kind = match kind {
             1 => Kind::File,
             2 => Kind::Directory,
             3 => Kind::Link,
             _ => return None,
         };
-        let len = usize::try_from(read_u32(all, 28)?).ok()?;
-        let (name, rest) = all.get(ENTRY_HEAD..)?.split_at_checked(len)?;
         *bytes = rest;
-        Some(Self {
-            next: read_u64(all, 0)?,
-            size: read_u64(all, 8)?,
-            modified: read_u64(all, 16)?,
-            kind,
-            name,
-        })
+        Some(Self { next, size, modified, kind, name })
     }
 }
 

@@ -37,6 +37,8 @@ pub mod bytes;
 #[cfg(feature = "alloc")]
 pub mod container_files;
 pub mod container_header;
+#[cfg(feature = "alloc")]
+mod entries;
 pub mod exit;
 pub mod gate;
 pub mod image_files;

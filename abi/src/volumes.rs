@@ -10,6 +10,7 @@
 //! Numbers are little-endian, without gaps.
 
 use crate::bytes::{read_u32, read_u64};
+use crate::entries;
 use alloc::vec::Vec;
 
 /// Most bytes of a file in one request or answer, and most bytes of an answer but for its head.
@@ -362,32 +363,20 @@ pub struct Listed<'a> {
     pub name: &'a [u8],
 }
 
-/// Bytes of an entry before its name.
-const LISTED_HEAD: usize = 24;
-
 impl<'a> Listed<'a> {
     /// Writes it behind others, if all of it fits into [`MAX_DATA`] with them.
     pub fn append(&self, to: &mut Vec<u8>) -> bool {
-        if to.len() + LISTED_HEAD + self.name.len() > MAX_DATA {
-            return false;
-        }
-        to.extend_from_slice(&self.next.to_le_bytes());
-        to.extend_from_slice(&self.inode.to_le_bytes());
-        to.extend_from_slice(&(self.kind as u32).to_le_bytes());
-        to.extend_from_slice(&(self.name.len() as u32).to_le_bytes());
-        to.extend_from_slice(self.name);
-        true
+        let Self { next, inode, kind, name } = *self;
+        entries::append(to, [next, inode], kind as u32, name, MAX_DATA)
     }
 
     /// Takes the first entry of `bytes` from them; `None` if there is none, or it is damaged.
     #[must_use]
     pub fn take(bytes: &mut &'a [u8]) -> Option<Self> {
-        let all = *bytes;
-        let kind = Kind::from_u32(read_u32(all, 16)?)?;
-        let len = usize::try_from(read_u32(all, 20)?).ok()?;
-        let (name, rest) = all.get(LISTED_HEAD..)?.split_at_checked(len)?;
+        let ([next, inode], kind, name, rest) = entries::first(bytes)?;
+        let kind = Kind::from_u32(kind)?;
         *bytes = rest;
-        Some(Self { next: read_u64(all, 0)?, inode: read_u64(all, 8)?, kind, name })
+        Some(Self { next, inode, kind, name })
     }
 }
 

@@ -153,12 +153,7 @@ impl Containers {
         wanted: &StartContainer,
     ) -> Result<ContainerStatus, ControlError> {
         let program = PathBuf::from(&wanted.program);
-        if !program.is_absolute() {
-            return Err(ControlError::Request(format!(
-                "the program `{}` must be an absolute path: the machine's process has a folder of its own",
-                wanted.program
-            )));
-        }
+        ControlError::unless_absolute("program", &program)?;
         let (Prepared { mut spec, image, package, .. }, file_digest) = self.prepare(&program, wanted)?;
         let file_name =
             program.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();

@@ -190,6 +190,20 @@ impl ControlError {
         Self::Conflict(format!("there is a machine `{name}` already"))
     }
 
+    /// What was named by a path that only means something from another folder: `what` says what it is.
+    ///
+    /// # Errors
+    /// [`ControlError::Request`] unless the path is absolute.
+    pub(crate) fn unless_absolute(what: &str, path: &std::path::Path) -> Result<(), Self> {
+        if path.is_absolute() {
+            return Ok(());
+        }
+        Err(Self::Request(format!(
+            "the {what} `{}` must be an absolute path: the machine's process has a folder of its own",
+            path.display()
+        )))
+    }
+
     /// For `map_err`: an I/O error with the file, or what was being done.
     pub fn io<W: AsRef<std::path::Path> + ?Sized>(what: &W) -> impl FnOnce(io::Error) -> Self + use<W> {
         let what = what.as_ref().display().to_string();

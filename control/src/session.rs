@@ -397,12 +397,7 @@ impl Session {
     /// [`ControlError`]; nothing is changed then.
     pub fn import(&self, wanted: &Import) -> Result<Imported, ControlError> {
         let path = Path::new(&wanted.file);
-        if !path.is_absolute() {
-            return Err(ControlError::Request(format!(
-                "the file `{}` must be an absolute path: the machine's process has a folder of its own",
-                wanted.file
-            )));
-        }
+        ControlError::unless_absolute("file", path)?;
         let file = File::open(path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => ControlError::NotFound(format!("there is no file {}", wanted.file)),
             _ => ControlError::Request(format!("the file {} cannot be read: {error}", wanted.file)),

@@ -38,9 +38,7 @@ impl Files<'_> {
         while let Some((path, name, info)) = stack.pop() {
             count += 1;
             if count > MAX_FILES {
-                return Err(ControlError::Conflict(format!(
-                    "there are more than {MAX_FILES} files in {path}"
-                )));
+                return Err(too_many(&path));
             }
             self.append(&mut builder, &path, &name, info)?;
             if info.kind != FileType::Directory {
@@ -70,9 +68,7 @@ impl Files<'_> {
             all.extend(listed);
             from = next;
             if counted + all.len() as u64 > MAX_FILES {
-                return Err(ControlError::Conflict(format!(
-                    "there are more than {MAX_FILES} files in {path}"
-                )));
+                return Err(too_many(path));
             }
         }
         all.sort_by(|one, other| one.name.cmp(&other.name));
@@ -250,6 +246,10 @@ impl Read for Contents<'_> {
         self.at += len as u64;
         Ok(len)
     }
+}
+
+fn too_many(path: &str) -> ControlError {
+    ControlError::Conflict(format!("there are more than {MAX_FILES} files in {path}"))
 }
 
 fn sending(error: io::Error) -> ControlError {

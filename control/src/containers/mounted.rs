@@ -26,12 +26,7 @@ impl Containers {
         index: u32,
         folders: &[FolderMapping],
     ) -> Result<(), ControlError> {
-        if let Some(relative) = folders.iter().find(|folder| !folder.host.is_absolute()) {
-            return Err(ControlError::Request(format!(
-                "the folder `{}` must be an absolute path: the machine's process has a folder of its own",
-                relative.host.display()
-            )));
-        }
+        folders.iter().try_for_each(|folder| ControlError::unless_absolute("folder", &folder.host))?;
         let Some(mounting) = self.mounting.get().filter(|_| !folders.is_empty()) else { return Ok(()) };
         mount(mounting, index, folders).map_err(|(folder, error)| {
             ControlError::Conflict(format!(
