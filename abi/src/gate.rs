@@ -27,8 +27,9 @@ pub enum Call {
     Idle = 4,
     /// `(ticks)`: arms the one-shot timer, in ticks of the local APIC timer, at most 32 bits; 0 disarms.
     Timer = 5,
-    /// `(entry, stack_top)`: from now on an interrupt in ring 3 continues at `entry`, on that stack; see
-    /// [`UpcallFrame`].
+    /// `(entry, stack_top, retry)`: from now on an interrupt in ring 3 continues at `entry`, on that stack; see
+    /// [`UpcallFrame`]. One that comes while the stack is in use only sets the timer to `retry` ticks, at most 32
+    /// bits, so that another one comes.
     SetUpcall = 6,
     /// `(gsi)`: unmasks a device's interrupt.
     EnableInterrupt = 7,
@@ -102,7 +103,7 @@ pub const WOKEN_BY_DEVICE: u64 = 2;
 /// What the nucleus pushes on the upcall stack, lowest address first: the upcall's stack pointer.
 ///
 /// All registers but `rip`, `rsp` and `rflags` are those of the interrupted code. The runtime goes back
-/// by `iretq`, which ring 3 may use to stay in ring 3. An interrupt during an upcall nests below it.
+/// by `iretq`, which ring 3 may use to stay in ring 3.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct UpcallFrame {

@@ -1,6 +1,6 @@
 //! Interrupt controllers: the local APIC with its one-shot timer, and the I/O APIC's pins.
 
-use crate::interrupts::{DEVICE_VECTORS, SPURIOUS_VECTOR, TIMER_VECTOR, set_eoi_register};
+use crate::interrupts::{DEVICE_VECTORS, SPURIOUS_VECTOR, TIMER_VECTOR, set_apic_registers};
 use crate::ports::{out8, read_msr, read_register, write_msr, write_register};
 use core::sync::atomic::{AtomicBool, Ordering};
 use sentient_abi::layout::{IO_APIC, LOCAL_APIC};
@@ -9,9 +9,11 @@ use sentient_abi::layout::{IO_APIC, LOCAL_APIC};
 // in memory otherwise.
 const APIC_BASE: u32 = 0x1b;
 const SPURIOUS: u32 = 0x0f;
-const EOI: u64 = 0x0b;
+/// Ends the interrupt that is being served.
+pub const END_OF_INTERRUPT: u32 = 0x0b;
 const TIMER: u32 = 0x32;
-const TIMER_INITIAL: u32 = 0x38;
+/// What the timer counts down from.
+pub const TIMER_INITIAL: u32 = 0x38;
 const TIMER_CURRENT: u32 = 0x39;
 const TIMER_DIVIDE: u32 = 0x3e;
 
@@ -66,7 +68,7 @@ pub fn start_on_foreign_machine() {
         return;
     }
     BY_MSR.store(false, Ordering::Relaxed);
-    set_eoi_register(LOCAL_APIC + 16 * EOI);
+    set_apic_registers(LOCAL_APIC);
     // SAFETY: the register exists wherever there is an APIC; the base is the one it has after reset.
     unsafe { write_msr(APIC_BASE, LOCAL_APIC | ENABLE) }
     start();

@@ -32,7 +32,7 @@ extern "C" fn gate(number: u64, a: u64, b: u64, c: u64) -> u64 {
             if !runtime::may_use(a, 1, false) || !stack_ok {
                 return REFUSED;
             }
-            interrupts::set_upcall(a, b);
+            interrupts::set_upcall(a, b, c.min(u64::from(u32::MAX)) as u32);
             0
         }
         Call::EnableInterrupt => {

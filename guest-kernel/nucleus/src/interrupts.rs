@@ -4,6 +4,7 @@
 //! instructions. It changes no register of the interrupted code; the runtime's upcall handler saves what
 //! it uses, natively.
 
+use crate::apic::{END_OF_INTERRUPT, TIMER_INITIAL};
 use core::arch::global_asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 use sentient_abi::gate::{WOKEN_BY_DEVICE, WOKEN_BY_TIMER};
@@ -16,7 +17,7 @@ pub const DEVICE_VECTORS: u8 = 0x30;
 pub const SPURIOUS_VECTOR: u8 = 0xff;
 
 /// Bytes below the top of the upcall stack within which an interrupted stack pointer means that an upcall
-/// was interrupted, so that the next one nests below it.
+/// was interrupted.
 pub const UPCALL_STACK_LEN: u64 = 16 << 10;
 
 /// What has come since the last `Idle`: bits of the gate's `WOKEN_BY_...`.
@@ -28,9 +29,12 @@ static UPCALL_ENTRY: AtomicU64 = AtomicU64::new(0);
 /// Top of the stack they continue on.
 #[unsafe(no_mangle)]
 static UPCALL_STACK: AtomicU64 = AtomicU64::new(0);
-/// Address of the EOI register where there is no x2APIC; 0 where there is.
+/// What the timer is set to by an interrupt of an upcall, in its ticks.
 #[unsafe(no_mangle)]
-static EOI_REGISTER: AtomicU64 = AtomicU64::new(0);
+static UPCALL_RETRY: AtomicU64 = AtomicU64::new(0);
+/// Address of the local APIC's registers where there is no x2APIC; 0 where there is.
+#[unsafe(no_mangle)]
+static APIC_REGISTERS: AtomicU64 = AtomicU64::new(0);
 
 /// Takes the wakeups noted so far.
 pub fn take_wakeups() -> u64 {
@@ -40,15 +44,17 @@ pub fn take_wakeups() -> u64 {
     noted
 }
 
-/// Lets interrupts of ring 3 continue at `entry` on the stack below `stack_top`.
-pub fn set_upcall(entry: u64, stack_top: u64) {
+/// Lets interrupts of ring 3 continue at `entry` on the stack below `stack_top`, and those that come while one does
+/// come again after `retry` ticks of the timer.
+pub fn set_upcall(entry: u64, stack_top: u64, retry: u32) {
     UPCALL_STACK.store(stack_top, Ordering::Relaxed);
+    UPCALL_RETRY.store(u64::from(retry), Ordering::Relaxed);
     UPCALL_ENTRY.store(entry, Ordering::Relaxed);
 }
 
-/// Acknowledges by a register in memory instead of the x2APIC's.
-pub fn set_eoi_register(address: u64) {
-    EOI_REGISTER.store(address, Ordering::Relaxed);
+/// Reaches the local APIC by its registers in memory instead of the x2APIC's.
+pub fn set_apic_registers(address: u64) {
+    APIC_REGISTERS.store(address, Ordering::Relaxed);
 }
 
 unsafe extern "C" {
@@ -79,14 +85,14 @@ interrupt:
     cmp al, {spurious}
     je 5f
 
-    mov rdx, [EOI_REGISTER]
+    mov rdx, [APIC_REGISTERS]
     test rdx, rdx
     jnz 1f
     xor eax, eax
-    mov ecx, 0x80b                      # x2APIC EOI
+    mov ecx, 0x800 + {end_of_interrupt}
     wrmsr                               # rdx is 0
     jmp 2f
-1:  mov dword ptr [rdx], 0
+1:  mov dword ptr [rdx + 16 * {end_of_interrupt}], 0
 2:  mov ecx, {woken_by_device}
     mov edx, {woken_by_timer}
     cmp byte ptr [rsp + 24], {timer}
@@ -102,15 +108,13 @@ interrupt:
     test rcx, rcx
     jz 5f
 
-    # The upcall frame goes on top of its stack, or below an upcall that is running.
     mov rdx, [UPCALL_STACK]
     mov rax, rdx
     sub rax, [rsp + 56]                 # how far below the top the interrupted stack is
     cmp rax, {upcall_stack_len}
-    jae 4f
-    mov rdx, [rsp + 56]
-    sub rdx, 128                        # the red zone
-4:  and rdx, -16
+    jb 4f
+    # The upcall frame goes on top of its stack.
+    and rdx, -16
     sub rdx, 40
     mov rax, [rsp + 32]
     mov [rdx], rax
@@ -130,6 +134,18 @@ interrupt:
     add rsp, 8
     iretq
 
+    # An upcall is running. It goes on: another one below it would never end on a machine that is held up for
+    # longer than the timer takes. What came may be what it has just looked for, so the timer looks again.
+4:  mov eax, dword ptr [UPCALL_RETRY]
+    mov rdx, [APIC_REGISTERS]
+    test rdx, rdx
+    jnz 6f
+    mov ecx, 0x800 + {timer_initial}
+    wrmsr                               # rdx is 0
+    jmp 5b
+6:  mov dword ptr [rdx + 16 * {timer_initial}], eax
+    jmp 5b
+
 idle:
     sti
     hlt
@@ -139,6 +155,8 @@ idle_over:
 .popsection
 "#,
     spurious = const SPURIOUS_VECTOR as i8,
+    end_of_interrupt = const END_OF_INTERRUPT,
+    timer_initial = const TIMER_INITIAL,
     timer = const TIMER_VECTOR,
     woken_by_timer = const WOKEN_BY_TIMER,
     woken_by_device = const WOKEN_BY_DEVICE,

@@ -11,8 +11,6 @@ use sentient_abi::time_page::TimePage;
 /// Address of the time page; 0 if there is none.
 static PAGE: AtomicU64 = AtomicU64::new(0);
 static TIMER_HZ: AtomicU64 = AtomicU64::new(0);
-/// [`RETRY_NS`] in ticks of the timer, for who cannot compute.
-pub static RETRY_TICKS: AtomicU64 = AtomicU64::new(1);
 /// Monotonic time at which the timer fires; [`NEVER`] if it is not armed, or has fired.
 static ARMED_FOR: AtomicU64 = AtomicU64::new(NEVER);
 
@@ -46,7 +44,6 @@ pub fn start(machine: &Machine) {
             WALL_AT_START.store(wall.saturating_sub(monotonic_ns()), Relaxed);
         }
     }
-    RETRY_TICKS.store(u64::from(timer_ticks(RETRY_NS)), Relaxed);
 }
 
 /// The time-stamp counter.
@@ -138,7 +135,7 @@ pub fn wake_by(deadline: u64) {
 }
 
 /// As many ticks of the timer; at least one, because none disarms it.
-fn timer_ticks(ns: u64) -> u32 {
+pub fn timer_ticks(ns: u64) -> u32 {
     let ticks = u128::from(ns) * u128::from(TIMER_HZ.load(Relaxed)) / 1_000_000_000;
     u32::try_from(ticks).unwrap_or(u32::MAX).max(1)
 }

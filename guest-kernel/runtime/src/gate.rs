@@ -60,9 +60,10 @@ pub fn timer(ticks: u32) {
     call(Call::Timer, u64::from(ticks), 0);
 }
 
-/// Sends interrupts of ring 3 to `entry`, on the stack that ends at `stack_top`. `false` if refused.
-pub fn set_upcall(entry: u64, stack_top: u64) -> bool {
-    call(Call::SetUpcall, entry, stack_top) == 0
+/// Sends interrupts of ring 3 to `entry`, on the stack that ends at `stack_top`, and those that come meanwhile again after
+/// `retry` ticks of the timer. `false` if refused.
+pub fn set_upcall(entry: u64, stack_top: u64, retry: u32) -> bool {
+    call_with(Call::SetUpcall, entry, stack_top, u64::from(retry)) == 0
 }
 
 /// Unmasks a device's interrupt.

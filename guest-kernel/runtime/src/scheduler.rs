@@ -36,7 +36,7 @@ pub const SLICE_NS: u64 = 5_000_000;
 const SHORTEST_NS: u64 = 100_000;
 
 /// An interrupt has come since the scheduler last looked around.
-pub static ASKED: AtomicBool = AtomicBool::new(false);
+static ASKED: AtomicBool = AtomicBool::new(false);
 /// The thread that has the processor; null while the scheduler has.
 static RUNNING: AtomicPtr<Thread> = AtomicPtr::new(core::ptr::null_mut());
 /// Monotonic time its turn began.

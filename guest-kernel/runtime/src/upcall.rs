@@ -5,11 +5,13 @@
 //! with later ([`crate::thread`]), or it returns, and the interrupted code goes on by `iretq`.
 //!
 //! An interrupt may come at any instruction of this program, so what is called from here touches atomics
-//! and the gate alone, and its own thread's state if that was in its compiled code.
+//! and the gate alone, and its own thread's state if that was in its compiled code. While the entry's stack is in use,
+//! the nucleus keeps further interrupts from it: they may have been the timer's, and the handler may be about to return
+//! to compiled code, which looks at no notes, so it has the timer look again.
 
 use crate::{clock, gate, scheduler};
 use core::arch::naked_asm;
-use sentient_abi::gate::{Call, UpcallFrame, VECTOR};
+use sentient_abi::gate::UpcallFrame;
 
 const STACK_LEN: usize = 16 << 10;
 
@@ -50,49 +52,15 @@ impl Interrupted {
 /// Tells the nucleus where to.
 pub fn start() {
     let top = (&raw mut STACK) as u64 + STACK_LEN as u64;
-    let accepted = gate::set_upcall(entry as *const () as u64, top);
+    let accepted = gate::set_upcall(entry as *const () as u64, top, clock::timer_ticks(clock::RETRY_NS));
     debug_assert!(accepted, "the nucleus refuses the runtime's own memory");
 }
 
 /// Entered with an [`UpcallFrame`] on top of the stack, 8 bytes off a 16-byte boundary, all other registers
 /// as the interrupted code has them.
-///
-/// An interrupt of the handler itself is only noted, and the timer set to look again soon: it may have been the
-/// timer's, and the handler may be about to return to compiled code, which looks at no notes. A host that takes the
-/// processor away for a while makes that happen.
 #[unsafe(naked)]
 unsafe extern "C" fn entry() {
     naked_asm!(
-        "cmp qword ptr [rsp + 24], offset {stack}",
-        "jb 2f",
-        "cmp qword ptr [rsp + 24], offset {stack} + {len}",
-        "ja 2f",
-        "mov byte ptr [{asked}], 1",
-        "push rax",
-        "push rcx",
-        "push rdx",
-        "push rsi",
-        "push rdi",
-        "push r8",
-        "push r9",
-        "push r10",
-        "push r11",
-        "mov eax, {timer}",
-        "mov rdi, [{retry}]",
-        "xor esi, esi",
-        "xor edx, edx",
-        "int {gate}",
-        "pop r11",
-        "pop r10",
-        "pop r9",
-        "pop r8",
-        "pop rdi",
-        "pop rsi",
-        "pop rdx",
-        "pop rcx",
-        "pop rax",
-        "iretq",
-        "2:",
         "push rax",
         "push rcx",
         "push rdx",
@@ -114,12 +82,6 @@ unsafe extern "C" fn entry() {
         "mov rdi, rsp",
         "call {handler}",
         "jmp {resume}",
-        stack = sym STACK,
-        len = const STACK_LEN,
-        asked = sym scheduler::ASKED,
-        retry = sym clock::RETRY_TICKS,
-        timer = const Call::Timer as u32,
-        gate = const VECTOR,
         handler = sym handler,
         resume = sym resume,
     )
