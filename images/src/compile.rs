@@ -1,9 +1,11 @@
-//! WebAssembly modules into images.
+//! WebAssembly modules and components into images.
 
 use object::read::elf::{ElfFile64, FileHeader};
 use object::{Endianness, Object, ObjectSection};
 use sentient_abi::PAGE_SIZE;
+use sentient_wasi::{COMMAND, VERSION_2};
 use std::ops::Range;
+use wasmtime::component::Component;
 use wasmtime::{Config, Engine, Module};
 
 /// Why a program cannot become an image.
@@ -11,15 +13,12 @@ use wasmtime::{Config, Engine, Module};
 pub enum CompileError {
     /// It does not start like WebAssembly.
     #[error(
-        "not a WebAssembly module: it starts with {start}; compile the program for wasm32-wasi (WASI preview 1)"
+        "not WebAssembly: it starts with {start}; compile the program for wasm32-wasip1 or wasm32-wasip2"
     )]
     NotWasm {
         /// Its first bytes, for people.
         start: String,
     },
-    /// It is a component.
-    #[error("it is a WebAssembly component (WASI 0.2); this version runs core modules (WASI preview 1)")]
-    Component,
     /// It does not validate, is cut short, or needs a feature that is off.
     #[error("not a valid WebAssembly module for this machine: {0}")]
     Invalid(String),
@@ -33,6 +32,15 @@ pub enum CompileError {
         /// What it imports.
         name: String,
     },
+    /// It is a component that imports what the guest does not have.
+    #[error(
+        "it imports `{0}`, which the guest does not provide; components have wasi:cli, clocks, filesystem, io and random of \
+         WASI 0.2, and no sockets"
+    )]
+    Interface(String),
+    /// It is a component that cannot be run.
+    #[error("it is a component that exports no `wasi:cli/run`: a library, and not a command")]
+    NoCommand,
     /// Its first memory is larger than its limit.
     #[error("it starts with {minimum} bytes of memory, but its limit is {limit}; raise it with --memory")]
     MemoryLimit {
@@ -105,13 +113,28 @@ fn enable(config: &mut Config, flag: &str) {
 /// # Errors
 /// See [`CompileError`].
 pub fn compile(wasm: &[u8]) -> Result<CompiledImage, CompileError> {
-    match wasm.get(..8) {
-        Some([0, b'a', b's', b'm', 1, 0, 0, 0]) => {}
-        Some([0, b'a', b's', b'm', _, 0, 1, 0]) => return Err(CompileError::Component),
+    let (bytes, memory_minimum) = match wasm.get(..8) {
+        Some([0, b'a', b's', b'm', 1, 0, 0, 0]) => compile_module(wasm)?,
+        // The version of the binary format counts up until it is one.
+        Some([0, b'a', b's', b'm', _, 0, 1, 0]) => compile_component(wasm)?,
         _ => return Err(CompileError::NotWasm { start: describe_start(wasm) }),
-    }
+    };
+    let exec = executable_range(&bytes)?;
+    Ok(CompiledImage { bytes, exec, memory_minimum })
+}
+
+fn invalid(error: wasmtime::Error) -> CompileError {
+    CompileError::Invalid(format!("{error:#}"))
+}
+
+fn unusable(error: wasmtime::Error) -> CompileError {
+    CompileError::Compiler(format!("{error:#}"))
+}
+
+/// A module's image, and bytes of memory that it starts with.
+fn compile_module(wasm: &[u8]) -> Result<(Vec<u8>, u64), CompileError> {
     let engine = engine()?;
-    let module = Module::new(&engine, wasm).map_err(|error| CompileError::Invalid(format!("{error:#}")))?;
+    let module = Module::new(&engine, wasm).map_err(invalid)?;
     for import in module.imports() {
         if import.module() != "wasi_snapshot_preview1" || !is_preview1(import.name()) {
             return Err(CompileError::Import { module: import.module().into(), name: import.name().into() });
@@ -124,9 +147,29 @@ pub fn compile(wasm: &[u8]) -> Result<CompiledImage, CompileError> {
         })
         .max()
         .unwrap_or(0);
-    let bytes = module.serialize().map_err(|error| CompileError::Compiler(format!("{error:#}")))?;
-    let exec = executable_range(&bytes)?;
-    Ok(CompiledImage { bytes, exec, memory_minimum })
+    Ok((module.serialize().map_err(unusable)?, memory_minimum))
+}
+
+/// The same of a component.
+fn compile_component(wasm: &[u8]) -> Result<(Vec<u8>, u64), CompileError> {
+    let engine = engine()?;
+    let component = Component::new(&engine, wasm).map_err(invalid)?;
+    let ty = component.component_type();
+    let of_version_2 = |name: &str| name.split_once(VERSION_2).map(|(interface, _)| interface.to_owned());
+    for (name, _) in ty.imports(&engine) {
+        if !of_version_2(name).is_some_and(|interface| is_preview2(&interface)) {
+            return Err(CompileError::Interface(name.into()));
+        }
+    }
+    if !ty
+        .exports(&engine)
+        .any(|(name, _)| of_version_2(name).is_some_and(|interface| interface == COMMAND.0))
+    {
+        return Err(CompileError::NoCommand);
+    }
+    let memory_minimum =
+        component.resources_required().and_then(|needed| needed.max_initial_memory_size).unwrap_or(0);
+    Ok((component.serialize().map_err(unusable)?, memory_minimum))
 }
 
 fn is_preview1(name: &str) -> bool {
@@ -134,6 +177,13 @@ fn is_preview1(name: &str) -> bool {
         ($($function:ident($($parameter:ident: $type:ty),*) -> $result:ty;)*) => { [$(stringify!($function)),*] };
     }
     sentient_wasi::for_each_function!(names).contains(&name)
+}
+
+fn is_preview2(interface: &str) -> bool {
+    macro_rules! names {
+        ($($name:literal => $($module:ident)::+;)*) => { [$($name),*] };
+    }
+    sentient_wasi::for_each_interface!(names).contains(&interface)
 }
 
 /// Where the code lies in an image: its `.text` section, checked to be alone on its pages.
@@ -208,7 +258,7 @@ mod tests {
         assert!(refused(b"").contains("empty"));
         assert!(refused(b"\x7fELF\x02\x01\x01\0").contains("native program"));
         assert!(refused(b"#!/bin/sh\necho").contains("script"));
-        assert!(refused(b"\0asm\x0d\0\x01\0").contains("component"));
+        assert!(refused(b"\0asm\x0d\0\x01\0").contains("a library, and not a command"));
     }
 
     #[test]

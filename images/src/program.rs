@@ -66,9 +66,9 @@ impl ProgramError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Compile(CompileError::NotWasm { .. }) => "not-wasm",
-            Self::Compile(CompileError::Component) => "component",
+            Self::Compile(CompileError::NoCommand) => "no-command",
             Self::Compile(CompileError::Invalid(_)) => "invalid-module",
-            Self::Compile(CompileError::Import { .. }) => "unknown-import",
+            Self::Compile(CompileError::Import { .. } | CompileError::Interface(_)) => "unknown-import",
             Self::Compile(CompileError::MemoryLimit { .. }) => "memory-limit",
             Self::Compile(CompileError::Compiler(_)) => "compiler",
             Self::Package(TsoError::Signer { .. }) => "signer",

@@ -1,10 +1,12 @@
 //! One container, from its configuration and its compiled image to its end.
 
 use crate::arena::{Arena, MIN_FILES, Needs};
-use crate::images::{Image, Images};
+use crate::calls::Stop;
+use crate::host::Streams;
+use crate::images::{Image, Images, Program};
 use crate::machine::Machine;
 use crate::network::listen;
-use crate::preview1::{Stop, Streams};
+use crate::preview2::{self, MAX_HANDLES, Resources};
 use crate::report::tell;
 use crate::{clock, heap, invoke, scheduler, volumes};
 use alloc::sync::Arc;
@@ -18,11 +20,15 @@ use sentient_abi::network;
 use sentient_abi::permissions::{FileAccess, Permissions, permission_flags};
 use sentient_abi::region::{Region, RegionKind};
 use sentient_wasi::{Access, Builder, Limits, Wasi};
+use wasmtime::component::{ComponentExportIndex, InstancePre};
 use wasmtime::{Instance, Memory, ResourceLimiter, Store, TypedFunc};
 
 /// Most elements of all tables together, and most tables: they live on a heap, outside the memory limit.
 const MAX_TABLE_ELEMENTS: usize = 100_000;
 const MAX_TABLES: usize = 8;
+
+/// Most modules that a component consists of, and most instances of them.
+const MAX_INSTANCES: usize = 64;
 
 /// What a container may have of memory and tables.
 pub struct Ceiling {
@@ -59,6 +65,10 @@ impl ResourceLimiter for Ceiling {
     fn tables(&self) -> usize {
         MAX_TABLES
     }
+
+    fn instances(&self) -> usize {
+        MAX_INSTANCES
+    }
 }
 
 /// Arguments and environment may take one part in this many of the heap; they are copied more than once.
@@ -73,8 +83,10 @@ pub struct State {
     pub wasi: Wasi,
     /// Its way to clocks and streams.
     pub streams: Streams,
-    /// The exported memory, once a function has looked for it.
+    /// A module's exported memory, once a function has looked for it.
     pub memory: Option<Memory>,
+    /// What a component has handles of.
+    pub resources: Resources,
     ceiling: Ceiling,
 }
 
@@ -149,14 +161,18 @@ impl Container {
         let arena = unsafe { Arena::new(index, region, needs, *zeroed) };
         heap::within(arena, || {
             let limit = usize::try_from(config.memory_limit).unwrap_or(usize::MAX);
+            let wasi = wasi(machine, index, given, needs.file_bytes())?;
             let state = State {
-                wasi: wasi(machine, index, given, needs.file_bytes())?,
+                resources: Resources::new(&wasi),
+                wasi,
                 streams: Streams::new(index, config.flags, given.permissions.as_ref()),
                 memory: None,
                 ceiling: Ceiling { memory: limit, elements: 0 },
             };
-            let mut store = Store::new(image.module().engine(), state);
+            let mut store = Store::new(image.program.engine(), state);
             store.limiter(|state| &mut state.ceiling);
+            store.set_hostcall_fuel(preview2::HOSTCALL_FUEL);
+            store.set_max_component_handles(MAX_HANDLES);
             let region = region.base as usize..(region.base + region.len) as usize;
             Ok(Self { config, index, region, arena, entry: None, store, image })
         })
@@ -179,12 +195,37 @@ impl Container {
     }
 
     fn execute(&mut self) -> wasmtime::Result<()> {
-        let instance = self.image.instance.instantiate(&mut self.store)?;
-        if self.config.flags & container_flags::INVOKE != 0 {
+        let image = Arc::clone(&self.image);
+        let invokes = self.config.flags & container_flags::INVOKE != 0;
+        let instance = match &image.program {
+            Program::Component(..) if invokes => {
+                wasmtime::bail!("it is a component: --invoke calls functions of modules")
+            }
+            Program::Component(..) if !matches!(self.config.entry, "" | START) => {
+                wasmtime::bail!(
+                    "it is a component: it begins with its `wasi:cli/run`, and its package names another entry"
+                )
+            }
+            Program::Component(component, entry) => return self.start_component(component, entry),
+            Program::Module(module) => module.instantiate(&mut self.store)?,
+        };
+        if invokes {
             let args: Vec<&[u8]> = self.config.args().skip(1).collect();
             return invoke::invoke(&mut self.store, &instance, self.index, &args);
         }
         self.start(&instance)
+    }
+
+    fn start_component(
+        &mut self,
+        component: &InstancePre<State>,
+        entry: &ComponentExportIndex,
+    ) -> wasmtime::Result<()> {
+        let store = &mut self.store;
+        let instance = component.instantiate(&mut *store)?;
+        let function = instance.get_typed_func::<(), (Result<(), ()>,)>(&mut *store, entry)?;
+        let (ended,) = function.call(store, ())?;
+        ended.map_err(|()| wasmtime::Error::new(Stop::Exit(1)))
     }
 
     fn start(&mut self, instance: &Instance) -> wasmtime::Result<()> {

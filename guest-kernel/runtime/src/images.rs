@@ -6,9 +6,9 @@
 use crate::arena::OwnMemory;
 use crate::container::State;
 use crate::machine::Machine;
-use crate::preview1;
 use crate::report::log;
-use crate::{gate, heap};
+use crate::{gate, heap, preview1, preview2};
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -21,27 +21,82 @@ use sentient_abi::gate::Rights;
 use sentient_abi::machine_info::{MachineInfo, cpu};
 use sentient_abi::page_align_up;
 use sentient_abi::region::{Region, RegionKind, image_name};
-use wasmtime::{Config, CustomCodeMemory, Engine, InstancePre, Linker, Module};
+use wasmtime::component::{self, Component, ComponentExportIndex};
+use wasmtime::{Config, CustomCodeMemory, Engine, InstancePre, Linker, Module, ModuleFunction, Precompiled};
 
-/// A compiled image, ready to be instantiated.
+/// A compiled program with its imports, ready to be instantiated.
+pub enum Program {
+    /// A core module.
+    Module(InstancePre<State>),
+    /// A component, and where in it the function of a command is.
+    Component(component::InstancePre<State>, ComponentExportIndex),
+}
+
+impl Program {
+    /// # Safety
+    /// The bytes are what our compiler has made, and are not written as long as the program is there.
+    unsafe fn load(engine: &Engine, bytes: &'static [u8]) -> wasmtime::Result<Self> {
+        if Engine::detect_precompiled(bytes) == Some(Precompiled::Component) {
+            // SAFETY: the caller's contract.
+            let component = unsafe { Component::deserialize_raw(engine, NonNull::from(bytes))? };
+            let mut linker = component::Linker::new(engine);
+            preview2::define(&mut linker, &component)?;
+            let entry = preview2::entry(&component)?;
+            return Ok(Self::Component(linker.instantiate_pre(&component)?, entry));
+        }
+        // SAFETY: the caller's contract.
+        let module = unsafe { Module::deserialize_raw(engine, NonNull::from(bytes))? };
+        let mut linker = Linker::new(engine);
+        for import in module.imports() {
+            if !preview1::define(&mut linker, import.module(), import.name())? {
+                wasmtime::bail!(
+                    "it imports `{}` from `{}`, which there is not",
+                    import.name(),
+                    import.module()
+                );
+            }
+        }
+        Ok(Self::Module(linker.instantiate_pre(&module)?))
+    }
+
+    /// The engine that it was made for.
+    pub fn engine(&self) -> &Engine {
+        match self {
+            Self::Module(instance) => instance.module().engine(),
+            Self::Component(instance, _) => instance.component().engine(),
+        }
+    }
+
+    /// Its functions: their names, and where they lie from the start of its code on.
+    pub fn functions(&self) -> Box<dyn Iterator<Item = ModuleFunction> + '_> {
+        match self {
+            Self::Module(instance) => Box::new(instance.module().functions()),
+            Self::Component(instance, _) => Box::new(instance.component().functions()),
+        }
+    }
+
+    fn text(&self) -> &[u8] {
+        match self {
+            Self::Module(instance) => instance.module().text(),
+            Self::Component(instance, _) => instance.component().text(),
+        }
+    }
+}
+
+/// A compiled image.
 pub struct Image {
     /// What it is called; `None` if it is of the boot module.
     digest: Option<[u8; 32]>,
     /// The number of its region.
     number: u32,
-    /// Its module with its imports.
-    pub instance: InstancePre<State>,
+    /// What is in it.
+    pub program: Program,
 }
 
 impl Image {
-    /// Its compiled module.
-    pub fn module(&self) -> &Module {
-        self.instance.module()
-    }
-
     /// Where its compiled code lies.
     pub fn code(&self) -> Range<usize> {
-        let text = self.module().text().as_ptr_range();
+        let text = self.program.text().as_ptr_range();
         text.start as usize..text.end as usize
     }
 }
@@ -198,18 +253,8 @@ impl Images {
             self.executable.set(bytes.as_ptr() as usize, entry);
             // SAFETY: the image comes from our compiler: the VMM checks its digest, and on other loaders it is
             // as trusted as the kernel it came with. It is not written while it is there.
-            let module = unsafe { Module::deserialize_raw(engine, NonNull::from(bytes))? };
-            let mut linker = Linker::new(engine);
-            for import in module.imports() {
-                if !preview1::define(&mut linker, import.module(), import.name())? {
-                    wasmtime::bail!(
-                        "it imports `{}` from `{}`, which there is not",
-                        import.name(),
-                        import.module()
-                    );
-                }
-            }
-            Ok(Arc::new(Image { digest, number, instance: linker.instantiate_pre(&module)? }))
+            let program = unsafe { Program::load(engine, bytes)? };
+            Ok(Arc::new(Image { digest, number, program }))
         })
     }
 

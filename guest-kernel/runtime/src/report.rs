@@ -60,11 +60,10 @@ pub fn tell_limit(thread: &Thread) {
     let (seconds, millis) = (thread.limit_ns / 1_000_000_000, thread.limit_ns / 1_000_000 % 1000);
     tell(thread.index, format_args!("its CPU time limit of {seconds}.{millis:03} s is reached, at:"));
     // SAFETY: the thread has ended.
-    let module = unsafe { thread.container() }.image.module();
-    let text = module.text().as_ptr() as usize;
+    let program = &unsafe { thread.container() }.image.program;
     for (depth, address) in frames(thread, state.frame.rip, state.frame_pointer()).enumerate() {
-        let offset = address.wrapping_sub(text);
-        let found = module
+        let offset = address.wrapping_sub(thread.code.start);
+        let found = program
             .functions()
             .find(|function| (function.offset..function.offset + function.len).contains(&offset));
         if let Some(function) = found {

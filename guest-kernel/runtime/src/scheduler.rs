@@ -12,11 +12,11 @@
 //! The timer is armed for whatever comes first: the end of a slice (if another thread could run), a CPU time
 //! limit, a deadline another thread waits for, the heartbeat. A thread that runs alone meets no interrupt.
 
+use crate::calls::Stop;
 use crate::console::{self, InputState};
 use crate::container::Container;
 use crate::control::Control;
 use crate::machine::Machine;
-use crate::preview1::Stop;
 use crate::report;
 use crate::thread::{State, Stopped, Thread};
 use crate::upcall::Interrupted;

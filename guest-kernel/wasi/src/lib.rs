@@ -77,4 +77,5 @@ pub use outcome::{Outcome, Wait};
 pub use owner::{FileInfo, FileKind, Files, Listed};
 pub use permissions::{Denied, FileAccess, Permissions};
 pub use setup::{Access, Builder, Limits, SetupError};
+pub use table::{COMMAND, VERSION_2};
 pub use wasi::{Usage, Wasi};

@@ -72,3 +72,48 @@ macro_rules! for_each_function {
         }
     };
 }
+
+/// The interfaces of WASI 0.2 that the runtime builds on this layer, for components: calls `$callback!` with the name of each,
+/// without its version, and the path of its bindings.
+///
+/// ```
+/// use sentient_wasi::for_each_interface;
+///
+/// macro_rules! names {
+///     ($($name:literal => $($module:ident)::+;)*) => { [$($name),*] };
+/// }
+/// assert!(for_each_interface!(names).contains(&"wasi:io/streams"));
+/// ```
+#[macro_export]
+macro_rules! for_each_interface {
+    ($callback:ident) => {
+        $callback! {
+            "wasi:cli/environment" => cli::environment;
+            "wasi:cli/exit" => cli::exit;
+            "wasi:cli/stdin" => cli::stdin;
+            "wasi:cli/stdout" => cli::stdout;
+            "wasi:cli/stderr" => cli::stderr;
+            "wasi:cli/terminal-input" => cli::terminal_input;
+            "wasi:cli/terminal-output" => cli::terminal_output;
+            "wasi:cli/terminal-stdin" => cli::terminal_stdin;
+            "wasi:cli/terminal-stdout" => cli::terminal_stdout;
+            "wasi:cli/terminal-stderr" => cli::terminal_stderr;
+            "wasi:clocks/monotonic-clock" => clocks::monotonic_clock;
+            "wasi:clocks/wall-clock" => clocks::wall_clock;
+            "wasi:filesystem/types" => filesystem::types;
+            "wasi:filesystem/preopens" => filesystem::preopens;
+            "wasi:io/error" => io::error;
+            "wasi:io/poll" => io::poll;
+            "wasi:io/streams" => io::streams;
+            "wasi:random/random" => random::random;
+            "wasi:random/insecure" => random::insecure;
+            "wasi:random/insecure-seed" => random::insecure_seed;
+        }
+    };
+}
+
+/// How the names of WASI 0.2's interfaces go on: any version of it will do.
+pub const VERSION_2: &str = "@0.2.";
+
+/// The interface that a component exports to be run as a command, without its version, and its function.
+pub const COMMAND: (&str, &str) = ("wasi:cli/run", "run");
