@@ -7,7 +7,8 @@
 
 mod machine;
 
-use machine::{container, finish, module, sentctl};
+use machine::cases::{self, Case};
+use machine::container;
 use std::path::{Path, PathBuf};
 use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
@@ -29,20 +30,50 @@ fn component(folder: &Path, program: &Path) -> PathBuf {
     path
 }
 
-#[test]
-fn a_component_says_hello() {
+
+/// Runs all cases of a program as a component.
+fn all_cases_hold(program: &str) {
     let folder = tempfile::tempdir().unwrap();
-    let hello = component(folder.path(), &container("hello"));
-    let finished = finish(sentctl().arg("run").arg(hello));
-    assert_eq!(finished.code(), 0, "{finished}");
-    println!("{finished}");
+    let wasm = component(folder.path(), &container(program));
+    let mut failures = Vec::new();
+    for path in cases::of(program) {
+        let case = Case::read(&path).of_component();
+        if case.wants_files() || case.calls() {
+            continue;
+        }
+        if let Err(wrong) = case.run(&wasm, path.parent().unwrap()) {
+            failures.push(format!("=== {program}: {}\n{wrong}", path.display()));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
-#[test]
-fn files_of_a_component_are_those_of_a_module() {
-    let folder = tempfile::tempdir().unwrap();
-    let fscheck = component(folder.path(), &container("fs"));
-    let finished = finish(sentctl().arg("run").arg(fscheck));
-    println!("{finished}");
-    assert_eq!(finished.code(), 0, "{finished}");
+macro_rules! programs {
+    ($($program:ident)*) => {
+        $(
+            #[test]
+            fn $program() {
+                all_cases_hold(stringify!($program));
+            }
+        )*
+    };
+}
+
+programs! {
+    cat
+    counter
+    digest
+    faults
+    fs
+    hello
+    jsonq
+    minidb
+    pages
+    press
+    probe
+    seek
+    spout
+    witness
+    wordfreq
+    yields
 }
