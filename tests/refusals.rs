@@ -42,8 +42,8 @@ fn files_that_are_not_webassembly_are_told_apart() {
 }
 
 #[test]
-fn a_component_is_told_that_it_is_one() {
-    run_bytes(b"\0asm\x0d\0\x01\0").assert_fails(126, &["component", "core modules (WASI preview 1)"]);
+fn a_component_that_is_no_command_is_told_so() {
+    run_bytes(b"\0asm\x0d\0\x01\0").assert_fails(126, &["component", "a library, and not a command"]);
 }
 
 #[test]

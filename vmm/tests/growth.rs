@@ -12,9 +12,10 @@ use sentient_abi::PAGE_SIZE;
 use sentient_abi::exit::ContainerEnd;
 use sentient_abi::region::RegionKind;
 use sentient_devices::virtio::stdio_mux::ContainerEvent;
+use sentient_vmm::ContainerRun;
 use sentient_vmm::host;
 use sentient_vmm::snapshots::{capture, regions};
-use staying::{EXITED, Resident, hello, program};
+use staying::{EXITED, Resident, hello, of_wasm, program};
 use std::time::{Duration, Instant};
 
 /// Cycles if nobody says how many.
@@ -102,4 +103,47 @@ fn containers_that_come_and_go_leave_no_growth() {
     assert!(after.heap <= warm.heap + GUEST_PAGES, "heap: {warm:?}, {after:?}");
     assert!(after.pages <= warm.pages + GUEST_PAGES, "guest: {warm:?}, {after:?}");
     assert!(after.host_kib <= warm.host_kib + HOST_KIB, "host: {warm:?}, {after:?}");
+}
+
+/// A component that computes for ever. It has so many bytes of constants, and is no other of another number.
+fn computing_component(bytes: usize, number: u32) -> ContainerRun {
+    let constants = "a".repeat(bytes);
+    let text = format!(
+        r#"(component
+            (core module $program
+              (data "{number}{constants}")
+              (func (export "run") (result i32) (loop $again (br $again)) (unreachable)))
+            (core instance $instance (instantiate $program))
+            (func $run (result (result)) (canon lift (core func $instance "run")))
+            (instance $command (export "run" (func $run)))
+            (export "wasi:cli/run@0.2.0" (instance $command)))"#
+    );
+    of_wasm(&wat::parse_str(text).unwrap(), &[])
+}
+
+#[test]
+fn components_that_are_killed_in_their_code_give_back_what_they_had() {
+    let mut resident = Resident::start(128 << 20);
+    let killed = ContainerEvent::Ended(ContainerEnd::Killed);
+    let one = computing_component(0, 0);
+    let mut warm = None;
+    for cycle in 0..WARM * 2 {
+        resident.load(0, &one);
+        // So that it is in its code.
+        resident.listen(Duration::from_millis(5));
+        resident.handle.kill(0);
+        assert_eq!(resident.end(0), killed);
+        if cycle == WARM {
+            warm = Some(Held::by(&resident));
+        }
+    }
+    let (warm, now) = (warm.unwrap(), Held::by(&resident));
+    assert!(now.regions <= warm.regions && now.heap <= warm.heap + GUEST_PAGES, "{warm:?}, then {now:?}");
+    // Images, of which the machine has room for ten or so: those that nobody runs make room for others.
+    for number in 0..20 {
+        resident.load(0, &computing_component(8 << 20, number));
+        resident.listen(Duration::from_millis(5));
+        resident.handle.kill(0);
+        assert_eq!(resident.end(0), killed, "image {number}");
+    }
 }

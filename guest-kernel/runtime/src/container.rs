@@ -104,6 +104,8 @@ pub struct Container {
     /// The function that runs. Not on the thread's stack: one that is ended in its code, of which a start function is
     /// part, never comes back there, and what lies there is not dropped.
     entry: Option<TypedFunc<(), ()>>,
+    /// It was begun: whatever goes wrong from then on is the program's doing.
+    is_begun: bool,
     store: Store<State>,
     /// What it runs.
     pub image: Arc<Image>,
@@ -174,7 +176,7 @@ impl Container {
             store.set_hostcall_fuel(preview2::HOSTCALL_FUEL);
             store.set_max_component_handles(MAX_HANDLES);
             let region = region.base as usize..(region.base + region.len) as usize;
-            Ok(Self { config, index, region, arena, entry: None, store, image })
+            Ok(Self { config, index, region, arena, entry: None, is_begun: false, store, image })
         })
     }
 
@@ -189,7 +191,7 @@ impl Container {
             Ok(()) => ContainerEnd::Exited(0),
             Err(error) => {
                 scheduler::last_words();
-                end_of(self.index, &error)
+                end_of(self.index, self.is_begun, &error)
             }
         }
     }
@@ -224,6 +226,7 @@ impl Container {
         let store = &mut self.store;
         let instance = component.instantiate(&mut *store)?;
         let function = instance.get_typed_func::<(), (Result<(), ()>,)>(&mut *store, entry)?;
+        self.is_begun = true;
         let (ended,) = function.call(store, ())?;
         ended.map_err(|()| wasmtime::Error::new(Stop::Exit(1)))
     }
@@ -240,11 +243,12 @@ impl Container {
             wasmtime::bail!("it exports no function `{name}`, which its package names as its entry");
         };
         let typed = function.typed(&*store)?;
+        self.is_begun = true;
         self.entry.insert(typed).call(store, ())
     }
 }
 
-fn end_of(index: u32, error: &wasmtime::Error) -> ContainerEnd {
+fn end_of(index: u32, is_begun: bool, error: &wasmtime::Error) -> ContainerEnd {
     match error.downcast_ref::<Stop>() {
         Some(Stop::Exit(code)) => return ContainerEnd::Exited(*code),
         Some(Stop::Doomed(end)) => {
@@ -255,7 +259,7 @@ fn end_of(index: u32, error: &wasmtime::Error) -> ContainerEnd {
         }
         None => {}
     }
-    if error.downcast_ref::<wasmtime::Trap>().is_some() {
+    if is_begun || error.downcast_ref::<wasmtime::Trap>().is_some() {
         tell(index, format_args!("trapped: {error:?}"));
         return ContainerEnd::Trapped;
     }
