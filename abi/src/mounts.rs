@@ -1,4 +1,4 @@
-//! Folders of the host that a container is given: an entry of its boot module.
+//! Folders of the host that a container is given, and other containers' files: an entry of its boot module.
 
 use crate::bytes::read_u32;
 
@@ -22,6 +22,22 @@ pub struct Mount<'a> {
     pub path: &'a [u8],
 }
 
+/// Bit of a volume's number that is no folder of the host: the rest of it is the number of a container, whose own files it
+/// is.
+const CONTAINER: u32 = 1 << 31;
+
+/// The number of the volume that a container's own files are.
+#[must_use]
+pub const fn of_container(container: u32) -> u32 {
+    CONTAINER | container
+}
+
+/// The container whose own files a volume is; `None` for a folder of the host.
+#[must_use]
+pub const fn container_of(volume: u32) -> Option<u32> {
+    if volume & CONTAINER == 0 { None } else { Some(volume & !CONTAINER) }
+}
+
 /// Writes one behind others; `None` if its path is none.
 #[cfg(feature = "alloc")]
 pub fn append(to: &mut alloc::vec::Vec<u8>, mount: &Mount<'_>) -> Option<()> {
@@ -33,12 +49,14 @@ pub fn append(to: &mut alloc::vec::Vec<u8>, mount: &Mount<'_>) -> Option<()> {
     Some(())
 }
 
-/// Counts the volumes of an entry from `first` on, instead of from 0.
+/// Counts the folders of the host in an entry from `first` on, instead of from 0.
 #[cfg(feature = "alloc")]
 pub fn renumber(entry: &mut [u8], first: u32) {
     let mut at = 0;
     while let (Some(volume), Some(len)) = (read_u32(entry, at), read_u32(entry, at + 8)) {
-        let _ = crate::bytes::write_u32(entry, at, first.saturating_add(volume));
+        if container_of(volume).is_none() {
+            let _ = crate::bytes::write_u32(entry, at, first.saturating_add(volume));
+        }
         at = at.saturating_add(HEAD).saturating_add(len as usize);
     }
 }
@@ -76,7 +94,7 @@ mod tests {
     fn folders_are_read_as_they_were_written_and_nothing_else_is_one() {
         let all = [
             Mount { volume: 7, read_only: true, path: b"/data" },
-            Mount { volume: u32::MAX, read_only: false, path: b"/" },
+            Mount { volume: of_container(5), read_only: false, path: b"/" },
         ];
         let mut bytes = Vec::new();
         for mount in &all {
@@ -91,7 +109,8 @@ mod tests {
         renumber(&mut later, 3);
         let numbers: Vec<u32> =
             mounts(&later).map(|read| read.map(|mount| mount.volume).collect()).unwrap_or_default();
-        assert_eq!(numbers, [10, u32::MAX]);
+        assert_eq!(numbers, [10, of_container(5)]);
+        assert_eq!((container_of(numbers[0]), container_of(numbers[1])), (None, Some(5)));
         bytes[4] = 2;
         assert!(mounts(&bytes).is_none());
         let mut many = Vec::new();

@@ -202,6 +202,10 @@ pub struct StartContainer {
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
     pub volumes: Vec<FolderMapping>,
+    /// The container, which has to run, whose files and folders of this host it has instead of its own. It is killed when that
+    /// one ends.
+    #[serde(default)]
+    pub files_of: Option<String>,
     /// Whether its standard input stays open, to be given later; else it is at its end.
     #[serde(default)]
     pub stdin: bool,

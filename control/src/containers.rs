@@ -16,7 +16,7 @@ pub(crate) mod routes;
 
 use crate::api::{ContainerState, ContainerStatus, Origin, PackageInfo, StartContainer};
 use crate::error::ControlError;
-use crate::folders::first_volume;
+use crate::folders::{FolderMapping, first_volume};
 use crate::home::{MachineFolder, check_container_name, make_folder};
 use crate::logs::{ContainerLog, Stream};
 use crate::ports::PublishedPort;
@@ -77,6 +77,14 @@ struct Entry {
     /// Its standard input was ended, by who gave it.
     input_ended: bool,
     log: ContainerLog,
+}
+
+/// Whose files a container has.
+struct Owner {
+    name: String,
+    index: u32,
+    /// Folders of this host that are among them.
+    volumes: Vec<FolderMapping>,
 }
 
 impl Entry {
@@ -154,11 +162,20 @@ impl Containers {
     ) -> Result<ContainerStatus, ControlError> {
         let program = PathBuf::from(&wanted.program);
         ControlError::unless_absolute("program", &program)?;
-        let (Prepared { mut spec, image, package, .. }, file_digest) = self.prepare(&program, wanted)?;
+        let owner = wanted.files_of.as_deref().map(|owner| self.owner(owner)).transpose()?;
+        let mut wanted = wanted.clone();
+        if let Some(Owner { name, volumes, .. }) = &owner {
+            wanted.files_of = Some(name.clone());
+            wanted.volumes.clone_from(volumes);
+        }
+        let files_of = owner.as_ref().map(|owner| owner.index);
+        let (Prepared { mut spec, image, package, .. }, file_digest) =
+            self.prepare(&program, &wanted, files_of)?;
         let file_name =
             program.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let name = match (&wanted.name, &package) {
             (Some(name), _) => name.clone(),
+            (None, _) if let Some(owner) = &owner => self.free_name(&format!("{}-exec", owner.name)),
             (None, Some(package)) => self.free_name(&package.name),
             (None, None) => self.free_name(file_name.strip_suffix(".wasm").unwrap_or(&file_name)),
         };
@@ -205,7 +222,12 @@ impl Containers {
     }
 
     /// A program, and the digest of its file.
-    fn prepare(&self, program: &Path, given: &StartContainer) -> Result<(Prepared, String), ControlError> {
+    fn prepare(
+        &self,
+        program: &Path,
+        given: &StartContainer,
+        files_of: Option<u32>,
+    ) -> Result<(Prepared, String), ControlError> {
         let bytes = fs::read(program).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => {
                 ControlError::NotFound(format!("there is no program {}: {error}", given.program))
@@ -232,10 +254,25 @@ impl Containers {
             explain: given.explain,
             ports: given.ports.iter().map(|mapping| mapping.port).collect(),
             mounts: given.volumes.iter().map(|folder| (folder.path.clone(), folder.read_only)).collect(),
+            files_of,
         };
         let cache = ImageCache::new(self.images.clone());
         let prepared = program::prepare(&bytes, &wanted, &cache, || ()).map_err(failed)?;
         Ok((prepared, Digest::of(&bytes).to_string()))
+    }
+
+    /// Whose files a container has: its own, unless it was given another one's.
+    fn owner(&self, name: &str) -> Result<Owner, ControlError> {
+        let table = self.table();
+        let find = |name: &str| {
+            table.iter().find(|entry| entry.name == name && entry.is_live()).ok_or_else(|| self.no_such(name))
+        };
+        let mut found = find(name)?;
+        if let Some(owner) = found.kept.start.as_ref().and_then(|start| start.files_of.as_deref()) {
+            found = find(owner)?;
+        }
+        let volumes = found.kept.start.as_ref().map(|start| start.volumes.clone()).unwrap_or_default();
+        Ok(Owner { name: found.name.clone(), index: found.index, volumes })
     }
 
     fn free_name(&self, wanted: &str) -> String {
@@ -365,9 +402,11 @@ impl Containers {
     pub fn running(&self, name: &str) -> Result<u32, ControlError> {
         let table = self.table();
         let found = table.iter().find(|entry| entry.name == name && entry.is_live());
-        found.map(|entry| entry.index).ok_or_else(|| {
-            ControlError::NotFound(format!("no container `{name}` runs in `{}`", self.machine.name()))
-        })
+        found.map(|entry| entry.index).ok_or_else(|| self.no_such(name))
+    }
+
+    fn no_such(&self, name: &str) -> ControlError {
+        ControlError::NotFound(format!("no container `{name}` runs in `{}`", self.machine.name()))
     }
 
     fn unknown(&self, name: &str) -> ControlError {

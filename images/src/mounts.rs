@@ -1,4 +1,4 @@
-//! Folders of the host that a program is given, as its permissions allow it.
+//! Folders of the host that a program is given, and another container's files, as its permissions allow it.
 //!
 //! What lies in such a folder is the user's, who gives it: permissions say whether the program may have something at its
 //! place, and whether it may change it. Rules about what is below that place cannot hold there, because nobody knows what
@@ -6,14 +6,16 @@
 
 use crate::program::ProgramError;
 use crate::tso::permissions::{FileAccess, Permissions};
-use sentient_abi::mounts::{MAX_MOUNTS, Mount, append};
+use sentient_abi::mounts::{MAX_MOUNTS, Mount, append, of_container};
 
-/// Folders for a boot module: where the program finds each, and whether it is only to read it.
+/// Folders for a boot module: where the program finds each, and whether it is only to read it; and the container whose own
+/// files are its root, if there is one.
 ///
 /// # Errors
 /// [`ProgramError::TooManyFolders`], [`ProgramError::Mount`], [`ProgramError::Forbidden`].
 pub(crate) fn encoded(
     wanted: &[(String, bool)],
+    files_of: Option<u32>,
     permissions: Option<&Permissions>,
 ) -> Result<Vec<u8>, ProgramError> {
     if wanted.len() > MAX_MOUNTS {
@@ -41,6 +43,12 @@ pub(crate) fn encoded(
         }
         append(&mut bytes, &Mount { volume, read_only: *read_only, path: place.as_bytes() })
             .ok_or_else(|| refused("it is longer than a path can be, or has a zero byte in it"))?;
+    }
+    if let Some(container) = files_of {
+        if let Some(permissions) = permissions {
+            allowed("/", false, permissions)?;
+        }
+        append(&mut bytes, &Mount { volume: of_container(container), read_only: false, path: b"/" });
     }
     Ok(bytes)
 }
@@ -78,7 +86,7 @@ mod tests {
         let wanted: Vec<_> =
             wanted.iter().map(|(path, read_only)| ((*path).to_owned(), *read_only)).collect();
         let permissions = permissions.map(|text| Permissions::parse(text).unwrap());
-        let bytes = encoded(&wanted, permissions.as_ref()).map_err(|error| error.to_string())?;
+        let bytes = encoded(&wanted, None, permissions.as_ref()).map_err(|error| error.to_string())?;
         let text = |path: &[u8]| String::from_utf8(path.to_vec()).unwrap();
         Ok(mounts(&bytes).unwrap().map(|mount| (mount.volume, mount.read_only, text(mount.path))).collect())
     }

@@ -109,6 +109,8 @@ pub struct Wanted {
     /// Folders of the host that it is given: where it finds each, and whether it is only to read it. They are the volumes
     /// from 0 on.
     pub mounts: Vec<(String, bool)>,
+    /// The number of the container whose files it is to have instead of its own.
+    pub files_of: Option<u32>,
 }
 
 /// A program, ready to run.
@@ -224,7 +226,7 @@ impl<'a> Program<'a> {
             cpu_weight: wanted.cpu.or(resources.cpu()?),
             permissions: permissions.map(|permissions| encoded(permissions, wanted.explain)),
             ports: ports(&wanted.ports, permissions)?,
-            mounts: mounts::encoded(&wanted.mounts, permissions)?,
+            mounts: mounts::encoded(&wanted.mounts, wanted.files_of, permissions)?,
             ..ContainerSpec::default()
         };
         match package {

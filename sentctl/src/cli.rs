@@ -201,6 +201,15 @@ Standard input goes to the container, if it was started with `run --detach --int
 What it writes comes here, and its exit code is that of the command. Ctrl-C leaves it running.")]
     Attach(containers::AttachArgs),
 
+    /// Run another program with a container's files.
+    #[command(after_help = "Examples:
+  sentctl exec web ls.wasm -- /etc
+  sentctl exec --interactive db shell.wasm
+
+It is a container of its own beside that one, whose files and volumes it has, and is gone when it has ended, or that one.
+Its output comes here, and its exit code is that of the command. Ctrl-C leaves it running.")]
+    Exec(containers::ExecArgs),
+
     /// End containers at once.
     #[command(after_help = "Examples:
   sentctl kill web

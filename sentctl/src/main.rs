@@ -79,6 +79,7 @@ fn on_machine(cli: &Cli) -> Result<ExitCode, CommandError> {
         Command::Ps(args) => context.ps(args),
         Command::Logs(args) => context.logs(args),
         Command::Attach(args) => context.attach(args),
+        Command::Exec(args) => context.exec(args),
         Command::Kill(args) => context.kill(args),
         Command::Pause(args) => context.pause(args, true),
         Command::Unpause(args) => context.pause(args, false),

@@ -15,7 +15,7 @@ use core::ops::Range;
 use sentient_abi::boot_module::{self, ContainerConfig, container_flags};
 use sentient_abi::exit::ContainerEnd;
 use sentient_abi::image_files::ImageFiles;
-use sentient_abi::mounts::{Mount, mounts};
+use sentient_abi::mounts::{Mount, container_of, mounts};
 use sentient_abi::network;
 use sentient_abi::permissions::{FileAccess, Permissions, permission_flags};
 use sentient_abi::region::{Region, RegionKind};
@@ -101,6 +101,8 @@ pub struct Container {
     pub region: Range<usize>,
     /// What lies in it.
     pub arena: &'static Arena,
+    /// The container whose files it has.
+    pub files_of: Option<u32>,
     /// The function that runs. Not on the thread's stack: one that is ended in its code, of which a start function is
     /// part, never comes back there, and what lies there is not dropped.
     entry: Option<TypedFunc<(), ()>>,
@@ -176,7 +178,17 @@ impl Container {
             store.set_hostcall_fuel(preview2::HOSTCALL_FUEL);
             store.set_max_component_handles(MAX_HANDLES);
             let region = region.base as usize..(region.base + region.len) as usize;
-            Ok(Self { config, index, region, arena, entry: None, is_begun: false, store, image })
+            Ok(Self {
+                config,
+                index,
+                region,
+                arena,
+                files_of: files_of(given),
+                entry: None,
+                is_begun: false,
+                store,
+                image,
+            })
         })
     }
 
@@ -246,6 +258,11 @@ impl Container {
         self.is_begun = true;
         self.entry.insert(typed).call(store, ())
     }
+}
+
+/// The container whose files one is given.
+pub fn files_of(given: &boot_module::Container<'_>) -> Option<u32> {
+    mounts(given.mounts).into_iter().flatten().find_map(|mount| container_of(mount.volume))
 }
 
 fn end_of(index: u32, is_begun: bool, error: &wasmtime::Error) -> ContainerEnd {

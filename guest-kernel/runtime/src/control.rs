@@ -6,7 +6,7 @@
 //! before it knew that a container had ended.
 
 use crate::arena::Needs;
-use crate::container::{Container, Room};
+use crate::container::{self, Container, Room};
 use crate::images::Images;
 use crate::machine::Machine;
 use crate::report::log;
@@ -201,6 +201,9 @@ fn start(scheduler: &Scheduler, images: &mut Images, index: u32, slot: &Slot) ->
     let bytes: &'static [u8] = unsafe { core::slice::from_raw_parts(given as *const u8, total as usize) };
     let module = BootModule::parse(bytes).map_err(|error| format!("it is no boot module: {error:?}"))?;
     let given = module.container(0)?;
+    if container::files_of(&given).is_some_and(|of| scheduler.status(of).is_none()) {
+        return Err("the container whose files it is to have does not run".into());
+    }
     let Image::Elsewhere(digest) = given.image else { return Err("it came with its image".into()) };
     let Some(image) = images.find(&digest) else {
         return Err(images.failure(&digest).map_or(Refusal::NoImage, Refusal::Because));

@@ -28,7 +28,7 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::Relaxed};
 use sentient_abi::container_files::Failure;
 use sentient_abi::exit::ContainerEnd;
 use sentient_abi::stdio::Status;
-use sentient_wasi::{Files, Wait};
+use sentient_wasi::{Errno, Files, Wait};
 
 /// Longest turn of a thread while another could run, in nanoseconds.
 pub const SLICE_NS: u64 = 5_000_000;
@@ -142,6 +142,8 @@ pub struct Scheduler {
     /// The time page by which waits for a time were last looked at.
     time_page: Cell<u64>,
     upcall: bool,
+    /// Containers that have ended and had files of others, and of whom: what they had open is to be closed.
+    left: Vec<(u32, u32)>,
 }
 
 impl Scheduler {
@@ -153,6 +155,7 @@ impl Scheduler {
             turn: Cell::new(0),
             time_page: Cell::new(clock::page_number()),
             upcall: false,
+            left: Vec::new(),
         }
     }
 
@@ -215,6 +218,28 @@ impl Scheduler {
         }
     }
 
+    /// Answers what containers ask about the files of others, and closes what those had open that are gone.
+    fn serve_files(&mut self) {
+        volumes::serve(|asker, about, request| {
+            let answer =
+                self.with_files(about, |mut files| Ok(files.serve(asker, &request.wanted, clock::wall_ns())));
+            match answer {
+                Ok(answer) => Some(answer),
+                Err(Failure::Busy) => None,
+                Err(_) => Some(Err(Errno::Nodev)),
+            }
+        });
+        let mut left = core::mem::take(&mut self.left);
+        left.retain(|(asker, about)| {
+            let closed = self.with_files(*about, |mut files| {
+                files.forget(*asker);
+                Ok(())
+            });
+            closed == Err(Failure::Busy)
+        });
+        self.left = left;
+    }
+
     /// A thread that did not want the processor for a while has saved up one slice at most.
     fn catch_up(&self, thread: &Thread) {
         let earliest = self.turn.get().saturating_sub(SLICE_NS);
@@ -235,6 +260,7 @@ impl Scheduler {
             }
             network::pump();
             volumes::pump();
+            self.serve_files();
             if let Some(end) = self.reap(control.as_mut()) {
                 last = end;
             }
@@ -362,6 +388,10 @@ impl Scheduler {
                 report::tell_limit(&thread);
             }
             last = Some(end);
+            for other in self.threads.iter().filter(|other| other.files_of == Some(thread.index)) {
+                doom(other, ContainerEnd::Killed);
+            }
+            self.left.extend(thread.files_of.map(|of| (thread.index, of)));
             match &mut control {
                 Some(control) => {
                     let index = thread.index;

@@ -71,6 +71,8 @@ pub struct Thread {
     pub sockets_seen: Cell<u64>,
     /// It is amid a call that asks the host about a volume: nobody else is to touch what the container has.
     pub asks_host: Cell<bool>,
+    /// The container whose files its container has.
+    pub files_of: Option<u32>,
     /// What its container has.
     arena: &'static Arena,
     /// Most bytes of linear memory there may be.
@@ -117,6 +119,7 @@ impl Thread {
             paused: Cell::new(false),
             sockets_seen: Cell::new(0),
             asks_host: Cell::new(false),
+            files_of: container.files_of,
             arena: container.arena,
             memory_limit: container.config.memory_limit,
             used_ns: Cell::new(0),

@@ -1,6 +1,9 @@
 //! Folders of the host: the driver of their device, whose queue is set up already, and containers' questions on their way
 //! (`sentient_abi::volumes`).
 //!
+//! A volume may also be another container's own files, which the runtime answers for itself: that question waits until the
+//! other container's thread is stopped where its files may be touched ([`serve`]).
+//!
 //! A container has one thread, which waits for the answer to its one question. Questions and answers lie in the runtime's
 //! heap, because the device has them when their container is put back, or is gone; then nobody waits for that one any
 //! more ([`Slot::orphan`]), and whoever waits for one that is not there asks again.
@@ -14,6 +17,7 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use sentient_abi::bytes::read_u32;
 use sentient_abi::layout::queues;
 use sentient_abi::machine_info::DeviceKind;
+use sentient_abi::mounts::container_of;
 use sentient_abi::region::RegionKind;
 use sentient_abi::volumes::{ANSWER_HEAD, Attributes, MAX_ANSWER, MAX_DATA, MAX_PATH, Request, Wanted};
 use sentient_wasi::{Errno, Wait};
@@ -39,6 +43,15 @@ struct Slot {
     len: Option<usize>,
     /// Nobody waits for it.
     orphan: bool,
+    /// The container that it is about; `None` if it is the device's.
+    about: Option<u32>,
+}
+
+impl Slot {
+    /// Whether the device has nothing to do with it, now or ever.
+    fn is_ours(&self) -> bool {
+        self.len.is_some() || self.about.is_some()
+    }
 }
 
 struct Driver {
@@ -132,6 +145,27 @@ fn room(wanted: &Wanted<'_>) -> usize {
     (ANSWER_HEAD + data).min(MAX_ANSWER)
 }
 
+/// Answers what is asked about other containers, as far as it can be answered now: `answer` is given who asks, about whom and
+/// what, and gives `None` if it cannot.
+pub fn serve(mut answer: impl FnMut(u32, u32, &Request<'_>) -> Option<Result<Vec<u8>, Errno>>) {
+    let mut driver = DRIVER.lock();
+    for slot in driver.iter_mut().flat_map(|driver| &mut driver.slots).flatten() {
+        let (Some(about), None) = (slot.about, slot.len) else { continue };
+        let Some(request) = Request::decode(&slot.request) else { continue };
+        let Some(answered) = answer(slot.container, about, &request) else { continue };
+        let (errno, bytes) = match &answered {
+            Ok(bytes) => (Errno::Success, &bytes[..]),
+            Err(errno) => (*errno, &[][..]),
+        };
+        let head = u32::from(errno).to_le_bytes();
+        // There is room for the longest answer.
+        for (to, from) in slot.answer.iter_mut().zip(head.iter().chain(bytes)) {
+            *to = *from;
+        }
+        slot.len = Some(slot.answer.len().min(ANSWER_HEAD + bytes.len()));
+    }
+}
+
 /// Takes what the device has answered.
 pub fn pump() {
     if let Some(driver) = DRIVER.lock().as_mut() {
@@ -168,7 +202,7 @@ impl Driver {
     fn abandon(&mut self, container: u32) {
         for place in &mut self.slots {
             match place {
-                Some(slot) if slot.container == container && slot.len.is_some() => *place = None,
+                Some(slot) if slot.container == container && slot.is_ours() => *place = None,
                 Some(slot) if slot.container == container => slot.orphan = true,
                 _ => {}
             }
@@ -189,7 +223,12 @@ impl Driver {
             answer: vec![0; room(&question.wanted)],
             len: None,
             orphan: false,
+            about: container_of(question.volume),
         });
+        if slot.about.is_some() {
+            *self.slots.get_mut(id)? = Some(slot);
+            return Some(number);
+        }
         if !self.interrupts_enabled {
             gate::enable_interrupt(self.gsi);
             self.queue.want_interrupts(true);

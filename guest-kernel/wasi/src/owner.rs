@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use crate::errno::Errno;
 use crate::fs::{Entry, FileSystem, InodeId, Last, Target};
 use crate::record::{FileStat, FileType};
+use crate::served::Opened;
 use crate::setup::relative;
 use crate::wasi::Wasi;
 
@@ -13,7 +14,7 @@ use crate::wasi::Wasi;
 /// Paths are absolute; symbolic links on the way are followed, within the container. What a path ends in is meant itself,
 /// except where bytes are read or written. Errors are those of the WASI calls that do the same.
 #[derive(Debug)]
-pub struct Files<'a>(&'a mut FileSystem);
+pub struct Files<'a>(&'a mut FileSystem, &'a mut Opened);
 
 /// What a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +63,7 @@ pub struct Listed<'a> {
 impl Wasi {
     /// The container's files, for its owner.
     pub fn files(&mut self) -> Files<'_> {
-        Files(&mut self.fs)
+        Files(&mut self.fs, &mut self.opened)
     }
 }
 
@@ -93,7 +94,10 @@ impl Files<'_> {
     /// # Errors
     /// [`Errno::Isdir`] and others.
     pub fn read(&self, path: &[u8], at: u64, len: usize) -> Result<Vec<u8>, Errno> {
-        let file = self.existing(path, Last::Follow)?;
+        self.read_inode(self.existing(path, Last::Follow)?, at, len)
+    }
+
+    pub(crate) fn read_inode(&self, file: InodeId, at: u64, len: usize) -> Result<Vec<u8>, Errno> {
         let left = usize::try_from(self.0.size(file)?.saturating_sub(at)).unwrap_or(usize::MAX);
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(left.min(len)).map_err(|_| Errno::Nomem)?;
@@ -173,6 +177,15 @@ impl Files<'_> {
     pub fn set_modified(&mut self, path: &[u8], modified_ns: u64, now: u64) -> Result<(), Errno> {
         let file = self.existing(path, Last::NoFollow)?;
         self.0.set_times(file, (None, Some(modified_ns)), now)
+    }
+
+    pub(crate) fn fs(&mut self) -> &mut FileSystem {
+        self.0
+    }
+
+    /// What others have open.
+    pub(crate) fn kept(&mut self) -> &mut Opened {
+        self.1
     }
 
     fn walk(&self, path: &[u8], last: Last) -> Result<Target, Errno> {

@@ -14,6 +14,7 @@ use crate::fs::{Entry, FileSystem, InodeId, Last, Target};
 use crate::host::Stream;
 use crate::permissions::{Confinement, Permissions};
 use crate::rights;
+use crate::served::Opened;
 use crate::wasi::Wasi;
 
 /// Bytes of all arguments, or of the whole environment, with their zero bytes (Linux's `ARG_MAX` is
@@ -279,6 +280,7 @@ impl<'a> Builder<'a> {
             env: environment(&self.env)?,
             descriptors,
             fs,
+            opened: Opened::new(),
             pending: None,
             confinement,
         })

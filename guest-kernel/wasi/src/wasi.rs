@@ -6,6 +6,7 @@ use crate::descriptor::Descriptors;
 use crate::fs::FileSystem;
 use crate::outcome::{Outcome, Stop};
 use crate::permissions::Confinement;
+use crate::served::Opened;
 
 /// The WASI layer of one container. Made by a [`Builder`](crate::Builder).
 ///
@@ -17,6 +18,8 @@ pub struct Wasi {
     pub(crate) env: Strings,
     pub(crate) descriptors: Descriptors,
     pub(crate) fs: FileSystem,
+    /// What other containers have open of it.
+    pub(crate) opened: Opened,
     pub(crate) pending: Option<Pending>,
     /// `None` if everything is allowed.
     pub(crate) confinement: Option<Confinement>,

@@ -1,6 +1,7 @@
 //! Verbs about containers of a machine that stays.
 
 use super::package::CommitArgs;
+use super::run::ProgramArgs;
 use chrono::DateTime;
 use clap::{Args, Subcommand};
 use sentient_control::history::unix_ns;
@@ -34,6 +35,11 @@ pub enum MatrixBoxCommand {
     #[command(after_help = "Examples:
   sentctl matrixbox attach shell")]
     Attach(AttachArgs),
+
+    /// Run another program with a container's files.
+    #[command(after_help = "Examples:
+  sentctl matrixbox exec web ls.wasm -- /etc")]
+    Exec(ExecArgs),
 
     /// End containers at once.
     #[command(
@@ -176,6 +182,30 @@ pub struct AttachArgs {
     /// Only show what it writes: its standard input is somebody else's.
     #[arg(long)]
     pub no_stdin: bool,
+}
+
+/// Which program to run, and with whose files.
+#[derive(Args, Debug)]
+pub struct ExecArgs {
+    /// The container, which has to run.
+    #[arg(value_name = "CONTAINER", conflicts_with_all = ["invoke", "repeat"])]
+    pub container: String,
+
+    /// The program.
+    #[command(flatten)]
+    pub program: ProgramArgs,
+
+    /// Pass standard input on to it.
+    #[arg(short, long)]
+    pub interactive: bool,
+
+    /// Leave it in the background, and print its name.
+    #[arg(short, long)]
+    pub detach: bool,
+
+    /// Its own name as a container; the other one's with -exec behind it, if none is given.
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
 }
 
 /// Some containers.

@@ -6,6 +6,7 @@ mod attach;
 mod commit;
 pub mod containers;
 mod copy;
+mod exec;
 pub mod keeping;
 pub mod life;
 mod list;

@@ -46,6 +46,7 @@ pub fn prepare(
         explain: args.explain,
         ports: ports.iter().map(|mapping| mapping.port).collect(),
         mounts: volumes.iter().map(|folder| (folder.path.clone(), folder.read_only)).collect(),
+        files_of: None,
     };
     let compiling = || Progress::start("compiling the program", Measure::Time, quiet);
     let mut prepared = program::prepare(&bytes, &wanted, &cache, compiling)

@@ -18,14 +18,26 @@ impl Context {
     /// `attach`.
     pub fn attach(&self, args: &AttachArgs) -> Result<ExitCode, CommandError> {
         let client = self.client()?;
-        let container = self.of(&client, &args.name)?;
+        self.be_with(&client, &args.name, args.all, !args.no_stdin)
+    }
+
+    /// Is where a container's streams are until it ends, and ends as it does: from what it writes now on, or from all that it
+    /// has written; with its standard input, if it takes any.
+    pub(super) fn be_with(
+        &self,
+        client: &Client,
+        name: &str,
+        all: bool,
+        input: bool,
+    ) -> Result<ExitCode, CommandError> {
+        let container = self.of(client, name)?;
         let machine = self.machine()?;
-        let mut logs = Logs::of(&machine.container(&args.name));
-        if !args.all {
+        let mut logs = Logs::of(&machine.container(name));
+        if !all {
             logs.skip_to_tail(0)?;
         }
-        if container.stdin && !args.no_stdin {
-            let name = args.name.clone();
+        if container.stdin && input {
+            let name = name.to_owned();
             // It ends with this process, at the latest: a thread that reads cannot be called back.
             std::thread::Builder::new()
                 .name("input".into())
@@ -34,7 +46,7 @@ impl Context {
         }
         loop {
             // Looked at before its output: what it writes until it has ended is shown.
-            let now = self.of(&client, &args.name)?;
+            let now = self.of(client, name)?;
             if !logs.show()? {
                 return Ok(ExitCode::SUCCESS);
             }
@@ -44,7 +56,7 @@ impl Context {
             }
             let Some(code) = now.exit_code else {
                 let why = now.reason.unwrap_or_else(|| "it has ended".to_owned());
-                eprintln!("sentctl: `{}`: {why}", args.name);
+                eprintln!("sentctl: `{name}`: {why}");
                 return Ok(ExitCode::from(exit::SENTCTL_ERROR));
             };
             return Ok(ExitCode::from(code));

@@ -51,6 +51,7 @@ impl Context {
             }
             MatrixBoxCommand::Logs(args) => self.logs(args),
             MatrixBoxCommand::Attach(args) => self.attach(args),
+            MatrixBoxCommand::Exec(args) => self.exec(args),
             MatrixBoxCommand::Kill(args) => self.kill(args),
             MatrixBoxCommand::Pause(args) => self.pause(args, true),
             MatrixBoxCommand::Unpause(args) => self.pause(args, false),

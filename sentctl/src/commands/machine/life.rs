@@ -3,7 +3,7 @@
 use super::{Context, containers};
 use crate::cli::VerifyArg;
 use crate::cli::machine::{ForkArgs, InitArgs, StopArgs};
-use crate::cli::run::RunArgs;
+use crate::cli::run::{ProgramArgs, RunArgs};
 use crate::commands::{image, package, program};
 use crate::errors::CommandError;
 use crate::paths;
@@ -13,10 +13,12 @@ use sentient_control::api::{
 use sentient_control::client::{Client, ClientError};
 use sentient_control::description::Description;
 use sentient_control::error::ControlError;
+use sentient_control::folders::FolderMapping;
 use sentient_control::fork;
 use sentient_control::history::History;
 use sentient_control::home::MachineFolder;
 use sentient_control::machine_process::{self, Task};
+use sentient_control::ports::PortMapping;
 use sentient_control::process::{self, Invocation};
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -138,49 +140,51 @@ impl Context {
 
     /// `run --detach`.
     pub fn run_detached(&self, args: &RunArgs) -> Result<ExitCode, CommandError> {
-        let client = self.client()?;
-        // Compiled here, so that the machine's process finds it in the cache.
-        let home = Some(self.home.path());
         let volumes = program::folders(&args.volume)?;
-        program::prepare(&args.program, (&args.publish, &volumes), home, self.json)?;
-        let permissions = args.program.permissions.as_deref().map(package::permissions).transpose()?;
-        let program = std::path::absolute(image::find(home, &args.program.program)?)
-            .map_err(CommandError::io("finding the program"))?;
-        let text = |what: &str, value: std::ffi::OsString| {
-            value.into_string().map_err(|value| CommandError::Usage(format!("{what} {value:?} is not UTF-8")))
-        };
         let start = StartContainer {
-            program: text("the program's path", program.into_os_string())?,
             name: args.name.clone(),
-            args: args
-                .program
-                .args
-                .iter()
-                .map(|arg| text("the argument", arg.clone()))
-                .collect::<Result<_, _>>()?,
-            env: program::environment(&args.program.env)?
-                .iter()
-                .map(|variable| String::from_utf8_lossy(variable).into_owned())
-                .collect(),
-            memory_bytes: args.program.memory,
-            cpu_time_ms: args
-                .program
-                .cpu_time
-                .map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
             cpu_percent: args.cpu,
-            permissions: permissions.map(|(text, _)| text),
-            unconfined: args.program.unconfined,
-            signer: args.program.signer.clone(),
-            explain: args.program.explain,
             ports: args.publish.clone(),
-            volumes,
             stdin: args.interactive,
+            ..self.to_start(&args.program, (&args.publish, volumes))?
         };
+        let client = self.client()?;
         let started: ContainerStatus =
             self.during("starting the program", || client.post("/v1/containers", &start))?;
         self.answer(&started, |out, started| {
             writeln!(out, "{}", started.name)?;
             started.ports.iter().try_for_each(|port| writeln!(out, "port {} at {}", port.port, port.address))
+        })
+    }
+
+    /// A program as a machine is asked to start it. It is compiled here, so that the machine's process finds it in the cache.
+    pub(super) fn to_start(
+        &self,
+        args: &ProgramArgs,
+        (ports, volumes): (&[PortMapping], Vec<FolderMapping>),
+    ) -> Result<StartContainer, CommandError> {
+        let home = Some(self.home.path());
+        program::prepare(args, (ports, &volumes), home, self.json)?;
+        let permissions = args.permissions.as_deref().map(package::permissions).transpose()?;
+        let program = std::path::absolute(image::find(home, &args.program)?)
+            .map_err(CommandError::io("finding the program"))?;
+        let text = |what: &str, value: OsString| {
+            value.into_string().map_err(|value| CommandError::Usage(format!("{what} {value:?} is not UTF-8")))
+        };
+        let words = args.args.iter().map(|arg| text("the argument", arg.clone()));
+        let variables = program::environment(&args.env)?;
+        Ok(StartContainer {
+            program: text("the program's path", program.into_os_string())?,
+            args: words.collect::<Result<_, _>>()?,
+            env: variables.iter().map(|variable| String::from_utf8_lossy(variable).into_owned()).collect(),
+            memory_bytes: args.memory,
+            cpu_time_ms: args.cpu_time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+            permissions: permissions.map(|(text, _)| text),
+            unconfined: args.unconfined,
+            signer: args.signer.clone(),
+            explain: args.explain,
+            volumes,
+            ..StartContainer::default()
         })
     }
 
