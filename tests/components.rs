@@ -298,6 +298,27 @@ fn folders_and_permissions_bind_components_as_they_do_modules() {
 }
 
 #[test]
+fn a_package_of_a_component_runs_with_its_files_and_permissions() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = std::fs::read(component(folder.path(), &container("probe"))).unwrap();
+    let files = folder.path().join("probe");
+    std::fs::create_dir_all(files.join("assets")).unwrap();
+    for (name, bytes) in [
+        ("main.wasm", &program[..]),
+        ("meta.yaml", b"tso: 1\nname: probe\nversion: 1.0.0\nargs: ['read:/note']\n"),
+        ("permissions.zky", b"version: 1\nfiles: [{ path: /note, access: read }]\n"),
+        ("assets/note", b"in the package"),
+    ] {
+        std::fs::write(files.join(name), bytes).unwrap();
+    }
+    let package = folder.path().join("probe.tso");
+    let packed = finish(sentctl().arg("pack").arg(&files).arg("-o").arg(&package));
+    assert_eq!(packed.code(), 0, "{packed}");
+    let ran = finish(sentctl().arg("run").arg(&package).args(["--", "write:/x"]));
+    assert_eq!(ran.out(), "read:/note: in the package\nwrite:/x: Operation not permitted\n", "{ran}");
+}
+
+#[test]
 fn a_component_goes_on_from_snapshots_in_forks_and_alone() {
     let home = Home::with_machine();
     let counter = component(home.path(), &container("counter"));

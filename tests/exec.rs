@@ -98,6 +98,9 @@ fn it_ends_with_the_container_and_does_not_begin_without_one() {
     home.ok(&["exec", "-d", "--memory", "4M", "--name", "loops", "box", &faults, "--", "loop"]);
     let press = home.ok(&["exec", "-d", "-i", "--memory", "8M", "box", &path("cat")]);
     assert_eq!(press, "box-exec\n");
+    // Its files are those of the other one for everybody.
+    home.ok(&["exec", "box", "--memory", "8M", &path("probe"), "--", "write:/made"]);
+    assert_eq!(home.run(&["cp", "box-exec:/made", home.path().to_str().unwrap()]).status.code(), Some(0));
     assert_eq!(home.ok(&["exec", "-d", "-i", "--memory", "8M", "loops", &path("cat")]), "box-exec-2\n");
     home.ok(&["kill", "box"]);
     let deadline = Instant::now() + Duration::from_secs(20);

@@ -147,7 +147,7 @@ fn folders_that_make_no_package_are_refused_with_the_reason() {
     let folder = home.folder("a", "colour: red\n", BEGIN);
     assert!(refused(&folder).contains("colour"));
     let folder = home.folder("b", "", b"no program");
-    assert!(refused(&folder).contains("not a WebAssembly module"));
+    assert!(refused(&folder).contains("not WebAssembly"));
     let folder = home.folder("c", "", BEGIN);
     fs::write(folder.join("permissions.zky"), "version: 1\nfiles: [{ path: tmp, access: read }]\n").unwrap();
     assert!(refused(&folder).contains("`tmp` does not begin with `/`"));

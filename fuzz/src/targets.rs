@@ -71,6 +71,7 @@ targets! {
     gateway: "a guest on the network", network::gateway from conversations, 2048, 2_000;
     volume_request: "what is asked of a folder of the host", volumes::volume_request from volume_requests, 512, 100_000;
     volumes: "questions about a folder of the host, in any order", volumes::volumes from conversations, 2048, 1_000;
+    served_files: "questions about a container's files, in any order", volumes::served from conversations, 2048, 5_000;
     stdio_mux: "frames of streams, cut and blocked anywhere", devices::stdio_mux from noise, 4096, 3_000;
     ports: "a driver of the serial port and the sentinel", devices::ports from noise, 4096, 5_000;
     panic_report: "the record a dying guest leaves", vmm::panic_report from panic_records, 2048, 20_000;

@@ -1,14 +1,18 @@
 //! Files of containers that run, one question to the guest at a time.
 
-use super::Containers;
 use super::activity::{ANSWER_PATIENCE, silent};
+use super::{Containers, Owner};
 use crate::api::{FileInfo, FileType};
 use crate::error::ControlError;
 use sentient_abi::container_files::{Entry, Failure, Kind, Request, Wanted};
 use sentient_vmm::machine::resident::ResidentHandle;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
 
-/// The files of one container.
+/// How soon a container is asked again that was amid something with its files.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
+
+/// The files that one container has: its own, or those of the one it is run with.
 pub(crate) struct Files<'a> {
     containers: &'a Containers,
     guest: &'a ResidentHandle,
@@ -85,19 +89,28 @@ impl Files<'_> {
         self.ask(path, wanted).map(drop)
     }
 
+    /// Asks until the container is not amid something of its own with its files.
     fn ask(&self, path: &str, wanted: Wanted<'_>) -> Result<Vec<u8>, ControlError> {
-        let index = self.containers.running(self.name)?;
+        let deadline = Instant::now() + ANSWER_PATIENCE;
+        loop {
+            match self.ask_once(path, wanted)? {
+                Err(Failure::Busy) if Instant::now() < deadline => std::thread::sleep(BUSY_PAUSE),
+                answer => return answer.map_err(|failure| self.refusal(path, failure)),
+            }
+        }
+    }
+
+    fn ask_once(&self, path: &str, wanted: Wanted<'_>) -> Result<Result<Vec<u8>, Failure>, ControlError> {
+        let Owner { name, index, .. } = self.containers.owner(self.name)?;
         let number = self.containers.questions.fetch_add(1, Relaxed);
         self.guest
             .ask_files(index, number, &Request { wanted, path: path.as_bytes() })
             .map_err(|error| ControlError::Request(error.to_string()))?;
         let answer = self.containers.wait(ANSWER_PATIENCE, |table| {
-            let Some(entry) = table.iter_mut().find(|entry| entry.name == self.name && entry.is_live())
-            else {
-                return Some(Err(self.containers.ended_meanwhile(self.name)));
+            let Some(entry) = table.iter_mut().find(|entry| entry.name == name && entry.is_live()) else {
+                return Some(Err(self.containers.ended_meanwhile(&name)));
             };
-            let answered = entry.answered.take_if(|(answered, _)| *answered == number);
-            answered.map(|(_, answer)| answer.map_err(|failure| self.refusal(path, failure)))
+            entry.answered.take_if(|(answered, _)| *answered == number).map(|(_, answer)| Ok(answer))
         });
         answer.unwrap_or_else(|| Err(silent()))
     }

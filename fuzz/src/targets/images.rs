@@ -11,6 +11,19 @@ use sentient_images::{CompiledImage, ImageCache, KernelImage};
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
+/// A command of WASI 0.2, as text.
+const COMPONENT: &str = r#"(component
+    (import "wasi:cli/exit@0.2.0" (instance $exit (export "exit" (func (param "status" (result))))))
+    (core func $leave (canon lower (func $exit "exit")))
+    (core module $program
+        (import "host" "leave" (func $leave (param i32)))
+        (func (export "run") (result i32) (call $leave (i32.const 1)) (i32.const 0)))
+    (core instance $host (export "leave" (func $leave)))
+    (core instance $instance (instantiate $program (with "host" (instance $host))))
+    (func $run (result (result)) (canon lift (core func $instance "run")))
+    (instance $command (export "run" (func $run)))
+    (export "wasi:cli/run@0.2.0" (instance $command)))"#;
+
 /// `(module (memory (export "memory") 2) (func (export "_start")))`
 const SMALL: &[u8] = b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x01\0\x05\x03\x01\0\x02\x07\x13\x02\x06memory\x02\0\x06_start\0\0\x0a\x04\x01\x02\0\x0b";
 /// `(module (import "wasi_snapshot_preview1" "sched_yield" (func (result i32))))`
@@ -142,6 +155,7 @@ pub fn cache_entries() -> Vec<Vec<u8>> {
 pub fn modules() -> Vec<Vec<u8>> {
     let containers = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../resources/containers");
     let real = ["hello/hello.wasm", "kernels/kernels.wasm"].map(|name| std::fs::read(containers.join(name)));
-    let small = [SMALL.to_vec(), IMPORTING.to_vec()];
+    let component = wat::parse_str(COMPONENT).unwrap_or_default();
+    let small = [SMALL.to_vec(), IMPORTING.to_vec(), component];
     small.into_iter().chain(real.into_iter().flatten()).collect()
 }

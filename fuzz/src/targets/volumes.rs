@@ -1,7 +1,8 @@
-//! What the guest asks of folders of the host.
+//! What the guest asks of folders of the host, and containers of other containers' files.
 
-use sentient_abi::volumes::{Handle, Place, Request, Wanted, flags};
+use sentient_abi::volumes::{Handle, MAX_DATA, Place, Request, Wanted, flags};
 use sentient_vmm::volumes::Volumes;
+use sentient_wasi::{Builder, Limits};
 use std::fs;
 use std::os::unix::fs::symlink;
 
@@ -43,6 +44,30 @@ pub fn volumes(data: &[u8]) {
     assert!(fs::read_to_string(&secret).is_ok_and(|text| text == SECRET), "it was changed");
     let names = fs::read_dir(around.path()).map(Iterator::count);
     assert!(names.is_ok_and(|names| names == 2), "something else lies beside the folder");
+}
+
+/// Whatever a container asks of another one's files, in whatever order, stays within what these may take, and leaves nothing
+/// open.
+pub fn served(data: &[u8]) {
+    let limits = Limits { inodes: 64, file_bytes: ROOM, ..Limits::default() };
+    let Ok(mut wasi) = Builder::new().limits(limits).file("f", b"file").build() else { return };
+    let mut asked = 0;
+    let mut rest = data;
+    while let Some((len, after)) = rest.split_first() {
+        let (request, after) = after.split_at(usize::from(*len).min(after.len()));
+        rest = after;
+        asked += 1;
+        if let Some(request) = Request::decode(request) {
+            let answer = wasi.files().serve(asked % 2, &request.wanted, asked.into());
+            assert!(answer.map_or(0, |bytes| bytes.len()) <= MAX_DATA, "too long an answer");
+        }
+        let usage = wasi.usage();
+        assert!(usage.file_bytes <= limits.file_bytes && usage.inodes <= limits.inodes, "{usage:?}");
+    }
+    for asker in 0..2 {
+        wasi.files().forget(asker);
+        wasi.files().forget(asker);
+    }
 }
 
 fn requests() -> Vec<Vec<u8>> {
