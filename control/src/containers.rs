@@ -44,13 +44,18 @@ use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+/// Longest program's file that is kept in memory, in bytes.
+const MOST_REMEMBERED: usize = 256 << 10;
+
 /// How long a container may take to come up.
 const START_PATIENCE: Duration = Duration::from_secs(20);
 
 /// The containers of a machine.
 pub struct Containers {
     machine: MachineFolder,
-    images: Option<PathBuf>,
+    images: ImageCache,
+    /// The last program's file that was started, if it is small, and its digest.
+    last_file: Mutex<Option<(Vec<u8>, String)>>,
     table: Mutex<Vec<Entry>>,
     changed: Condvar,
     /// Numbers of questions about files.
@@ -138,7 +143,8 @@ impl Containers {
     pub fn new(machine: MachineFolder, images: Option<PathBuf>) -> Arc<Self> {
         Arc::new(Self {
             machine,
-            images,
+            images: ImageCache::new(images).remembering(),
+            last_file: Mutex::default(),
             table: Mutex::new(Vec::new()),
             changed: Condvar::new(),
             questions: AtomicU32::new(0),
@@ -256,9 +262,19 @@ impl Containers {
             mounts: given.volumes.iter().map(|folder| (folder.path.clone(), folder.read_only)).collect(),
             files_of,
         };
-        let cache = ImageCache::new(self.images.clone());
-        let prepared = program::prepare(&bytes, &wanted, &cache, || ()).map_err(failed)?;
-        Ok((prepared, Digest::of(&bytes).to_string()))
+        let prepared = program::prepare(&bytes, &wanted, &self.images, || ()).map_err(failed)?;
+        Ok((prepared, self.digest(bytes)))
+    }
+
+    /// The digest of a program's file.
+    fn digest(&self, bytes: Vec<u8>) -> String {
+        let mut last = self.last_file.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, digest)) = last.as_ref().filter(|(file, _)| *file == bytes) {
+            return digest.clone();
+        }
+        let digest = Digest::of(&bytes).to_string();
+        *last = (bytes.len() <= MOST_REMEMBERED).then(|| (bytes, digest.clone()));
+        digest
     }
 
     /// Whose files a container has: its own, unless it was given another one's.

@@ -12,6 +12,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const MAGIC: &[u8; 8] = b"SENTIMG2";
 /// Magic, digest, then three 64-bit numbers: the code's start and end, and the memory minimum.
@@ -28,17 +29,33 @@ pub enum Origin {
     Rebuilt,
 }
 
+/// Longest program and image together that are kept in memory, in bytes.
+const MOST_REMEMBERED: usize = 1 << 20;
+
 /// The folder of compiled images.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct ImageCache {
     folder: Option<PathBuf>,
+    /// The last program and its image, for who [remembers](Self::remembering) it.
+    last: Option<Mutex<Option<(Vec<u8>, CompiledImage)>>>,
 }
 
 impl ImageCache {
     /// A cache in `folder`, which need not exist; `None` for no cache.
     #[must_use]
     pub fn new(folder: Option<PathBuf>) -> Self {
-        Self { folder }
+        Self { folder, last: None }
+    }
+
+    /// Keeps the last image in memory, if it is small: who starts one program again and again need not read and check it
+    /// each time.
+    #[must_use]
+    pub fn remembering(self) -> Self {
+        Self { last: Some(Mutex::default()), ..self }
+    }
+
+    fn last(&self) -> Option<MutexGuard<'_, Option<(Vec<u8>, CompiledImage)>>> {
+        Some(self.last.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The image of a module.
@@ -55,6 +72,24 @@ impl ImageCache {
     /// # Errors
     /// As [`image`](Self::image).
     pub fn image_while<G>(
+        &self,
+        wasm: &[u8],
+        compiling: impl FnOnce() -> G,
+    ) -> Result<(CompiledImage, Origin), CompileError> {
+        let remembered = |last: &(Vec<u8>, CompiledImage)| (last.0 == wasm).then(|| last.1.clone());
+        if let Some(image) = self.last().and_then(|last| last.as_ref().and_then(remembered)) {
+            return Ok((image, Origin::Cached));
+        }
+        let (image, origin) = self.find(wasm, compiling)?;
+        if let Some(mut last) = self.last()
+            && wasm.len().saturating_add(image.bytes.len()) <= MOST_REMEMBERED
+        {
+            *last = Some((wasm.to_vec(), image.clone()));
+        }
+        Ok((image, origin))
+    }
+
+    fn find<G>(
         &self,
         wasm: &[u8],
         compiling: impl FnOnce() -> G,
@@ -188,6 +223,18 @@ mod tests {
         let (second, origin) = cache.image(EMPTY).unwrap();
         assert_eq!(origin, Origin::Cached);
         assert_eq!(first, second);
+    }
+
+    #[test]
+    fn the_last_image_is_remembered_and_is_the_one_of_its_program() {
+        let (folder, cache) = cache();
+        let cache = cache.remembering();
+        let other = [EMPTY, b"\0\x02\x01a"].concat();
+        let (first, second) = (cache.image(EMPTY).unwrap().0, cache.image(&other).unwrap().0);
+        std::fs::remove_dir_all(folder.path()).unwrap();
+        // The first one has to be compiled again, and the second one not.
+        assert_eq!(cache.image(&other).unwrap(), (second, Origin::Cached));
+        assert_eq!(cache.image(EMPTY).unwrap(), (first, Origin::Compiled));
     }
 
     #[test]
