@@ -207,6 +207,8 @@ fn the_oldest_snapshots_go_and_give_their_space_back() {
     home.ok(&["snapshot"]);
     let pruned = home.json(&["prune", "--keep", "1"]);
     assert_eq!(pruned["removed"].as_array().unwrap().len(), 8, "{pruned}");
+    let bytes = |name: &str| pruned[name].as_u64().unwrap();
+    assert!(bytes("freed_bytes") + bytes("waiting_bytes") > 8 * 4096, "{pruned}");
     let left = home.json(&["log"]);
     let tags: Vec<_> = left.as_array().unwrap().iter().map(|one| one["tags"].clone()).collect();
     assert_eq!(tags, [json!(["genesis"]), json!(["marked"]), json!([])]);

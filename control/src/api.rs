@@ -489,6 +489,10 @@ pub struct Pruned {
     pub removed: Vec<String>,
     /// Bytes of disk given back.
     pub freed_bytes: u64,
+    /// Bytes that nothing needs and that are given back later, with those of others: a file of the store is rewritten when
+    /// less than half of it is needed.
+    #[serde(default)]
+    pub waiting_bytes: u64,
 }
 
 /// What a check of stored snapshots found.

@@ -29,7 +29,7 @@ impl History {
 
     fn remove_all(&self, ids: Vec<SnapshotId>, force: bool) -> Result<Pruned, ControlError> {
         if ids.is_empty() {
-            return Ok(Pruned { removed: Vec::new(), freed_bytes: 0 });
+            return Ok(Pruned { removed: Vec::new(), freed_bytes: 0, waiting_bytes: 0 });
         }
         // Before what it would be made of is gone.
         self.proofs.write(self)?;
@@ -42,7 +42,9 @@ impl History {
         self.store.remove(&roots)?;
         let removed: Vec<String> = ids.iter().map(ToString::to_string).collect();
         self.trace("remove", &json!({ "snapshots": removed }))?;
-        Ok(Pruned { removed, freed_bytes: before.saturating_sub(self.store.usage()?.bytes) })
+        let usage = self.store.usage()?;
+        let freed_bytes = before.saturating_sub(usage.bytes);
+        Ok(Pruned { removed, freed_bytes, waiting_bytes: usage.bytes.saturating_sub(usage.live_bytes) })
     }
 
     /// What the machine keeps, and what that takes.

@@ -47,7 +47,7 @@ impl Context {
     }
 
     fn remove_each(&self, names: &[String], force: bool) -> Result<Pruned, CommandError> {
-        let mut all = Pruned { removed: Vec::new(), freed_bytes: 0 };
+        let mut all = Pruned { removed: Vec::new(), freed_bytes: 0, waiting_bytes: 0 };
         for name in names {
             let pruned: Pruned = match self.reach()? {
                 Reach::Running(client) => {
@@ -57,6 +57,7 @@ impl Context {
             };
             all.removed.extend(pruned.removed);
             all.freed_bytes += pruned.freed_bytes;
+            all.waiting_bytes = pruned.waiting_bytes;
         }
         Ok(all)
     }
@@ -239,10 +240,10 @@ fn write_pruned(out: &mut dyn Write, pruned: &Pruned) -> std::io::Result<()> {
     for id in &pruned.removed {
         writeln!(out, "removed {}", tree::short(id))?;
     }
-    writeln!(
-        out,
-        "{} snapshots removed, {} given back",
-        pruned.removed.len(),
-        tree::bytes(pruned.freed_bytes)
-    )
+    let Pruned { removed, freed_bytes, waiting_bytes } = pruned;
+    write!(out, "{} snapshots removed, {} given back", removed.len(), tree::bytes(*freed_bytes))?;
+    if !removed.is_empty() && *waiting_bytes > 0 {
+        write!(out, ", {} to be given back with more", tree::bytes(*waiting_bytes))?;
+    }
+    writeln!(out)
 }
