@@ -3,7 +3,7 @@
 //!
 //! These tests need KVM, and fail without it.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod home;
 mod machine;

@@ -37,8 +37,11 @@ const MOST_REMEMBERED: usize = 1 << 20;
 pub struct ImageCache {
     folder: Option<PathBuf>,
     /// The last program and its image, for who [remembers](Self::remembering) it.
-    last: Option<Mutex<Option<(Vec<u8>, CompiledImage)>>>,
+    last: Option<Mutex<Last>>,
 }
+
+/// A program and its image.
+type Last = Option<(Vec<u8>, CompiledImage)>;
 
 impl ImageCache {
     /// A cache in `folder`, which need not exist; `None` for no cache.
@@ -54,7 +57,7 @@ impl ImageCache {
         Self { last: Some(Mutex::default()), ..self }
     }
 
-    fn last(&self) -> Option<MutexGuard<'_, Option<(Vec<u8>, CompiledImage)>>> {
+    fn last(&self) -> Option<MutexGuard<'_, Last>> {
         Some(self.last.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
