@@ -1,8 +1,8 @@
 //! Putting one container back, while its machine and its neighbours go on.
 //!
-//! A container that is at rest is its region (`sentient_abi::container_header`). So it is kept from running, the pages
-//! of its region that differ are put back, and it goes on from there: it notices as little as after a rollback, and
-//! its neighbours nothing. What it has been sent on its standard input and has not read stays; what it had written by
+//! A container that is at rest is its region (`sentient_abi::container_header`). So the guest is asked to come to where no
+//! container is being run, the pages of its region that differ are put back, and it goes on from there: it notices as little
+//! as after a rollback, and its neighbours nothing. What it has been sent on its standard input and has not read stays; what it had written by
 //! then stays written.
 
 use crate::api::{Heal, Healed};
@@ -17,10 +17,15 @@ use sentient_abi::region::RegionKind;
 use sentient_snapshot::memory_map::MemoryMap;
 use sentient_snapshot::record::{Record, SignedRecord, SnapshotId};
 use sentient_vmm::Ended;
+use sentient_vmm::machine::Stopped;
 use sentient_vmm::snapshots::region::Outcome;
 use sentient_vmm::snapshots::{PageContents, PageSource};
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the guest may take to come to rest.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Most snapshots that are looked through for one that has the container.
 const LOOK_BACK: u64 = 64;
@@ -50,18 +55,10 @@ impl Session {
             }
             None => self.last_target(&mut live, name, index)?,
         };
-        let paused_before = self.containers.is_known_paused(name);
-        self.containers.pause(&self.guest, name, true)?;
         let (taken, history) = (std::mem::take(&mut *live), Arc::clone(&self.history));
-        let (after, result) =
-            self.door.stopped(move |machine| taken.put_back_region(machine, &target, &history))?;
+        let put_back = move |machine: &mut Stopped<'_>| taken.put_back_region(machine, &target, &history);
+        let (after, result) = self.door.stopped_at_rest(PATIENCE, put_back)?;
         *live = after;
-        let go_on = || {
-            if !paused_before {
-                // It may have ended meanwhile.
-                let _ = self.containers.pause(&self.guest, name, false);
-            }
-        };
         match result {
             Ok(Outcome::Back(done)) => {
                 self.containers.forget(name);
@@ -72,14 +69,10 @@ impl Session {
                 let (container, to) = (name.to_owned(), to.to_string());
                 Ok(Healed { container, to, pages: done.pages as u64, pause_us })
             }
-            Ok(Outcome::Elsewhere) => {
-                go_on();
-                Err(refusal(name, wanted.to.is_some().then_some(to), &Unfit::Absent))
-            }
-            Ok(Outcome::NotAtRest) => {
-                go_on();
-                Err(ControlError::Conflict(format!("`{name}` has ended, or is about to")))
-            }
+            Ok(Outcome::Elsewhere) => Err(refusal(name, wanted.to.is_some().then_some(to), &Unfit::Absent)),
+            Ok(Outcome::NotAtRest) => Err(ControlError::Conflict(format!(
+                "`{name}` was started just now, is about to end, or is in the midst of something that takes long"
+            ))),
             Err(failure) if failure.amid => {
                 self.stop.stop(Ended::UnexpectedExit(format!(
                     "putting a container back failed half way: {}",
@@ -87,10 +80,7 @@ impl Session {
                 )));
                 Err(failure.error)
             }
-            Err(failure) => {
-                go_on();
-                Err(failure.error)
-            }
+            Err(failure) => Err(failure.error),
         }
     }
 

@@ -108,13 +108,6 @@ impl Containers {
         self.table().iter_mut().find(|entry| entry.name == name && entry.is_live()).map(work)
     }
 
-    /// Whether the guest has said that a container is paused.
-    pub fn is_known_paused(&self, name: &str) -> bool {
-        let table = self.table();
-        let found = table.iter().find(|entry| entry.name == name);
-        found.and_then(|entry| entry.takes).is_some_and(|takes| takes.paused)
-    }
-
     /// Forgets what the guest has said of a container: something was done to it.
     pub fn forget(&self, name: &str) {
         if let Some(entry) = self.table().iter_mut().find(|entry| entry.name == name) {
