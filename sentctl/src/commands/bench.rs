@@ -7,6 +7,7 @@ mod containers;
 mod http;
 mod kernels;
 mod machines;
+mod neighbours;
 mod proofs;
 mod runs;
 mod sharing;
@@ -43,11 +44,13 @@ struct Figure {
 type Measurement = fn(u32) -> Result<(Series, Map<String, Value>), CommandError>;
 
 /// Every figure with its bar and how it is measured.
-const FIGURES: [(&str, Bar, Measurement); 33] = [
+const FIGURES: [(&str, Bar, Measurement); 35] = [
     ("cold_first_byte_ms", Bar::AtMost(5.0), runs::cold_first_byte),
     ("wasm_ratio", Bar::AtLeast(0.95), kernels::ratio),
     ("wasm_ratio_two", Bar::AtLeast(0.95), sharing::ratio_of_two),
     ("switch_us", Bar::AtMost(1.0), sharing::switch),
+    ("neighbour_p99_ms", Bar::AtMost(2.0), neighbours::interactive),
+    ("fairness_deviation", Bar::AtMost(0.05), neighbours::fairness),
     ("vmm_overhead_mib", Bar::AtMost(6.0), runs::vmm_overhead),
     ("image_mib", Bar::AtMost(10.0), image),
     ("stdout_mib_s", Bar::AtLeast(100.0), runs::stdout_throughput),

@@ -29,14 +29,14 @@ const YIELDING: Duration = Duration::from_millis(300);
 /// Rounds of that.
 const YIELD_ROUNDS: u32 = 7;
 /// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What containers do and write, for who waits for it.
 #[derive(Debug)]
 struct Heard(Sender<(u32, Said)>);
 
 #[derive(Debug)]
-enum Said {
+pub(super) enum Said {
     Output(Vec<u8>),
     Event(ContainerEvent),
 }
@@ -54,15 +54,15 @@ impl ContainerSink for Heard {
 }
 
 /// A machine that takes containers.
-struct Resident {
-    guest: ResidentHandle,
+pub(super) struct Resident {
+    pub(super) guest: ResidentHandle,
     stop: StopHandle,
     heard: Receiver<(u32, Said)>,
     machine: Option<JoinHandle<()>>,
 }
 
 impl Resident {
-    fn start() -> Result<Self, CommandError> {
+    pub(super) fn start() -> Result<Self, CommandError> {
         let null = || File::options().read(true).write(true).open("/dev/null");
         let streams = || -> std::io::Result<Streams> {
             Ok(Streams {
@@ -91,6 +91,38 @@ impl Resident {
         Ok(Self { guest, stop, heard, machine: Some(machine) })
     }
 
+    /// What is said next, and by which container.
+    pub(super) fn next(&self) -> Result<(u32, Said), CommandError> {
+        let silent = |_| CommandError::Bench("a container says nothing any more".into());
+        self.heard.recv_timeout(PATIENCE).map_err(silent)
+    }
+
+    /// Starts a container, and waits until it runs.
+    pub(super) fn begin(&self, container: u32, run: &ContainerRun) -> Result<(), CommandError> {
+        self.guest.load(container, run)?;
+        loop {
+            match self.next()? {
+                (of, Said::Event(ContainerEvent::Started)) if of == container => return Ok(()),
+                (_, Said::Event(ContainerEvent::NoImage)) => {
+                    self.guest.load_image(run)?;
+                    self.guest.load(container, run)?;
+                }
+                (_, Said::Event(ContainerEvent::Refused(why))) => return Err(CommandError::Bench(why)),
+                _ => {}
+            }
+        }
+    }
+
+    /// Waits until so many have ended.
+    pub(super) fn until_ended(&self, mut count: u32) -> Result<(), CommandError> {
+        while count > 0 {
+            if let (_, Said::Event(ContainerEvent::Ended(_))) = self.next()? {
+                count -= 1;
+            }
+        }
+        Ok(())
+    }
+
     /// Runs these containers side by side; gives how long they took together, and what each has written.
     fn run(&self, containers: &[ContainerRun]) -> Result<(Duration, Vec<String>), CommandError> {
         let started = Instant::now();
@@ -101,8 +133,7 @@ impl Resident {
         let mut written = vec![Vec::new(); containers.len()];
         let mut left = containers.len();
         while left > 0 {
-            let silent = |_| CommandError::Bench("a container says nothing any more".into());
-            let (container, said) = self.heard.recv_timeout(PATIENCE).map_err(silent)?;
+            let (container, said) = self.next()?;
             match (said, written.get_mut(container as usize), containers.get(container as usize)) {
                 (Said::Output(bytes), Some(written), _) => written.extend(bytes),
                 (Said::Event(ContainerEvent::NoImage), _, Some(run)) => {
@@ -130,7 +161,7 @@ impl Drop for Resident {
     }
 }
 
-fn container(image: &CompiledImage, flags: u32, words: &[&str]) -> ContainerRun {
+pub(super) fn container(image: &CompiledImage, flags: u32, words: &[&str]) -> ContainerRun {
     let args = words.iter().map(|word| word.as_bytes().to_vec()).collect();
     let spec = ContainerSpec { memory_limit: 16 << 20, flags, args, ..ContainerSpec::default() };
     ContainerRun { spec, image: image.clone() }
