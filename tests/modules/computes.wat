@@ -1,4 +1,4 @@
-;; Computes for a second or two without calling anything, and prints what it came to: sixteen hexadecimal digits, the
+;; Computes for some seconds without calling anything, and prints what it came to: sixteen hexadecimal digits, the
 ;; same every time. Each step depends on every bit of the one before (the logistic map, whose orbits part at once), on the
 ;; registers that it is in and on memory.
 (module
@@ -17,7 +17,7 @@
           (i64.reinterpret_f64 (local.get $x))))
       (i64.store offset=1024 (local.get $place) (local.get $sum))
       (local.set $step (i32.add (local.get $step) (i32.const 1)))
-      (br_if $next (i32.lt_u (local.get $step) (i32.const 200000000))))
+      (br_if $next (i32.lt_u (local.get $step) (i32.const 1000000000))))
     ;; Sixteen digits from 16 on, and a line's end.
     (local.set $step (i32.const 32))
     (i32.store8 (i32.const 32) (i32.const 10))
