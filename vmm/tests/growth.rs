@@ -121,6 +121,14 @@ fn computing_component(bytes: usize, number: u32) -> ContainerRun {
     of_wasm(&wat::parse_str(text).unwrap(), &[])
 }
 
+/// Waits until container 0 is in its code: what it had before that is given back in another way.
+fn until_it_computes(resident: &mut Resident) {
+    let asked = Instant::now();
+    while resident.ask(&[0])[0].used_ns < 1_000_000 {
+        assert!(asked.elapsed() < Duration::from_secs(20), "it does not compute");
+    }
+}
+
 #[test]
 fn components_that_are_killed_in_their_code_give_back_what_they_had() {
     let mut resident = Resident::start(128 << 20);
@@ -129,8 +137,7 @@ fn components_that_are_killed_in_their_code_give_back_what_they_had() {
     let mut warm = None;
     for cycle in 0..WARM * 2 {
         resident.load(0, &one);
-        // So that it is in its code.
-        resident.listen(Duration::from_millis(5));
+        until_it_computes(&mut resident);
         resident.handle.kill(0);
         assert_eq!(resident.end(0), killed);
         if cycle == WARM {
@@ -142,7 +149,7 @@ fn components_that_are_killed_in_their_code_give_back_what_they_had() {
     // Images, of which the machine has room for ten or so: those that nobody runs make room for others.
     for number in 0..20 {
         resident.load(0, &computing_component(8 << 20, number));
-        resident.listen(Duration::from_millis(5));
+        until_it_computes(&mut resident);
         resident.handle.kill(0);
         assert_eq!(resident.end(0), killed, "image {number}");
     }

@@ -20,7 +20,6 @@ use sentient_abi::network;
 use sentient_abi::permissions::{FileAccess, Permissions, permission_flags};
 use sentient_abi::region::{Region, RegionKind};
 use sentient_wasi::{Access, Builder, Limits, Wasi};
-use wasmtime::component::{ComponentExportIndex, InstancePre};
 use wasmtime::{Instance, Memory, ResourceLimiter, Store, TypedFunc};
 
 /// Most elements of all tables together, and most tables: they live on a heap, outside the memory limit.
@@ -208,39 +207,33 @@ impl Container {
         }
     }
 
+    /// Whatever owns something lies in the container itself while its code runs, as its entry does.
     fn execute(&mut self) -> wasmtime::Result<()> {
-        let image = Arc::clone(&self.image);
-        let invokes = self.config.flags & container_flags::INVOKE != 0;
+        let Self { image, store, config, .. } = self;
+        let invokes = config.flags & container_flags::INVOKE != 0;
         let instance = match &image.program {
             Program::Component(..) if invokes => {
                 wasmtime::bail!("it is a component: --invoke calls functions of modules")
             }
-            Program::Component(..) if !matches!(self.config.entry, "" | START) => {
+            Program::Component(..) if !matches!(config.entry, "" | START) => {
                 wasmtime::bail!(
                     "it is a component: it begins with its `wasi:cli/run`, and its package names another entry"
                 )
             }
-            Program::Component(component, entry) => return self.start_component(component, entry),
-            Program::Module(module) => module.instantiate(&mut self.store)?,
+            Program::Component(component, entry) => {
+                let instance = component.instantiate(&mut *store)?;
+                let function = instance.get_typed_func::<(), (Result<(), ()>,)>(&mut *store, entry)?;
+                self.is_begun = true;
+                let (ended,) = function.call(store, ())?;
+                return ended.map_err(|()| wasmtime::Error::new(Stop::Exit(1)));
+            }
+            Program::Module(module) => module.instantiate(store)?,
         };
         if invokes {
             let args: Vec<&[u8]> = self.config.args().skip(1).collect();
             return invoke::invoke(&mut self.store, &instance, self.index, &args);
         }
         self.start(&instance)
-    }
-
-    fn start_component(
-        &mut self,
-        component: &InstancePre<State>,
-        entry: &ComponentExportIndex,
-    ) -> wasmtime::Result<()> {
-        let store = &mut self.store;
-        let instance = component.instantiate(&mut *store)?;
-        let function = instance.get_typed_func::<(), (Result<(), ()>,)>(&mut *store, entry)?;
-        self.is_begun = true;
-        let (ended,) = function.call(store, ())?;
-        ended.map_err(|()| wasmtime::Error::new(Stop::Exit(1)))
     }
 
     fn start(&mut self, instance: &Instance) -> wasmtime::Result<()> {
