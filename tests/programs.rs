@@ -6,7 +6,7 @@
 
 mod machine;
 
-use machine::cases::{self, Case};
+use machine::cases;
 use machine::{container, containers};
 use std::collections::BTreeSet;
 use std::fs;
@@ -47,31 +47,7 @@ programs! {
 }
 
 fn all_cases_hold(program: &str) {
-    let wasm = container(program);
-    let cases = cases::of(program);
-    assert!(
-        !cases.is_empty(),
-        "{program} has no cases: add files *.case to resources/containers/{program}/cases"
-    );
-    let mut failures = Vec::new();
-    let mut ran = 0;
-    for path in &cases {
-        let case = Case::read(path);
-        if case.wants_files() {
-            continue;
-        }
-        ran += 1;
-        let name = path.file_stem().unwrap().to_string_lossy();
-        if let Err(wrong) = case.run(&wasm, path.parent().unwrap()) {
-            failures.push(format!("=== {program}: {name}\n{wrong}"));
-        }
-    }
-    assert!(
-        failures.is_empty(),
-        "{} of {ran} cases of {program} fail:\n{}",
-        failures.len(),
-        failures.join("\n")
-    );
+    cases::all_hold(program, &container(program), |case| (!case.wants_files()).then_some(case));
 }
 
 fn wasm_files(folder: &Path) -> Vec<std::path::PathBuf> {

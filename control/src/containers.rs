@@ -92,6 +92,13 @@ struct Owner {
     volumes: Vec<FolderMapping>,
 }
 
+impl Owner {
+    fn of(entry: &Entry) -> Self {
+        let volumes = entry.kept.start.as_ref().map(|start| start.volumes.clone()).unwrap_or_default();
+        Self { name: entry.name.clone(), index: entry.index, volumes }
+    }
+}
+
 impl Entry {
     fn is_live(&self) -> bool {
         self.state != ContainerState::Ended
@@ -168,7 +175,7 @@ impl Containers {
     ) -> Result<ContainerStatus, ControlError> {
         let program = PathBuf::from(&wanted.program);
         ControlError::unless_absolute("program", &program)?;
-        let owner = wanted.files_of.as_deref().map(|owner| self.owner(owner)).transpose()?;
+        let owner = wanted.files_of.as_deref().map(|owner| self.owner(owner, Owner::of)).transpose()?;
         let mut wanted = wanted.clone();
         if let Some(Owner { name, volumes, .. }) = &owner {
             wanted.files_of = Some(name.clone());
@@ -277,18 +284,15 @@ impl Containers {
         digest
     }
 
-    /// Whose files a container has: its own, unless it was given another one's.
-    fn owner(&self, name: &str) -> Result<Owner, ControlError> {
+    /// Something of the container whose files one has that runs: of itself, unless it was given another one's.
+    fn owner<T>(&self, name: &str, wanted: impl FnOnce(&Entry) -> T) -> Result<T, ControlError> {
         let table = self.table();
         let find = |name: &str| {
             table.iter().find(|entry| entry.name == name && entry.is_live()).ok_or_else(|| self.no_such(name))
         };
-        let mut found = find(name)?;
-        if let Some(owner) = found.kept.start.as_ref().and_then(|start| start.files_of.as_deref()) {
-            found = find(owner)?;
-        }
-        let volumes = found.kept.start.as_ref().map(|start| start.volumes.clone()).unwrap_or_default();
-        Ok(Owner { name: found.name.clone(), index: found.index, volumes })
+        let found = find(name)?;
+        let owner = found.kept.start.as_ref().and_then(|start| start.files_of.as_deref());
+        Ok(wanted(owner.map(find).transpose()?.unwrap_or(found)))
     }
 
     fn free_name(&self, wanted: &str) -> String {

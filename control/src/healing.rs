@@ -2,8 +2,8 @@
 //!
 //! A container that is at rest is its region (`sentient_abi::container_header`). So the guest is asked to come to where no
 //! container is being run, the pages of its region that differ are put back, and it goes on from there: it notices as little
-//! as after a rollback, and its neighbours nothing. What it has been sent on its standard input and has not read stays; what it had written by
-//! then stays written.
+//! as after a rollback, and its neighbours nothing. What it has been sent on its standard input and has not read stays; what it
+//! had written by then stays written.
 
 use crate::api::{Heal, Healed};
 use crate::cache::SnapshotPages;

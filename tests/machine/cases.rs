@@ -63,6 +63,31 @@ pub fn of(container: &str) -> Vec<PathBuf> {
     files
 }
 
+/// Runs the cases of a container's program that `picked` gives, by `wasm`; fails if one does not hold, or there are none.
+pub fn all_hold(program: &str, wasm: &Path, picked: impl Fn(Case) -> Option<Case>) {
+    let cases = of(program);
+    assert!(
+        !cases.is_empty(),
+        "{program} has no cases: add files *.case to resources/containers/{program}/cases"
+    );
+    let mut failures = Vec::new();
+    let mut ran = 0;
+    for path in &cases {
+        let Some(case) = picked(Case::read(path)) else { continue };
+        ran += 1;
+        let name = path.file_stem().unwrap().to_string_lossy();
+        if let Err(wrong) = case.run(wasm, path.parent().unwrap()) {
+            failures.push(format!("=== {program}: {name}\n{wrong}"));
+        }
+    }
+    assert!(
+        failures.is_empty(),
+        "{} of {ran} cases of {program} fail:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
+}
+
 fn has_extension(path: &Path, extension: &str) -> bool {
     path.extension().is_some_and(|found| found == extension)
 }

@@ -1,7 +1,7 @@
 //! Files of containers that run, one question to the guest at a time.
 
+use super::Containers;
 use super::activity::{ANSWER_PATIENCE, silent};
-use super::{Containers, Owner};
 use crate::api::{FileInfo, FileType};
 use crate::error::ControlError;
 use sentient_abi::container_files::{Entry, Failure, Kind, Request, Wanted};
@@ -101,7 +101,7 @@ impl Files<'_> {
     }
 
     fn ask_once(&self, path: &str, wanted: Wanted<'_>) -> Result<Result<Vec<u8>, Failure>, ControlError> {
-        let Owner { name, index, .. } = self.containers.owner(self.name)?;
+        let (name, index) = self.containers.owner(self.name, |owner| (owner.name.clone(), owner.index))?;
         let number = self.containers.questions.fetch_add(1, Relaxed);
         self.guest
             .ask_files(index, number, &Request { wanted, path: path.as_bytes() })

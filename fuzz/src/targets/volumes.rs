@@ -18,8 +18,18 @@ pub fn volume_request(data: &[u8]) {
     }
 }
 
-/// Whatever is asked, in whatever order, what lies beside the folder is as it was. Each request has its length before
-/// it, in a byte.
+/// The requests of a conversation: each has its length before it, in a byte.
+fn parts(data: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = data;
+    std::iter::from_fn(move || {
+        let (len, after) = rest.split_first()?;
+        let (request, after) = after.split_at(usize::from(*len).min(after.len()));
+        rest = after;
+        Some(request)
+    })
+}
+
+/// Whatever is asked, in whatever order, what lies beside the folder is as it was.
 pub fn volumes(data: &[u8]) {
     let Ok(around) = tempfile::tempdir() else { return };
     let (inside, secret) = (around.path().join("v"), around.path().join("secret"));
@@ -32,10 +42,7 @@ pub fn volumes(data: &[u8]) {
     if made.and_then(|()| volumes.add(0, &inside, false)).is_err() {
         return;
     }
-    let mut rest = data;
-    while let Some((len, after)) = rest.split_first() {
-        let (request, after) = after.split_at(usize::from(*len).min(after.len()));
-        rest = after;
+    for request in parts(data) {
         match Request::decode(request).map(|request| request.wanted) {
             Some(Wanted::Allocate(_, at, len)) if at.saturating_add(len) > ROOM => {}
             _ => drop(volumes.serve(request)),
@@ -46,16 +53,12 @@ pub fn volumes(data: &[u8]) {
     assert!(names.is_ok_and(|names| names == 2), "something else lies beside the folder");
 }
 
-/// Whatever a container asks of another one's files, in whatever order, stays within what these may take, and leaves nothing
-/// open.
+/// Whatever a container asks of another one's files, in whatever order, stays within what these may take.
 pub fn served(data: &[u8]) {
     let limits = Limits { inodes: 64, file_bytes: ROOM, ..Limits::default() };
     let Ok(mut wasi) = Builder::new().limits(limits).file("f", b"file").build() else { return };
     let mut asked = 0;
-    let mut rest = data;
-    while let Some((len, after)) = rest.split_first() {
-        let (request, after) = after.split_at(usize::from(*len).min(after.len()));
-        rest = after;
+    for request in parts(data) {
         asked += 1;
         if let Some(request) = Request::decode(request) {
             let answer = wasi.files().serve(asked % 2, &request.wanted, asked.into());
@@ -65,7 +68,6 @@ pub fn served(data: &[u8]) {
         assert!(usage.file_bytes <= limits.file_bytes && usage.inodes <= limits.inodes, "{usage:?}");
     }
     for asker in 0..2 {
-        wasi.files().forget(asker);
         wasi.files().forget(asker);
     }
 }

@@ -45,8 +45,8 @@
 //!
 //! `calls/` holds the 46 functions by subject, each file one subject; `fs/` the in-memory file
 //! system, which knows nothing of WASI's numbers and layouts; `memory`, `record` and `flags` those
-//! layouts; `owner` what somebody outside of the container may do with its files; `descriptor` and [`rights`] what an open number stands for and may do; `served` what
-//! another container may, that is run beside it.
+//! layouts; `owner` what somebody outside of the container may do with its files, `served` what another container may that
+//! is run beside it; `descriptor` and [`rights`] what an open number stands for and may do.
 //!
 //! Numbers and layouts are those of `typenames.witx` and `wasi_snapshot_preview1.witx` (snapshot
 //! 01, `legacy/preview1` of the WASI repository). Where these leave a choice, POSIX.1-2017 decides,

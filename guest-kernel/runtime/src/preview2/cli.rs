@@ -8,12 +8,11 @@ use super::wasi::cli::{
 };
 use crate::calls::Stop;
 use crate::container::State;
+use crate::host::Streams;
 use alloc::string::String;
 use alloc::vec::Vec;
 use sentient_wasi::{Host, Outcome, Stream, Wasi};
 use wasmtime::component::Resource;
-
-use crate::host::Streams;
 
 /// How preview 1 gives a list of words: their number and bytes first.
 type Sizes = fn(&mut Wasi, &mut Streams, &mut [u8], u32, u32) -> Outcome;

@@ -5,7 +5,8 @@ use super::scratch::Scratch;
 use super::wasi::clocks::wall_clock::Datetime;
 use super::wasi::clocks::{monotonic_clock, wall_clock};
 use crate::container::State;
-use sentient_wasi::{Clock, Host};
+use crate::host::Streams;
+use sentient_wasi::{Clock, Host, Outcome, Wasi};
 use wasmtime::component::Resource;
 
 /// `$clockid`s of preview 1.
@@ -25,19 +26,23 @@ pub fn nanoseconds(time: Datetime) -> u64 {
 }
 
 impl State {
-    /// What a clock shows. A call that cannot fail traps where the clock is not allowed.
+    /// What a clock shows.
     fn now(&mut self, clock: u32) -> wasmtime::Result<u64> {
-        let mut scratch = Scratch::new();
-        let time = scratch.room(8);
-        self.call(&mut scratch, |wasi, host, memory| wasi.clock_time_get(host, memory, clock, 0, time.at))?
-            .map_err(|errno| wasmtime::format_err!("the time is refused: {errno:?}"))?;
-        Ok(scratch.u64(time.at))
+        self.time(|wasi, host, memory, time| wasi.clock_time_get(host, memory, clock, 0, time))
     }
 
     fn resolution_of(&mut self, clock: u32) -> wasmtime::Result<u64> {
+        self.time(|wasi, host, memory, time| wasi.clock_res_get(host, memory, clock, time))
+    }
+
+    /// What a call says of a clock. One that cannot fail traps where the clock is not allowed.
+    fn time(
+        &mut self,
+        mut function: impl FnMut(&mut Wasi, &mut Streams, &mut [u8], u32) -> Outcome,
+    ) -> wasmtime::Result<u64> {
         let mut scratch = Scratch::new();
         let time = scratch.room(8);
-        self.call(&mut scratch, |wasi, host, memory| wasi.clock_res_get(host, memory, clock, time.at))?
+        self.call(&mut scratch, |wasi, host, memory| function(wasi, host, memory, time.at))?
             .map_err(|errno| wasmtime::format_err!("the time is refused: {errno:?}"))?;
         Ok(scratch.u64(time.at))
     }

@@ -80,15 +80,19 @@ fn rights_of(flags: DescriptorFlags) -> u64 {
 }
 
 impl State {
-    /// Makes a call that gives nothing, on a path.
+    /// Makes a call that gives nothing, on a path from a directory on.
     fn by_path(
         &mut self,
+        handle: &Handle,
         path: &str,
-        mut function: impl FnMut(&mut Wasi, &mut Streams, &mut [u8], Place) -> Outcome,
+        mut function: impl FnMut(&mut Wasi, &mut Streams, &mut [u8], u32, Place) -> Outcome,
     ) -> Answer<()> {
+        let Open(fd) = self.held(handle)?;
         let mut scratch = Scratch::new();
         let path = scratch.put(path.as_bytes());
-        Ok(self.call(&mut scratch, |wasi, host, memory| function(wasi, host, memory, path))?.map_err(code))
+        Ok(self
+            .call(&mut scratch, |wasi, host, memory| function(wasi, host, memory, fd, path))?
+            .map_err(code))
     }
 
     /// The same on two paths.
@@ -273,8 +277,7 @@ impl types::HostDescriptor for State {
     }
 
     fn create_directory_at(&mut self, handle: Handle, path: String) -> Answer<()> {
-        let Open(fd) = self.held(&handle)?;
-        self.by_path(&path, |wasi, host, memory, path| {
+        self.by_path(&handle, &path, |wasi, host, memory, fd, path| {
             wasi.path_create_directory(host, memory, fd, path.at, path.len)
         })
     }
@@ -295,9 +298,8 @@ impl types::HostDescriptor for State {
         accessed: NewTimestamp,
         modified: NewTimestamp,
     ) -> Answer<()> {
-        let Open(fd) = self.held(&handle)?;
         let (atim, mtim, times) = stat::new_times(accessed, modified);
-        self.by_path(&path, |wasi, host, memory, path| {
+        self.by_path(&handle, &path, |wasi, host, memory, fd, path| {
             wasi.path_filestat_set_times(
                 host,
                 memory,
@@ -374,8 +376,7 @@ impl types::HostDescriptor for State {
     }
 
     fn remove_directory_at(&mut self, handle: Handle, path: String) -> Answer<()> {
-        let Open(fd) = self.held(&handle)?;
-        self.by_path(&path, |wasi, host, memory, path| {
+        self.by_path(&handle, &path, |wasi, host, memory, fd, path| {
             wasi.path_remove_directory(host, memory, fd, path.at, path.len)
         })
     }
@@ -395,8 +396,7 @@ impl types::HostDescriptor for State {
     }
 
     fn unlink_file_at(&mut self, handle: Handle, path: String) -> Answer<()> {
-        let Open(fd) = self.held(&handle)?;
-        self.by_path(&path, |wasi, host, memory, path| {
+        self.by_path(&handle, &path, |wasi, host, memory, fd, path| {
             wasi.path_unlink_file(host, memory, fd, path.at, path.len)
         })
     }

@@ -24,6 +24,7 @@ fn subscription(number: u32, pollable: Pollable, now: u64) -> [u8; SUBSCRIPTION_
             *to = *from;
         }
     };
+    field(0, &u64::from(number).to_le_bytes());
     let mut clock = |timeout: u64, flags: u16| {
         field(16, &MONOTONIC.to_le_bytes());
         field(24, &timeout.to_le_bytes());
@@ -41,9 +42,6 @@ fn subscription(number: u32, pollable: Pollable, now: u64) -> [u8; SUBSCRIPTION_
             field(8, &[2]);
             field(16, &descriptor(stream).to_le_bytes());
         }
-    }
-    for (to, from) in bytes.iter_mut().zip(u64::from(number).to_le_bytes()) {
-        *to = from;
     }
     bytes
 }

@@ -6,9 +6,10 @@ use super::resources::{Input, Open, Output, Pollable};
 use super::scratch::{Place, Scratch};
 use super::wasi::io::streams::{self, StreamError};
 use crate::container::State;
+use crate::host::Streams;
 use alloc::vec;
 use alloc::vec::Vec;
-use sentient_wasi::{Errno, Host, Readiness};
+use sentient_wasi::{Errno, Host, Outcome, Readiness, Wasi};
 use wasmtime::component::Resource;
 
 /// What a function of this interface gives.
@@ -46,13 +47,7 @@ impl State {
     }
 
     fn read_stdin(&mut self, len: usize) -> wasmtime::Result<Result<Vec<u8>, Errno>> {
-        let mut scratch = Scratch::new();
-        let buffer = scratch.room(len);
-        let (list, count) = (scratch.buffer(buffer), scratch.room(4));
-        let read = self
-            .call(&mut scratch, |wasi, host, memory| wasi.fd_read(host, memory, 0, list.at, 1, count.at))?;
-        let count = scratch.u32(count.at) as usize;
-        Ok(read.map(|()| scratch.into_first(count)))
+        self.filled(len, |wasi, host, memory, list, count| wasi.fd_read(host, memory, 0, list, 1, count))
     }
 
     /// Bytes of a file; none at its end.
@@ -62,38 +57,54 @@ impl State {
         len: usize,
         at: u64,
     ) -> wasmtime::Result<Result<Vec<u8>, Errno>> {
-        let mut scratch = Scratch::new();
-        let buffer = scratch.room(len);
-        let (list, count) = (scratch.buffer(buffer), scratch.room(4));
-        let read = self.call(&mut scratch, |wasi, host, memory| {
-            wasi.fd_pread(host, memory, fd, list.at, 1, at, count.at)
-        })?;
-        let count = scratch.u32(count.at) as usize;
-        Ok(read.map(|()| scratch.into_first(count)))
+        self.filled(len, |wasi, host, memory, list, count| {
+            wasi.fd_pread(host, memory, fd, list, 1, at, count)
+        })
     }
 
     /// Writes to a file, and gives how much of it.
     pub(super) fn write_at(
         &mut self,
         Open(fd): Open,
-        (scratch, bytes): (&mut Scratch, Place),
+        bytes: (&mut Scratch, Place),
         at: u64,
     ) -> wasmtime::Result<Result<u32, Errno>> {
-        let (list, count) = (scratch.buffer(bytes), scratch.room(4));
-        let written = self
-            .call(scratch, |wasi, host, memory| wasi.fd_pwrite(host, memory, fd, list.at, 1, at, count.at))?;
-        Ok(written.map(|()| scratch.u32(count.at)))
+        self.moved(bytes, |wasi, host, memory, list, count| {
+            wasi.fd_pwrite(host, memory, fd, list, 1, at, count)
+        })
     }
 
     fn write_standard(
         &mut self,
         fd: u32,
-        (scratch, bytes): (&mut Scratch, Place),
+        bytes: (&mut Scratch, Place),
     ) -> wasmtime::Result<Result<u32, Errno>> {
-        let (list, count) = (scratch.buffer(bytes), scratch.room(4));
-        let written =
-            self.call(scratch, |wasi, host, memory| wasi.fd_write(host, memory, fd, list.at, 1, count.at))?;
-        Ok(written.map(|()| scratch.u32(count.at)))
+        self.moved(bytes, |wasi, host, memory, list, count| wasi.fd_write(host, memory, fd, list, 1, count))
+    }
+
+    /// Makes a call that fills a buffer; gives what it has put there.
+    fn filled(
+        &mut self,
+        len: usize,
+        function: impl FnMut(&mut Wasi, &mut Streams, &mut [u8], u32, u32) -> Outcome,
+    ) -> wasmtime::Result<Result<Vec<u8>, Errno>> {
+        let mut scratch = Scratch::new();
+        let buffer = scratch.room(len);
+        let count = self.moved((&mut scratch, buffer), function)?;
+        Ok(count.map(|count| scratch.into_first(count as usize)))
+    }
+
+    /// Makes a call that moves the bytes of a buffer, and is given the addresses of a list of it and of where it is to put how
+    /// many it has moved; gives how many.
+    fn moved(
+        &mut self,
+        (scratch, buffer): (&mut Scratch, Place),
+        mut function: impl FnMut(&mut Wasi, &mut Streams, &mut [u8], u32, u32) -> Outcome,
+    ) -> wasmtime::Result<Result<u32, Errno>> {
+        let (list, count) = (scratch.buffer(buffer), scratch.room(4));
+        let moved =
+            self.call(scratch, |wasi, host, memory| function(wasi, host, memory, list.at, count.at))?;
+        Ok(moved.map(|()| scratch.u32(count.at)))
     }
 
     /// Writes all of it, and waits where there is no room.
