@@ -174,6 +174,9 @@ fn unfinished(home: &Home, folder: &MachineFolder) -> Result<Option<Leftover>, C
     }
 }
 
+/// How often a folder is looked at that has snapshots and does not say whose.
+const LOOKS: u32 = 3;
+
 /// Ids of all machines in the home, and of those that are being made or removed.
 fn claimed(home: &Home) -> Result<HashSet<[u8; 16]>, ControlError> {
     let mut ids = HashSet::new();
@@ -182,24 +185,31 @@ fn claimed(home: &Home) -> Result<HashSet<[u8; 16]>, ControlError> {
             ids.insert(leftover.id.0);
             continue;
         }
-        // In this order: who makes a machine writes a draft, then has snapshots, then writes the description, and removes
-        // the draft last.
-        let has_snapshots = folder.timeline().exists();
-        let draft = Description::read_draft(&folder)?;
-        let description = match Description::read(&folder) {
-            Err(error) if error.is_absence() => None,
-            read => Some(read?),
-        };
-        if draft.is_none() && description.is_none() && has_snapshots {
+        // One that was removed or renamed between two of these looks is gone at the next, or whole.
+        let said = (0..LOOKS).find_map(|_| said_ids(&folder).transpose());
+        ids.extend(said.transpose()?.ok_or_else(|| {
             let (name, path) = (folder.name(), folder.path().display());
-            return Err(ControlError::Damaged(format!(
+            ControlError::Damaged(format!(
                 "{path} has snapshots and does not say of which machine, so that it is not known what in the \
                  store is nobody's: restore its machine.json from a copy, or let it go with `sentctl rm {name}`"
-            )));
-        }
-        ids.extend(draft.into_iter().chain(description).map(|description| description.id.0));
+            ))
+        })?);
     }
     Ok(ids)
+}
+
+/// Ids that a folder says are its machine's; `None` if it has snapshots and does not say whose.
+fn said_ids(folder: &MachineFolder) -> Result<Option<Vec<[u8; 16]>>, ControlError> {
+    // In this order: who makes a machine writes a draft, then has snapshots, then writes the description, and removes
+    // the draft last.
+    let has_snapshots = folder.timeline().exists();
+    let draft = Description::read_draft(folder)?;
+    let description = match Description::read(folder) {
+        Err(error) if error.is_absence() => None,
+        read => Some(read?),
+    };
+    let ids: Vec<_> = draft.into_iter().chain(description).map(|description| description.id.0).collect();
+    Ok((!has_snapshots || !ids.is_empty()).then_some(ids))
 }
 
 impl Leftover {
