@@ -87,7 +87,8 @@ fn a_container_that_does_not_read_holds_up_its_giver_and_nobody_else() {
 fn one_may_leave_and_come_back_and_another_may_watch() {
     let home = Home::with_machine();
     home.start_open("cat", "cat", &[]);
-    let mut watcher = home.attach(&["--no-stdin", "cat"]);
+    // All that was written: the other one may have been there, and have said its word, before this one.
+    let mut watcher = home.attach(&["--no-stdin", "--all", "cat"]);
     let mut first = home.attach(&["cat"]);
     first.stdin.as_mut().unwrap().write_all(b"one\n").unwrap();
     let mut seen = BufReader::new(watcher.stdout.take().unwrap());
