@@ -10,32 +10,14 @@ mod machine;
 
 use home::{Home, jumps, last_number, numbers};
 use machine::cases::{self, Case};
-use machine::{Finished, container, finish, finish_with, root, sentctl};
+use machine::component::{made_of, resolve};
+use machine::{Finished, container, finish, finish_with, sentctl};
 use std::path::{Path, PathBuf};
-use wasi_preview1_component_adapter_provider::{
-    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
-};
-
-/// A program's component, in a file of this folder.
-fn component(folder: &Path, program: &Path) -> PathBuf {
-    let module = std::fs::read(program).unwrap();
-    let component = wit_component::ComponentEncoder::default()
-        .module(&module)
-        .unwrap()
-        .adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER)
-        .unwrap()
-        .validate(true)
-        .encode()
-        .unwrap();
-    let path = folder.join(program.file_name().unwrap());
-    std::fs::write(&path, component).unwrap();
-    path
-}
 
 /// Runs all cases of a program as a component.
 fn all_cases_hold(program: &str) {
     let folder = tempfile::tempdir().unwrap();
-    let wasm = component(folder.path(), &container(program));
+    let wasm = made_of(folder.path(), &container(program));
     let picked = |case: Case| (!case.wants_files() && !case.calls()).then(|| case.of_component());
     cases::all_hold(program, &wasm, picked);
 }
@@ -82,10 +64,7 @@ const WORLD: &str = "
 /// A command whose core module is this text, in a file of this folder.
 fn command(folder: &Path, text: &str) -> PathBuf {
     let mut module = wat::parse_str(text).unwrap();
-    let mut resolve = wit_parser::Resolve::default();
-    resolve.push_dir(root().join("guest-kernel/runtime/wit")).unwrap();
-    let package = resolve.push_str("tests.wit", WORLD).unwrap();
-    let world = resolve.select_world(&[package], Some("command")).unwrap();
+    let (resolve, world) = resolve("tests.wit", WORLD, "command");
     wit_component::embed_component_metadata(&mut module, &resolve, world, Default::default()).unwrap();
     let component =
         wit_component::ComponentEncoder::default().module(&module).unwrap().validate(true).encode();
@@ -268,7 +247,7 @@ fn a_file_stays_open_as_long_as_a_descriptor_or_a_stream_needs_it() {
 fn folders_and_permissions_bind_components_as_they_do_modules() {
     let here = tempfile::tempdir().unwrap();
     let programs = tempfile::tempdir().unwrap();
-    let fs = component(programs.path(), &container("fs"));
+    let fs = made_of(programs.path(), &container("fs"));
     let volume = format!("{}:/data", here.path().display());
     let checked = finish(sentctl().args(["run", "-v", &volume]).arg(fs).args(["--", "--in", "/data/tree"]));
     assert!(checked.out().ends_with("150 checks, 0 failed\n"), "{checked}");
@@ -276,7 +255,7 @@ fn folders_and_permissions_bind_components_as_they_do_modules() {
 
     let rules = "version: 1\nfiles: [{ path: /tmp, access: write }]\n";
     std::fs::write(programs.path().join("rules.zky"), rules).unwrap();
-    let probe = component(programs.path(), &container("probe"));
+    let probe = made_of(programs.path(), &container("probe"));
     let confined = |words: &[&str]| {
         let rules = ["run", "--explain", "--permissions"];
         finish(sentctl().args(rules).arg(programs.path().join("rules.zky")).arg(&probe).arg("--").args(words))
@@ -291,7 +270,7 @@ fn folders_and_permissions_bind_components_as_they_do_modules() {
 #[test]
 fn a_package_of_a_component_runs_with_its_files_and_permissions() {
     let folder = tempfile::tempdir().unwrap();
-    let program = std::fs::read(component(folder.path(), &container("probe"))).unwrap();
+    let program = std::fs::read(made_of(folder.path(), &container("probe"))).unwrap();
     let files = folder.path().join("probe");
     std::fs::create_dir_all(files.join("assets")).unwrap();
     for (name, bytes) in [
@@ -312,7 +291,7 @@ fn a_package_of_a_component_runs_with_its_files_and_permissions() {
 #[test]
 fn a_component_goes_on_from_snapshots_in_forks_and_alone() {
     let home = Home::with_machine();
-    let counter = component(home.path(), &container("counter"));
+    let counter = made_of(home.path(), &container("counter"));
     home.start("counter", &counter, &["--interval-ms", "5"]);
     home.wait_for_number("m", "counter", 20);
     home.ok(&["-m", "m", "snapshot", "-t", "early"]);

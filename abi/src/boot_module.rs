@@ -7,6 +7,7 @@
 
 use crate::bytes::{read_u32, read_u64};
 use crate::image_files::ImageFiles;
+use crate::network::Destinations;
 use crate::permissions::Permissions;
 use crate::stdio::WEIGHTS;
 use crate::{ABI_VERSION, PAGE_SIZE, network};
@@ -49,6 +50,8 @@ pub enum EntryKind {
     Ports = 7,
     /// [Folders of the host](crate::mounts::mounts) that the container of this number is given.
     Mounts = 8,
+    /// [Where](crate::network::Destinations) the container of this number may connect to.
+    Destinations = 9,
 }
 
 /// One entry. Offsets are from the start of the module.
@@ -182,7 +185,10 @@ impl<'a> BootModule<'a> {
         if crate::mounts::mounts(mounts).is_none() {
             return Err("its folders of the host cannot be read");
         }
-        Ok(Container { config, permissions, files, ports, mounts, image })
+        let destinations = find(EntryKind::Destinations).map_or(&[][..], |(_, bytes)| bytes);
+        let destinations =
+            Destinations::parse(destinations).ok_or("where it may connect to cannot be read")?;
+        Ok(Container { config, permissions, files, ports, mounts, destinations, image })
     }
 
     /// Where the images' code lies: whole pages, as offsets from the start of the module.
@@ -211,6 +217,7 @@ impl<'a> BootModule<'a> {
             6 => EntryKind::ImageDigest,
             7 => EntryKind::Ports,
             8 => EntryKind::Mounts,
+            9 => EntryKind::Destinations,
             _ => return None,
         };
         Some(Entry {
@@ -237,6 +244,8 @@ pub struct Container<'a> {
     pub ports: &'a [u8],
     /// The folders of the host that it is [given](crate::mounts::mounts), checked.
     pub mounts: &'a [u8],
+    /// Where it may connect to.
+    pub destinations: Destinations<'a>,
     /// Its image.
     pub image: Image<'a>,
 }
@@ -279,6 +288,8 @@ pub mod container_flags {
     /// Instead of `_start`, call the exported function named by argument 1, as many times as argument 2
     /// says, with the numbers that follow; print results and nanoseconds of each call.
     pub const INVOKE: u32 = 8;
+    /// What it is refused is told on its standard error, with the rule that would allow it.
+    pub const EXPLAIN: u32 = 16;
 }
 
 impl<'a> ContainerConfig<'a> {
@@ -357,6 +368,7 @@ mod tests {
             files: b"\x01\0\0\0\x02\0\0\0\0\0\0\0fhi".to_vec(),
             ports: vec![80, 443],
             mounts: b"\x02\0\0\0\x01\0\0\0\x05\0\0\0/data".to_vec(),
+            destinations: "example.com:80".into(),
         }
     }
 
@@ -388,6 +400,7 @@ mod tests {
         assert_eq!(network::ports(read.ports).unwrap().collect::<Vec<_>>(), [80, 443]);
         let mounts = crate::mounts::mounts(read.mounts).unwrap().map(|mount| (mount.volume, mount.path));
         assert_eq!(mounts.collect::<Vec<_>>(), [(2, &b"/data"[..])]);
+        assert_eq!(read.destinations.as_text(), "example.com:80");
         assert!(module.container(1).is_err());
     }
 
@@ -425,6 +438,8 @@ mod tests {
         assert_eq!(with(ContainerSpec { permissions: None, ..spec() }, false), Ok(false));
         assert_eq!(with(spec(), true), Err("its permissions cannot be read"));
         assert_eq!(with(ContainerSpec { ports: vec![0], ..spec() }, false), Err("its ports cannot be read"));
+        let nowhere = with(ContainerSpec { destinations: "nowhere".into(), ..spec() }, false);
+        assert_eq!(nowhere, Err("where it may connect to cannot be read"));
     }
 
     #[test]

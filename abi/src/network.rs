@@ -2,8 +2,13 @@
 //!
 //! The gateway ([`GATEWAY`]) is the VMM. At the other end is the guest's runtime, which has [`RUNTIME`] for itself and
 //! answers for all containers: each has an address of its own ([`container_address`]), so that two of them can listen
-//! on the same port. Addresses and ports are all there is to say: frames are Ethernet's, what is in them is ARP and
-//! IPv4 with TCP.
+//! on the same port. Frames are Ethernet's, what is in them is ARP and IPv4 with TCP. Connections to the outside are asked
+//! for by [calls] to the gateway.
+
+pub mod calls;
+mod destinations;
+
+pub use destinations::{Destination, Destinations, Host, MAX_DESTINATIONS, MAX_NAME, is_name, is_special};
 
 /// The gateway's address.
 pub const GATEWAY: [u8; 4] = [10, 88, 0, 1];

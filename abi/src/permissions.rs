@@ -15,8 +15,6 @@ const RULE_LEN: usize = 8;
 pub mod permission_flags {
     /// It may have random numbers.
     pub const RANDOM: u32 = 1;
-    /// What it is refused is told on its standard error, with the rule that would allow it.
-    pub const EXPLAIN: u32 = 2;
 }
 
 /// What may be done with a file or directory, and with all that is below it.

@@ -198,6 +198,10 @@ pub struct StartContainer {
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
     pub ports: Vec<PortMapping>,
+    /// Where it may connect to: `HOST:PORT`, with `*` for all ports, and as a host a name, `*.NAME`, an address, a network
+    /// or `*`; what its permissions allow, or nowhere without any, if not given.
+    #[serde(default)]
+    pub connect: Vec<String>,
     /// Folders of this host that it is given: `FOLDER:PATH`, with `:ro` behind it for one that is only to be read.
     #[serde(default)]
     #[schema(value_type = Vec<String>)]

@@ -184,6 +184,7 @@ impl Containers {
         let files_of = owner.as_ref().map(|owner| owner.index);
         let (Prepared { mut spec, image, package, .. }, file_digest) =
             self.prepare(&program, &wanted, files_of)?;
+        wanted.connect = spec.destinations.lines().map(str::to_owned).collect();
         let file_name =
             program.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let name = match (&wanted.name, &package) {
@@ -202,7 +203,7 @@ impl Containers {
         let index = self.enter(&name, kept)?;
         mounts::renumber(&mut spec.mounts, first_volume(index));
         let given = self.mount(&name, index, &wanted.volumes);
-        if let Err(error) = given.and_then(|()| self.publish(&name, index, &wanted.ports)) {
+        if let Err(error) = given.and_then(|()| self.publish(&name, index, &wanted)) {
             self.table().retain(|entry| entry.name != name);
             self.unmount(index);
             return Err(error);
@@ -266,6 +267,7 @@ impl Containers {
             signer: given.signer.clone(),
             explain: given.explain,
             ports: given.ports.iter().map(|mapping| mapping.port).collect(),
+            connect: given.connect.clone(),
             mounts: given.volumes.iter().map(|folder| (folder.path.clone(), folder.read_only)).collect(),
             files_of,
         };

@@ -56,6 +56,8 @@ targets! {
     boot_module: "what the guest is booted with", abi::boot_module from boot_modules, 8192, 100_000;
     container_config: "a container's configuration in it", abi::container_config from container_configs, 1024, 100_000;
     permissions: "what a container may do, in it", abi::permissions from permission_entries, 512, 100_000;
+    destinations: "where a container may connect to, in it", abi::destinations from destination_entries, 512, 20_000;
+    calls: "what is asked of the gateway, and its answers", abi::calls from calls_said, 512, 100_000;
     image_files: "the files of a container's image, in it", abi::image_files from file_entries, 512, 100_000;
     machine_info: "the machine's facts in it", abi::machine_info from machine_infos, 512, 100_000;
     layout: "a kernel's header, and the memory map made for it", abi::layout from layouts, 512, 20_000;
@@ -69,6 +71,7 @@ targets! {
     net: "a driver of the network device", devices::net from noise, 4096, 3_000;
     volume_device: "a driver of the volumes' device", devices::volumes from noise, 4096, 3_000;
     gateway: "a guest on the network", network::gateway from conversations, 2048, 2_000;
+    gateway_calls: "a guest on the network that wants to be connected", network::calls from calls_made, 2048, 2_000;
     volume_request: "what is asked of a folder of the host", volumes::volume_request from volume_requests, 512, 100_000;
     volumes: "questions about a folder of the host, in any order", volumes::volumes from conversations, 2048, 1_000;
     served_files: "questions about a container's files, in any order", volumes::served from conversations, 2048, 5_000;

@@ -8,10 +8,10 @@ use crate::compile::{CompileError, CompiledImage};
 use crate::mounts;
 use crate::tso::permissions::{FileAccess, Permissions};
 use crate::tso::{Package, TsoError, meta};
-use sentient_abi::boot_module::ContainerSpec;
+use sentient_abi::boot_module::{ContainerSpec, container_flags};
 use sentient_abi::image_files;
 use sentient_abi::mounts::MAX_MOUNTS;
-use sentient_abi::network::MAX_PORTS;
+use sentient_abi::network::{Destination, MAX_DESTINATIONS, MAX_PORTS};
 use sentient_abi::permissions::{self, PermissionsSpec, permission_flags};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -41,6 +41,12 @@ pub enum ProgramError {
     /// More ports than a container has.
     #[error("it is to listen on {0} ports, and a container has {MAX_PORTS} at most")]
     TooManyPorts(usize),
+    /// More destinations than a container has.
+    #[error("it is to connect to {0} destinations, and a container has {MAX_DESTINATIONS} at most")]
+    TooManyDestinations(usize),
+    /// What is no destination.
+    #[error("`{0}` is no destination: {1}")]
+    Destination(String, &'static str),
     /// More folders than a container has.
     #[error("it is to have {0} folders of this host, and a container has {MAX_MOUNTS} at most")]
     TooManyFolders(usize),
@@ -76,6 +82,7 @@ impl ProgramError {
             Self::Forbidden { .. } => "forbidden",
             Self::TooManyPorts(_) => "ports",
             Self::TooManyFolders(_) | Self::Mount { .. } => "volumes",
+            Self::TooManyDestinations(_) | Self::Destination(..) => "destinations",
             Self::Variable(_) => "environment",
         }
     }
@@ -106,6 +113,8 @@ pub struct Wanted {
     pub explain: bool,
     /// Ports that it is to listen on. One that is there twice counts once.
     pub ports: Vec<u16>,
+    /// [Destinations](Destination) that it may connect to; if there are none, those that its permissions allow.
+    pub connect: Vec<String>,
     /// Folders of the host that it is given: where it finds each, and whether it is only to read it. They are the volumes
     /// from 0 on.
     pub mounts: Vec<(String, bool)>,
@@ -224,8 +233,10 @@ impl<'a> Program<'a> {
             memory_limit: memory.unwrap_or(DEFAULT_MEMORY),
             cpu_limit_ns: cpu_time.map_or(0, nanoseconds),
             cpu_weight: wanted.cpu.or(resources.cpu()?),
-            permissions: permissions.map(|permissions| encoded(permissions, wanted.explain)),
+            flags: if wanted.explain { container_flags::EXPLAIN } else { 0 },
+            permissions: permissions.map(encoded),
             ports: ports(&wanted.ports, permissions)?,
+            destinations: destinations(&wanted.connect, permissions)?,
             mounts: mounts::encoded(&wanted.mounts, wanted.files_of, permissions)?,
             ..ContainerSpec::default()
         };
@@ -269,6 +280,33 @@ fn ports(wanted: &[u16], permissions: Option<&Permissions>) -> Result<Vec<u16>, 
         return Err(ProgramError::TooManyPorts(ports.len()));
     }
     Ok(ports)
+}
+
+/// Where it is to be able to connect to, as lines of text: where it is wanted to, if it may, or else everywhere it may.
+fn destinations(wanted: &[String], permissions: Option<&Permissions>) -> Result<String, ProgramError> {
+    let allowed = permissions.map(|permissions| permissions.connect.as_slice());
+    let mut all: Vec<&str> = Vec::new();
+    for text in wanted {
+        let to = Destination::parse(text).map_err(|why| ProgramError::Destination(text.clone(), why))?;
+        let covers = |own: &String| Destination::parse(own).is_ok_and(|own| own.covers(&to));
+        if allowed.is_some_and(|allowed| !allowed.iter().any(covers)) {
+            let what = format!("connections to {text}");
+            return Err(ProgramError::Forbidden {
+                what,
+                rule: format!("network: {{ connect: ['{text}'] }}"),
+            });
+        }
+        if !all.contains(&text.as_str()) {
+            all.push(text);
+        }
+    }
+    if all.len() > MAX_DESTINATIONS {
+        return Err(ProgramError::TooManyDestinations(all.len()));
+    }
+    if wanted.is_empty() {
+        all.extend(allowed.unwrap_or_default().iter().map(String::as_str));
+    }
+    Ok(all.join("\n"))
 }
 
 /// Sets a variable: in place of the package's own, or as another one, if it may be given that.
@@ -316,8 +354,7 @@ fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn encoded(given: &Permissions, explain: bool) -> PermissionsSpec {
-    let flag = |set, flag| if set { flag } else { 0 };
+fn encoded(given: &Permissions) -> PermissionsSpec {
     let access = |access| match access {
         FileAccess::None => permissions::FileAccess::None,
         FileAccess::Read => permissions::FileAccess::Read,
@@ -325,7 +362,7 @@ fn encoded(given: &Permissions, explain: bool) -> PermissionsSpec {
     };
     let rules = given.files.iter().map(|rule| (access(rule.access), rule.path.clone().into_bytes()));
     PermissionsSpec {
-        flags: flag(given.random, permission_flags::RANDOM) | flag(explain, permission_flags::EXPLAIN),
+        flags: if given.random { permission_flags::RANDOM } else { 0 },
         open_files: given.limits.open_files.unwrap_or(0),
         file_bytes: given.limits.file_bytes.unwrap_or(0),
         output_rate: given.limits.output.unwrap_or(0),
@@ -366,6 +403,26 @@ mod tests {
         let more = Wanted { memory: Some(9 << 20), ..limited };
         let error = spec(&more).unwrap_err().to_string();
         assert!(error.contains("9437184 bytes of memory") && error.contains("limits: { memory"), "{error}");
+    }
+
+    #[test]
+    fn a_program_connects_to_where_it_is_wanted_to_and_may() {
+        let wanted = |connect: &[&str], base: Wanted| {
+            let connect = connect.iter().map(|to| (*to).to_owned()).collect();
+            spec(&Wanted { connect, ..base }).map(|spec| spec.destinations)
+        };
+        assert_eq!(wanted(&[], Wanted::default()).unwrap(), "", "nowhere unless somebody says so");
+        assert_eq!(wanted(&["a:1", "*:2", "a:1"], Wanted::default()).unwrap(), "a:1\n*:2");
+        let confined = with("version: 1\nnetwork: { connect: ['*.example.com:443', '192.0.2.0/24:80'] }\n");
+        assert_eq!(wanted(&[], confined.clone()).unwrap(), "*.example.com:443\n192.0.2.0/24:80");
+        assert_eq!(wanted(&["a.example.com:443"], confined.clone()).unwrap(), "a.example.com:443");
+        let error = wanted(&["example.org:443"], confined).unwrap_err().to_string();
+        assert!(error.contains("network: { connect: ['example.org:443'] }"), "{error}");
+        assert!(wanted(&["a:1"], with("version: 1\n")).is_err());
+        assert_eq!(wanted(&["a"], Wanted::default()).unwrap_err().kind(), "destinations");
+        let many: Vec<String> = (1..=65).map(|port| format!("a:{port}")).collect();
+        let error = spec(&Wanted { connect: many, ..Wanted::default() }).unwrap_err();
+        assert_eq!(error.kind(), "destinations");
     }
 
     #[test]

@@ -45,6 +45,7 @@ build_spout()    { "${zig[@]}" cc  "${c_flags[@]}"   "$small_stack"  -s ./*.c   
 build_minidb()   { "${zig[@]}" cc  "${c_flags[@]}"   "$large_stack"  -s ./*.c   -o "$1"; }
 build_yields()   { "${zig[@]}" cc  "${c_flags[@]}"   "$small_stack"  -s ./*.c   -o "$1"; }
 build_web()      { "${zig[@]}" cc  "${c_flags[@]}"   "$small_stack"  -s ./*.c   -o "$1"; }
+build_dial()     { "${zig[@]}" cc  "${c_flags[@]}"   "$small_stack"  -s ./*.c   -o "$1"; }
 
 build_digest() {
     "${zig[@]}" build-exe -target wasm32-wasi -O ReleaseSafe -fstrip --stack 131072 \
@@ -90,6 +91,7 @@ programs=(
     containers/wordfreq/wordfreq.wasm
     containers/yields/yields.wasm
     packages/greeter/main.wasm
+    components/dial/module.wasm
 )
 
 found_version=$("${zig[@]}" version 2>/dev/null || true)

@@ -7,6 +7,7 @@
 #![allow(dead_code, reason = "each test file uses its part of this")]
 
 pub mod cases;
+pub mod component;
 pub mod terminal;
 
 use std::ffi::OsStr;

@@ -1,15 +1,16 @@
-//! The machine's network: containers' ports on the host, without privileges.
+//! The machine's network: containers' ports on the host, and their connections to the outside, without privileges.
 //!
 //! The guest has a network device at one end of a [cable], and a [gateway](gateway::Gateway) of ours is at the other.
-//! It takes connections to published ports from the host's programs, and carries each on to its container by TCP. A
-//! [thread of its own](worker) works for it, which there is from the first published port on: a machine without any
-//! pays nothing.
+//! It takes connections to published ports from the host's programs, and carries each on to its container by TCP; and it makes
+//! those that containers ask for, as far as they may. A [thread of its own](worker) works for it, which there is from the first
+//! published port or allowed destination on: a machine without any pays nothing.
 //!
 //! Where a machine is put back to a snapshot, its connections end, on both sides: what the one side knows of them, the
 //! other does not any more. Ports stay published.
 
 mod cable;
 mod gateway;
+mod names;
 mod worker;
 
 use crate::error::MachineError;
@@ -20,12 +21,14 @@ use crate::memory::GuestMemory;
 pub use cable::Link;
 pub use gateway::Gateway;
 use sentient_abi::network::MAX_PORTS;
+use sentient_abi::network::calls::Status;
 use sentient_devices::virtio::mmio::MmioTransport;
 use sentient_devices::virtio::mmio::registers::NOTIFY_OFFSET;
 use sentient_devices::virtio::net::Net;
 use sentient_devices::virtio::rng::Entropy;
+use std::collections::BTreeSet;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
@@ -51,6 +54,8 @@ enum Command {
     Listen { socket: TcpListener, container: u32, port: u16 },
     Close { container: u32 },
     Disconnect { container: u32 },
+    Allow { container: u32, destinations: String },
+    Found { caller: u64, found: Result<Vec<IpAddr>, Status> },
     Stop,
 }
 
@@ -62,6 +67,11 @@ struct Shared {
 }
 
 impl Shared {
+    fn tell(&self, command: Command) {
+        lock(&self.commands).push(command);
+        self.wake();
+    }
+
     fn wake(&self) {
         // The counter cannot overflow in practice, and who is awake needs no waking.
         let _ = self.wake.write(1);
@@ -77,6 +87,8 @@ struct Parts {
 #[derive(Default)]
 struct State {
     published: Vec<Published>,
+    /// Containers that may connect to somewhere.
+    reaching: BTreeSet<u32>,
     worker: Option<JoinHandle<()>>,
     /// `None` before the machine runs, and when it has ended.
     parts: Option<Parts>,
@@ -131,12 +143,31 @@ impl Network {
         Ok(published)
     }
 
-    /// Takes a container's ports back, and ends its connections.
+    /// Lets a container connect to destinations ([`Destinations`](sentient_abi::network::Destinations)), lines of text, and
+    /// to no others.
+    ///
+    /// # Errors
+    /// That there can be no thread for the network.
+    pub fn allow(&self, container: u32, destinations: &str) -> io::Result<()> {
+        let mut state = lock(&self.state);
+        let had_any = state.reaching.remove(&container);
+        if !destinations.is_empty() {
+            state.reaching.insert(container);
+            self.employ(&mut state)?;
+        } else if !had_any {
+            return Ok(());
+        }
+        self.tell(Command::Allow { container, destinations: destinations.to_owned() });
+        Ok(())
+    }
+
+    /// Takes a container's ports back, and where it may connect to, and ends its connections.
     pub fn close(&self, container: u32) {
         let mut state = lock(&self.state);
         let before = state.published.len();
         state.published.retain(|published| published.container != container);
-        if state.published.len() != before {
+        let had_any = state.reaching.remove(&container);
+        if had_any || state.published.len() != before {
             self.tell(Command::Close { container });
         }
     }
@@ -155,15 +186,13 @@ impl Network {
     }
 
     fn tell(&self, command: Command) {
-        lock(&self.shared.commands).push(command);
-        self.shared.wake();
+        self.shared.tell(command);
     }
 
     /// Sees to it that there is a worker, if the machine runs and there is something for it to do.
     fn employ(&self, state: &mut State) -> io::Result<()> {
-        let Some(parts) =
-            state.parts.as_ref().filter(|_| state.worker.is_none() && !state.published.is_empty())
-        else {
+        let has_work = !state.published.is_empty() || !state.reaching.is_empty();
+        let Some(parts) = state.parts.as_ref().filter(|_| state.worker.is_none() && has_work) else {
             return Ok(());
         };
         let doorbell =
@@ -185,6 +214,7 @@ impl Network {
         let worker = {
             let mut state = lock(&self.state);
             state.published.clear();
+            state.reaching.clear();
             state.parts = None;
             state.worker.take()
         };

@@ -33,6 +33,8 @@ pub struct ContainerSpec {
     pub ports: Vec<u16>,
     /// Folders of the host that it is given, [appended](crate::mounts::append) one after the other.
     pub mounts: Vec<u8>,
+    /// Where it may connect to: [destinations](crate::network::Destinations) as lines of text.
+    pub destinations: String,
 }
 
 /// A container's entries of a module but its image, as bytes.
@@ -48,6 +50,8 @@ pub struct EncodedContainer<'a> {
     pub ports: Vec<u8>,
     /// Readable by [`mounts`](crate::mounts::mounts).
     pub mounts: &'a [u8],
+    /// Readable by [`Destinations::parse`](crate::network::Destinations::parse).
+    pub destinations: &'a [u8],
 }
 
 impl ContainerSpec {
@@ -73,7 +77,14 @@ impl ContainerSpec {
             None => None,
         };
         let ports = self.ports.iter().flat_map(|port| port.to_le_bytes()).collect();
-        Some(EncodedContainer { config: bytes, permissions, files: &self.files, ports, mounts: &self.mounts })
+        Some(EncodedContainer {
+            config: bytes,
+            permissions,
+            files: &self.files,
+            ports,
+            mounts: &self.mounts,
+            destinations: self.destinations.as_bytes(),
+        })
     }
 }
 
@@ -154,6 +165,9 @@ impl<'a> ModuleBuilder<'a> {
         }
         if !container.mounts.is_empty() {
             self.push(EntryKind::Mounts, 0, container.mounts)?;
+        }
+        if !container.destinations.is_empty() {
+            self.push(EntryKind::Destinations, 0, container.destinations)?;
         }
         Some(())
     }

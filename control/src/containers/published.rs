@@ -1,9 +1,11 @@
-//! Containers' ports on the host.
+//! Containers' ports on the host, and where they may connect to.
 
 use super::{Containers, Entry};
+use crate::api::StartContainer;
 use crate::error::ControlError;
 use crate::ports::{PortMapping, PublishedPort, publish};
 use sentient_vmm::network::Network;
+use std::path::Path;
 
 impl Entry {
     /// The ports it was to have.
@@ -11,9 +13,17 @@ impl Entry {
         self.kept.start.as_ref().map_or(&[], |start| &start.ports)
     }
 
-    /// Whether it is the same container as far as its ports are concerned.
-    fn has_ports_of(&self, other: &Self) -> bool {
-        self.name == other.name && self.index == other.index && self.mappings() == other.mappings()
+    /// Where it may connect to.
+    fn destinations(&self) -> &[String] {
+        self.kept.start.as_ref().map_or(&[], |start| &start.connect)
+    }
+
+    /// Whether it is the same container as far as its ports, and where it may connect to, are concerned.
+    fn has_network_of(&self, other: &Self) -> bool {
+        self.name == other.name
+            && self.index == other.index
+            && self.mappings() == other.mappings()
+            && self.destinations() == other.destinations()
     }
 }
 
@@ -24,14 +34,17 @@ impl Containers {
         let _ = self.network.set(network);
     }
 
-    /// Publishes the ports of a container that is being started.
+    /// Publishes the ports of a container that is being started, and lets it connect to where it may.
     pub(super) fn publish(
         &self,
         name: &str,
         index: u32,
-        mappings: &[PortMapping],
+        wanted: &StartContainer,
     ) -> Result<(), ControlError> {
-        let Some(network) = self.network.get().filter(|_| !mappings.is_empty()) else { return Ok(()) };
+        let StartContainer { ports: mappings, connect, .. } = wanted;
+        let has_any = !mappings.is_empty() || !connect.is_empty();
+        let Some(network) = self.network.get().filter(|_| has_any) else { return Ok(()) };
+        network.allow(index, &connect.join("\n")).map_err(ControlError::io(Path::new("the network")))?;
         publish(network, index, mappings).map_err(|(mapping, error)| {
             ControlError::Conflict(format!(
                 "`{name}` cannot have its port {} at {}: {error}; give another HOST-PORT, or none for a free one",
@@ -63,9 +76,14 @@ impl Containers {
     pub(super) fn publish_again(&self, table: &[Entry], returning: &mut [Entry]) {
         let Some(network) = self.network.get() else { return };
         for old in table.iter().filter(|entry| entry.is_live()) {
-            match returning.iter_mut().find(|new| new.has_ports_of(old)) {
+            match returning.iter_mut().find(|new| new.has_network_of(old)) {
                 Some(new) => new.published.clone_from(&old.published),
                 None => network.close(old.index),
+            }
+        }
+        for new in returning.iter() {
+            if let Err(error) = network.allow(new.index, &new.destinations().join("\n")) {
+                tracing::warn!(container = new.name, %error, "it cannot connect to anywhere any more");
             }
         }
         for new in returning.iter_mut().filter(|new| new.published.is_empty()) {

@@ -9,10 +9,13 @@ use sentient_abi::image_files::{ImageFiles, append};
 use sentient_abi::kernel_header::{KernelHeader, MAGIC, MAX_SEGMENTS, Segment};
 use sentient_abi::layout::{self, RamRange, ram_ranges};
 use sentient_abi::machine_info::{Device, DeviceKind, MAX_DEVICES, MachineInfo, cpu};
+use sentient_abi::network::calls::{self, Answer, Call, MAX_ADDRESSES, MAX_ANSWER, Status};
+use sentient_abi::network::{Destination, Destinations, Host, MAX_DESTINATIONS};
 use sentient_abi::permissions::{FileAccess, Permissions, PermissionsSpec};
 use sentient_abi::region::{RegionKind, RegionTable, access};
 use sentient_abi::stdio::{FrameHeader, FrameKind, HEADER_LEN, MAX_PAYLOAD, Room};
 use sentient_abi::{ABI_VERSION, PAGE_SIZE};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Everything in an accepted module can be reached, and lies in it.
 pub fn boot_module(data: &[u8]) {
@@ -36,6 +39,7 @@ pub fn boot_module(data: &[u8]) {
                     "{entry:?}"
                 );
             }
+            EntryKind::Destinations => destinations(bytes.unwrap_or(&[])),
             EntryKind::Files => image_files(bytes.unwrap_or(&[])),
             EntryKind::Image => assert_eq!(entry.offset % PAGE_SIZE, 0),
         }
@@ -63,6 +67,64 @@ pub fn permissions(data: &[u8]) {
     let Some(permissions) = Permissions::parse(data) else { return };
     let total: usize = permissions.rules().map(|(_, path)| path.len() + 8).sum();
     assert!(total + 44 <= data.len(), "{total} bytes of rules in {}", data.len());
+}
+
+/// Accepted destinations are written as they are read, and allow what each of them says, and what each of them covers.
+pub fn destinations(data: &[u8]) {
+    let Some(all) = Destinations::parse(data) else { return };
+    let read: Vec<Destination<'_>> = all.iter().collect();
+    assert!(read.len() <= MAX_DESTINATIONS && read.len() == all.as_text().lines().count());
+    for one in &read {
+        let written = one.to_string();
+        let again = Destination::parse(&written);
+        assert!(again.is_ok_and(|again| again.to_string() == written && again.covers(one)), "{written}");
+        let port = one.port.unwrap_or(1);
+        match one.host {
+            Host::Name(name) => {
+                assert!(all.allow_name(name), "{written}");
+                assert!(
+                    !all.allow_address_of(name, METADATA, port) || all.allow_address(METADATA, port),
+                    "{written}"
+                );
+            }
+            Host::Network(address, _) => assert!(all.allow_address(address, port), "{written}"),
+            Host::Any => {
+                assert!(all.allow_address(EXAMPLE, port) && all.allow_name("a.example"), "{written}")
+            }
+            Host::Below(name) => assert!(all.allow_name(&format!("a.{name}")), "{written}"),
+        }
+        for other in read.iter().filter(|other| one.covers(other)) {
+            let port = other.port.or(one.port).unwrap_or(1);
+            match other.host {
+                Host::Network(address, _) => {
+                    assert!(
+                        Destinations::parse(written.as_bytes())
+                            .is_some_and(|one| one.allow_address(address, port))
+                    );
+                }
+                Host::Name(name) => {
+                    assert!(Destinations::parse(written.as_bytes()).is_some_and(|one| one.allow_name(name)));
+                }
+                Host::Any | Host::Below(_) => {}
+            }
+        }
+    }
+}
+
+/// Where clouds keep secrets: a name that stands for it leads nowhere.
+const METADATA: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
+/// An address like any other (RFC 5737).
+const EXAMPLE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+
+/// An accepted call and an accepted answer are written as they were read.
+pub fn calls(data: &[u8]) {
+    if let Ok(Some((call, len))) = Call::read(data) {
+        assert_eq!(call.encode().as_deref(), data.get(..len), "{call:?}");
+    }
+    if let Ok(Some((answer, len))) = Answer::read(data) {
+        assert!(len <= MAX_ANSWER && answer.addresses().len() <= MAX_ADDRESSES, "{answer:?}");
+        assert_eq!(Answer::read(&answer.encode()), Ok(Some((answer, len))), "{answer:?}");
+    }
 }
 
 /// Accepted files fill their entry.
@@ -157,6 +219,24 @@ pub fn permission_entries() -> Vec<Vec<u8>> {
     let some =
         PermissionsSpec { wall_clock_ns: 1_000_000, open_files: 64, rules, ..PermissionsSpec::default() };
     [PermissionsSpec::default(), some].iter().filter_map(PermissionsSpec::encode).collect()
+}
+
+pub fn destination_entries() -> Vec<Vec<u8>> {
+    [
+        "*:443\n*.example.com:*\nlocalhost:80",
+        "192.0.2.0/24:80\n[2001:db8::/32]:*\napi.example.com:443\n10.0.0.1:1",
+    ]
+    .map(|lines| lines.as_bytes().to_vec())
+    .to_vec()
+}
+
+pub fn calls_said() -> Vec<Vec<u8>> {
+    let call = |request, host| Call { request, port: 443, host }.encode();
+    let calls =
+        [call(calls::Request::Connect, "192.0.2.1"), call(calls::Request::Resolve, "api.example.com")];
+    let addresses = [EXAMPLE, IpAddr::V6(Ipv6Addr::LOCALHOST)];
+    let answers = [Answer::new(Status::Done, addresses), Answer::new(Status::Refused, [])];
+    calls.into_iter().flatten().chain(answers.iter().map(Answer::encode)).collect()
 }
 
 pub fn file_entries() -> Vec<Vec<u8>> {

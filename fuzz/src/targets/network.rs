@@ -1,7 +1,8 @@
 //! What a guest sends to the network's gateway, while a program of the host is connected to it.
 
 use crate::mutate::Rng;
-use sentient_abi::network::{FRAME_LEN, GATEWAY, GATEWAY_HARDWARE, GUEST_HARDWARE};
+use sentient_abi::network::calls::{CALLS_PORT, Call, Request, Status};
+use sentient_abi::network::{FRAME_LEN, GATEWAY, GATEWAY_HARDWARE, GUEST_HARDWARE, container_address};
 use sentient_devices::virtio::net::Cable;
 use sentient_vmm::network::{Gateway, Link, Network};
 use smoltcp::phy::ChecksumCapabilities;
@@ -27,6 +28,12 @@ struct Guest {
 }
 
 impl Guest {
+    /// One that is about to call, from a port of its own.
+    fn calling(port: u8) -> Self {
+        let own = Ipv4Address::from(container_address(CONTAINER));
+        Self { asked: None, segment: Some((own, CALLS_PORT, 0xc000 | u16::from(port), 0, None)) }
+    }
+
     /// Takes the gateway's frames.
     fn take(&mut self, link: &mut Link) {
         let mut frames = 0;
@@ -142,13 +149,50 @@ fn connection() -> Option<(TcpStream, TcpStream)> {
     Some((accepted, program))
 }
 
-/// Moves of a guest and of a host's program: a byte for which, and what it takes.
+/// Moves of a guest to which a host's program is connected.
 pub fn gateway(data: &[u8]) {
     let (Ok((_, mut link)), Some((accepted, program))) = (Network::new(), connection()) else { return };
     let mut gateway = Gateway::new(&mut link, 1);
-    let name = gateway.next_name();
     gateway.connect(accepted, CONTAINER, PORT);
-    let (mut guest, mut program, mut rest) = (Guest::default(), Some(program), data);
+    converse(&mut gateway, &mut link, (Guest::default(), Some(program)), data);
+}
+
+/// Moves of a guest that calls: first, at which port of its own; the rest as in [`gateway`].
+pub fn calls(data: &[u8]) {
+    let (Ok((_, mut link)), Ok(listener)) = (Network::new(), TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
+    else {
+        return;
+    };
+    let Ok(address) = listener.local_addr() else { return };
+    let mut gateway = Gateway::new(&mut link, 1);
+    let port = address.port();
+    gateway.allow(CONTAINER, format!("{address}\nlocalhost:{port}"));
+    let [own, rest @ ..] = data else { return };
+    // Ports are the system's choice: what stands for them becomes this one.
+    let (port, mut rest) = (port.to_le_bytes(), rest.to_vec());
+    while let Some(at) = rest.windows(PORT_HERE.len()).position(|bytes| *bytes == PORT_HERE) {
+        if port == PORT_HERE {
+            break;
+        }
+        rest.splice(at..at + PORT_HERE.len(), port);
+    }
+    converse(&mut gateway, &mut link, (Guest::calling(*own), None), &rest);
+}
+
+/// Stands for the port of the host's program.
+const PORT_HERE: [u8; 2] = [0xfe, 0xed];
+
+/// The gateway counts connections from the seed on, which is 1 here.
+const NAMES: u64 = 64;
+
+/// Moves of a guest and of a host's program: a byte for which, and what it takes.
+fn converse(
+    gateway: &mut Gateway,
+    link: &mut Link,
+    (mut guest, mut program): (Guest, Option<TcpStream>),
+    data: &[u8],
+) {
+    let mut rest = data;
     let byte = |rest: &mut &[u8]| {
         let (first, after) = rest.split_first().map_or((0, &[][..]), |(first, after)| (*first, after));
         *rest = after;
@@ -184,10 +228,21 @@ pub fn gateway(data: &[u8]) {
             11 if len > 250 => gateway.disconnect(CONTAINER),
             _ => {}
         }
-        gateway.changed(name);
-        gateway.work(&mut link);
+        (0..NAMES).for_each(|name| gateway.changed(name));
+        gateway.work(link);
+        for (caller, name) in gateway.take_names() {
+            assert_eq!(name.to_ascii_lowercase(), "localhost", "no other one may be looked up");
+            let found = match choice {
+                0..200 => Ok(vec![Ipv4Addr::LOCALHOST.into()]),
+                _ => Err(Status::NoSuchName),
+            };
+            gateway.found(caller, found);
+        }
+        for name in gateway.take_unwatched() {
+            let _ = gateway.descriptor(name);
+        }
         let _ = gateway.patience();
-        guest.take(&mut link);
+        guest.take(link);
     }
     gateway.forget();
 }
@@ -206,6 +261,28 @@ pub fn conversations() -> Vec<Vec<u8>> {
         bytes
     };
     (0..16).map(moves).collect()
+}
+
+/// The kind of a first segment, which acknowledges nothing.
+const FIRST: u8 = 6;
+
+/// A guest that calls, to begin with: its first segment, the answer to who it is, what it wants; then anything.
+pub fn calls_made() -> Vec<Vec<u8>> {
+    let wanted =
+        [(Request::Connect, "127.0.0.1"), (Request::Connect, "localhost"), (Request::Resolve, "localhost")];
+    let made = |(seed, (request, host)): (u64, (Request, &str))| {
+        let call = Call { request, port: u16::from_le_bytes(PORT_HERE), host }.encode()?;
+        let mut bytes = vec![9, 3, 0, FIRST, 1, 0, 3, call.len() as u8, 3];
+        bytes.extend(&call);
+        let mut rng = Rng::new(seed);
+        while bytes.len() < 300 {
+            let wanted = rng.below(12) as u8;
+            bytes.extend([wanted, rng.below(40) as u8, [4, 4, 3, 1, 0, 2][rng.below(6)]]);
+            bytes.extend(rng.bits().to_le_bytes());
+        }
+        Some(bytes)
+    };
+    (0..).zip(wanted.into_iter().cycle().take(9)).filter_map(made).collect()
 }
 
 #[cfg(test)]
@@ -238,5 +315,40 @@ mod tests {
         let mut heard = [0; 16];
         assert_eq!(program.read(&mut heard).unwrap(), 5);
         assert_eq!(heard[..5], *b"heard");
+    }
+
+    /// As above.
+    #[test]
+    fn a_guest_that_calls_is_connected_and_heard() {
+        let (_, mut link) = Network::new().unwrap();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mut gateway = Gateway::new(&mut link, 1);
+        gateway.allow(CONTAINER, format!("localhost:{port}"));
+        let mut guest = Guest::calling(7);
+        let mut go_on = |guest: &mut Guest, frame: Option<Vec<u8>>| {
+            frame.into_iter().for_each(|frame| link.send(frame));
+            gateway.work(&mut link);
+            for (caller, _) in gateway.take_names() {
+                gateway.found(caller, Ok(vec![Ipv4Addr::LOCALHOST.into()]));
+            }
+            (0..NAMES).for_each(|name| gateway.changed(name));
+            gateway.work(&mut link);
+            guest.take(&mut link);
+        };
+        let call = Call { request: Request::Connect, port, host: "localhost" }.encode().unwrap();
+        let first = guest.answer(FIRST, 0, b"");
+        go_on(&mut guest, first);
+        let address = guest.address();
+        go_on(&mut guest, address);
+        let wanted = guest.answer(3, 0, &call);
+        go_on(&mut guest, wanted);
+        let (mut program, _) = listener.accept().unwrap();
+        go_on(&mut guest, None);
+        let said = guest.answer(3, 0, b"heard");
+        go_on(&mut guest, said);
+        let mut heard = [0; 5];
+        program.read_exact(&mut heard).unwrap();
+        assert_eq!(heard, *b"heard");
     }
 }

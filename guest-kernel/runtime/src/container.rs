@@ -5,7 +5,7 @@ use crate::calls::Stop;
 use crate::host::Streams;
 use crate::images::{Image, Images, Program};
 use crate::machine::Machine;
-use crate::network::listen;
+use crate::network::{listen, start as network_of};
 use crate::preview2::{self, MAX_HANDLES, Resources};
 use crate::report::tell;
 use crate::{clock, heap, invoke, scheduler, volumes};
@@ -308,6 +308,11 @@ fn wasi(
     for port in network::ports(given.ports).into_iter().flatten() {
         listen(machine, index, port).map_err(wasmtime::Error::msg)?;
         builder = builder.listener(port);
+    }
+    if given.destinations.iter().next().is_some() {
+        // Without one, whatever it calls cannot be reached.
+        network_of(machine);
+        builder = builder.destinations(given.destinations);
     }
     for Mount { volume, read_only, path } in mounts(given.mounts).into_iter().flatten() {
         volumes::start(machine);

@@ -4,8 +4,10 @@ use crate::console::{self, InputState};
 use crate::output_rate::Rate;
 use crate::{clock, network, random, report, scheduler, volumes};
 use alloc::vec::Vec;
+use core::net::SocketAddr;
 use sentient_abi::boot_module::container_flags;
-use sentient_abi::permissions::{Permissions, permission_flags};
+use sentient_abi::network::calls::{Answer, Call};
+use sentient_abi::permissions::Permissions;
 use sentient_abi::stdio::FrameKind;
 use sentient_abi::volumes::Request;
 use sentient_wasi::{Clock, Connection, Denied, Errno, Host, Readiness, Stream, StreamError};
@@ -29,7 +31,7 @@ impl Streams {
     /// The streams of a container.
     pub fn new(container: u32, flags: u32, permissions: Option<&Permissions<'_>>) -> Self {
         let rate = permissions.map(|permissions| permissions.output_rate).filter(|rate| *rate > 0);
-        let explains = permissions.is_some_and(|given| given.flags & permission_flags::EXPLAIN != 0);
+        let explains = flags & container_flags::EXPLAIN != 0;
         Self { container, flags, rate: rate.map(Rate::new), told: explains.then(Vec::new) }
     }
 
@@ -132,6 +134,22 @@ impl Host for Streams {
 
     fn close(&mut self, connection: Connection) {
         network::close(self.container, connection);
+    }
+
+    fn call(&mut self, call: &Call<'_>) -> Result<Connection, Errno> {
+        network::call(self.container, call)
+    }
+
+    fn answer(&mut self, call: Connection) -> Result<Answer, StreamError> {
+        network::answer(self.container, call)
+    }
+
+    fn answer_ready(&mut self, call: Connection) -> Readiness {
+        network::answer_ready(self.container, call)
+    }
+
+    fn ends(&mut self, connection: Connection) -> Option<(SocketAddr, SocketAddr)> {
+        network::ends(self.container, connection)
     }
 
     fn volume(&mut self, question: &Request<'_>) -> Result<Vec<u8>, Errno> {

@@ -3,7 +3,8 @@
 //! There is one network for all containers. Each has an address of its own (`sentient_abi::network`), for which this
 //! answers. A socket for a connection is made when the first segment of it comes, so that a port on which nobody calls
 //! takes no memory; it is the runtime's, and its container knows it by a name. In a new life of the machine all
-//! connections are cut: the other side has not lived that life.
+//! connections are cut: the other side has not lived that life. Connections to the outside are asked for at the gateway
+//! (`sentient_abi::network::calls`).
 //!
 //! Nothing here waits. [`pump`] is called by the scheduler, on its own stack; all else by threads. Both see to it that
 //! what is to be sent is sent: a thread that goes on computing does not give anybody a turn to do so.
@@ -15,12 +16,14 @@ use crate::machine::Machine;
 use crate::{clock, gate, heap, random};
 use alloc::vec::Vec;
 use cable::Cable;
+use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use sentient_abi::network::calls::{Answer, Call};
 use sentient_abi::network::{
     CONTAINERS, CONTAINERS_PREFIX, GUEST_HARDWARE, PREFIX, RUNTIME, container_address,
 };
 use sentient_abi::{MAX_CONTAINERS, region::RegionKind};
-use sentient_wasi::{Connection, Readiness, StreamError};
+use sentient_wasi::{Connection, Errno, Readiness, StreamError};
 use smoltcp::iface::{Config, Interface, PollIngressSingleResult, PollResult, SocketSet};
 use smoltcp::time::Instant;
 use smoltcp::wire::{
@@ -28,6 +31,7 @@ use smoltcp::wire::{
     TcpPacket,
 };
 use spin::Mutex;
+pub use table::BUFFER;
 use table::Table;
 
 /// Frames taken at once, before anybody else has a turn.
@@ -66,16 +70,24 @@ fn with<R>(work: impl FnOnce(&mut Network) -> R) -> Option<R> {
     heap::in_runtime(|| Some(work(network)))
 }
 
+/// Sees to it that there is a network, if this machine has one; whether it has.
+pub fn start(machine: &Machine) -> bool {
+    if !UP.load(Relaxed) {
+        let Some(made) = heap::in_runtime(|| Network::new(machine)) else { return false };
+        gate::enable_interrupt(made.cable.gsi);
+        *NETWORK.lock() = Some(made);
+        UP.store(true, Relaxed);
+    }
+    true
+}
+
 /// Lets a container listen on a port.
 ///
 /// # Errors
 /// Why not, for people.
 pub fn listen(machine: &Machine, container: u32, port: u16) -> Result<(), &'static str> {
-    if !UP.load(Relaxed) {
-        let made = heap::in_runtime(|| Network::new(machine)).ok_or("this machine has no network")?;
-        gate::enable_interrupt(made.cable.gsi);
-        *NETWORK.lock() = Some(made);
-        UP.store(true, Relaxed);
+    if !start(machine) {
+        return Err("this machine has no network");
     }
     with(|network| network.table.listen(container, port));
     Ok(())
@@ -134,6 +146,34 @@ pub fn accept_ready(container: u32, port: u16) -> Readiness {
     with(|network| network.table.accept_ready(&network.sockets, container, port)).unwrap_or(Readiness::Closed)
 }
 
+pub fn call(container: u32, call: &Call<'_>) -> Result<Connection, Errno> {
+    let call = |network: &mut Network| {
+        let Network { table, sockets, interface, .. } = network;
+        let question = call.encode().ok_or(Errno::Inval)?;
+        let begun = table.call(sockets, interface.context(), container, question).ok_or(Errno::Nobufs)?;
+        network.send();
+        Ok(begun)
+    };
+    with(call).unwrap_or(Err(Errno::Netunreach))
+}
+
+pub fn answer(container: u32, call: Connection) -> Result<Answer, StreamError> {
+    let answer = |network: &mut Network| {
+        let answer = network.table.answer(&mut network.sockets, container, call);
+        network.send();
+        answer
+    };
+    with(answer).unwrap_or(Err(StreamError::Reset))
+}
+
+pub fn answer_ready(container: u32, call: Connection) -> Readiness {
+    with(|network| network.table.answer_ready(&network.sockets, container, call)).unwrap_or(Readiness::Closed)
+}
+
+pub fn ends(container: u32, connection: Connection) -> Option<(SocketAddr, SocketAddr)> {
+    with(|network| network.table.ends(&network.sockets, container, connection)).flatten()
+}
+
 pub fn receive(
     container: u32,
     from: Connection,
@@ -188,6 +228,7 @@ impl Network {
         random::fill(&mut seed);
         let mut config = Config::new(EthernetAddress(GUEST_HARDWARE).into());
         config.random_seed = u64::from_le_bytes(seed);
+        let first_port = config.random_seed as u16;
         let mut interface = Interface::new(config, &mut cable, now());
         let own = Ipv4Address::from(RUNTIME);
         interface.update_ip_addrs(|addresses| {
@@ -210,7 +251,7 @@ impl Network {
             cable,
             interface,
             sockets: SocketSet::new(Vec::new()),
-            table: Table::new(heap / HEAP_SHARE),
+            table: Table::new(heap / HEAP_SHARE, first_port),
             generation: clock::generation().map(|(generation, _)| generation),
             due: clock::NEVER,
         })
@@ -222,7 +263,7 @@ impl Network {
         for _ in 0..FRAMES {
             // No frame is taken that was not looked at: one that comes only now comes next.
             let Some(frame) = self.cable.peek() else { break };
-            if let Some((container, port)) = call(frame)
+            if let Some((container, port)) = called(frame)
                 && !self.table.expect(&mut self.sockets, container, port)
             {
                 self.cable.hold();
@@ -273,7 +314,7 @@ impl Network {
 }
 
 /// The container and the port that a frame's first segment of a connection is for, if that is what is in it.
-fn call(frame: &[u8]) -> Option<(u32, u16)> {
+fn called(frame: &[u8]) -> Option<(u32, u16)> {
     let frame = EthernetFrame::new_checked(frame).ok()?;
     if frame.ethertype() != EthernetProtocol::Ipv4 {
         return None;

@@ -43,6 +43,14 @@ pub fn denied(container: u32, denied: &Denied) {
         }
         Denied::Clock(_) => writeln!(line, "the monotonic clock; allowed by clocks: {{ monotonic: 1us }}"),
         Denied::Random => writeln!(line, "random numbers; allowed by random: true"),
+        Denied::Connect(to) => writeln!(
+            line,
+            "connecting to {to}; allowed by network: {{ connect: ['{to}'] }}, or by --connect '{to}' without permissions"
+        ),
+        Denied::Listen(port) => writeln!(
+            line,
+            "listening on port {port}; allowed by --publish {port}, and network: {{ listen: [{port}] }}"
+        ),
     };
     console::queue(FrameKind::Stderr, container, 0, line.as_bytes());
 }

@@ -3,10 +3,12 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use crate::calls::outward::Calling;
 use crate::calls::volumes::VolumeNode;
 use crate::errno::Errno;
 use crate::fs::InodeId;
 use crate::host::{Connection, Stream};
+use crate::rights;
 
 /// What a descriptor stands for.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub(crate) enum Object {
     Listener(u16),
     /// A connected socket.
     Connected(Connection),
+    /// A call to the outside that was begun.
+    Calling(Calling),
     /// A file or directory of the host's, in a folder that the container was given.
     Volume(Box<VolumeNode>),
 }
@@ -44,6 +48,17 @@ pub(crate) struct Descriptor {
 }
 
 impl Descriptor {
+    /// A socket that listens on a port.
+    pub(crate) const fn listener(port: u16) -> Self {
+        Self {
+            object: Object::Listener(port),
+            rights_base: rights::LISTENER,
+            rights_inheriting: rights::CONNECTED,
+            flags: 0,
+            read_only: false,
+        }
+    }
+
     /// `ENOTCAPABLE` unless the descriptor has all of `rights`.
     pub(crate) fn require(&self, rights: u64) -> Result<(), Errno> {
         if self.rights_base & rights == rights { Ok(()) } else { Err(Errno::Notcapable) }
@@ -61,7 +76,11 @@ impl Descriptor {
             Object::Directory { .. } => Err(Errno::Isdir),
             // Whoever can do something with it has looked for it before.
             Object::Volume(_) => Err(Errno::Notsup),
-            Object::Stdin | Object::Output(_) | Object::Listener(_) | Object::Connected(_) => Err(stream),
+            Object::Stdin
+            | Object::Output(_)
+            | Object::Listener(_)
+            | Object::Connected(_)
+            | Object::Calling(_) => Err(stream),
         }
     }
 
@@ -97,7 +116,8 @@ impl Descriptor {
             | Object::Stdin
             | Object::Output(_)
             | Object::Listener(_)
-            | Object::Connected(_) => Err(Errno::Notdir),
+            | Object::Connected(_)
+            | Object::Calling(_) => Err(Errno::Notdir),
             Object::Volume(_) => Err(Errno::Xdev),
         }
     }
@@ -110,6 +130,7 @@ impl Descriptor {
             | Object::Output(_)
             | Object::Listener(_)
             | Object::Connected(_)
+            | Object::Calling(_)
             | Object::Volume(_) => None,
         }
     }

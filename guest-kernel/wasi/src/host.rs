@@ -1,6 +1,9 @@
 //! What the crate needs from whoever runs it: clocks, entropy, the three standard streams, and connections.
 
 use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+use sentient_abi::network::calls::{Answer, Call};
 
 use crate::errno::Errno;
 use crate::permissions::Denied;
@@ -142,6 +145,37 @@ pub trait Host {
 
     /// The container has no more use for a connection. What was sent is still delivered.
     fn close(&mut self, connection: Connection);
+
+    /// Begins a call to the outside, of whose host and port the container may be asked for: [`Host::answer`] is about it,
+    /// until that has given an answer.
+    ///
+    /// # Errors
+    /// `ENETUNREACH` without a network, `ENOBUFS` without room for another connection.
+    fn call(&mut self, call: &Call<'_>) -> Result<Connection, Errno> {
+        let _ = call;
+        Err(Errno::Netunreach)
+    }
+
+    /// Takes the answer to a call. If there is a connection, its bytes come from here on.
+    ///
+    /// # Errors
+    /// [`StreamError::WouldBlock`]: there is none yet; any other: there will be none.
+    fn answer(&mut self, call: Connection) -> Result<Answer, StreamError> {
+        let _ = call;
+        Err(StreamError::Reset)
+    }
+
+    /// Whether [`Host::answer`] would give anything but [`StreamError::WouldBlock`] now.
+    fn answer_ready(&mut self, call: Connection) -> Readiness {
+        let _ = call;
+        Readiness::Closed
+    }
+
+    /// The addresses of a connection's ends: the container's and the other one. `None` if it was cut.
+    fn ends(&mut self, connection: Connection) -> Option<(SocketAddr, SocketAddr)> {
+        let _ = connection;
+        None
+    }
 
     /// Asks the host for something in a folder of its own that the container was given; gives its answer, without the
     /// head. Unlike all other functions here it takes as long as the host does, which may be a disk's: whoever implements

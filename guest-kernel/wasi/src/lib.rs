@@ -43,7 +43,7 @@
 //!
 //! # Where things are
 //!
-//! `calls/` holds the 46 functions by subject, each file one subject; `fs/` the in-memory file
+//! `calls/` holds the 46 functions by subject, each file one subject, and what WASI 0.2 has besides; `fs/` the in-memory file
 //! system, which knows nothing of WASI's numbers and layouts; `memory`, `record` and `flags` those
 //! layouts; `owner` what somebody outside of the container may do with its files, `served` what another container may that
 //! is run beside it; `descriptor` and [`rights`] what an open number stands for and may do.
@@ -73,6 +73,7 @@ mod setup;
 mod table;
 mod wasi;
 
+pub use calls::outward::Lookup;
 pub use errno::Errno;
 pub use host::{Clock, Connection, Host, Readiness, Stream, StreamError};
 pub use outcome::{Outcome, Wait};

@@ -7,6 +7,7 @@
 //! and wherever it is moved to. Walking through a directory needs nothing. What a descriptor may do is settled when it
 //! is opened.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::errno::Errno;
@@ -49,6 +50,10 @@ pub enum Denied {
     Clock(Clock),
     /// For random numbers.
     Random,
+    /// For connecting to a host and a port, as a destination is written.
+    Connect(String),
+    /// For listening on a port.
+    Listen(u16),
 }
 
 /// Permissions, with what they stand for in a file system.

@@ -6,6 +6,9 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
+use sentient_abi::network::Destinations;
+
+use crate::calls::outward::Outward;
 use crate::calls::strings::Strings;
 use crate::calls::volumes::VolumeNode;
 use crate::descriptor::{Descriptor, Descriptors, Object};
@@ -131,6 +134,7 @@ pub struct Builder<'a> {
     permissions: Option<Permissions>,
     listeners: Vec<u16>,
     volumes: Vec<(Vec<u8>, u32, Access)>,
+    destinations: String,
 }
 
 impl<'a> Builder<'a> {
@@ -215,6 +219,13 @@ impl<'a> Builder<'a> {
         self
     }
 
+    /// Says where the container may connect to; without this call, nowhere.
+    #[must_use]
+    pub fn destinations(mut self, destinations: Destinations<'_>) -> Self {
+        self.destinations = destinations.as_text().into();
+        self
+    }
+
     /// Gives the container a folder of the host's: volume `number`, at a path of its own. An empty directory is there in
     /// its own files. Permissions say nothing of what is in it: whoever gives it does.
     #[must_use]
@@ -281,6 +292,7 @@ impl<'a> Builder<'a> {
             descriptors,
             fs,
             opened: Opened::new(),
+            outward: Outward { destinations: self.destinations, ports: self.listeners, ..Outward::default() },
             pending: None,
             confinement,
         })
@@ -387,16 +399,7 @@ fn listen(
 ) -> Result<(), Errno> {
     let mut names = String::new();
     for (at, port) in ports.iter().enumerate() {
-        let fd = add(
-            descriptors,
-            Descriptor {
-                object: Object::Listener(*port),
-                rights_base: rights::LISTENER,
-                rights_inheriting: rights::CONNECTED,
-                flags: 0,
-                read_only: false,
-            },
-        )?;
+        let fd = add(descriptors, Descriptor::listener(*port))?;
         if at == 0 {
             env.push((b"LISTEN_FDS".into(), ports.len().to_string().into_bytes()));
             env.push((b"LISTEN_FDS_START".into(), fd.to_string().into_bytes()));

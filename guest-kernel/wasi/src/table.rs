@@ -108,6 +108,13 @@ macro_rules! for_each_interface {
             "wasi:random/random" => random::random;
             "wasi:random/insecure" => random::insecure;
             "wasi:random/insecure-seed" => random::insecure_seed;
+            "wasi:sockets/network" => sockets::network;
+            "wasi:sockets/instance-network" => sockets::instance_network;
+            "wasi:sockets/ip-name-lookup" => sockets::ip_name_lookup;
+            "wasi:sockets/tcp" => sockets::tcp;
+            "wasi:sockets/tcp-create-socket" => sockets::tcp_create_socket;
+            "wasi:sockets/udp" => sockets::udp;
+            "wasi:sockets/udp-create-socket" => sockets::udp_create_socket;
         }
     };
 }

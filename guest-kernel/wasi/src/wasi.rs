@@ -1,5 +1,6 @@
 //! The state of one container's WASI layer, and the frame around every call.
 
+use crate::calls::outward::Outward;
 use crate::calls::poll::PendingPoll;
 use crate::calls::strings::Strings;
 use crate::descriptor::Descriptors;
@@ -20,6 +21,8 @@ pub struct Wasi {
     pub(crate) fs: FileSystem,
     /// What other containers have open of it.
     pub(crate) opened: Opened,
+    /// Whom it may connect to, and whom it knows.
+    pub(crate) outward: Outward,
     pub(crate) pending: Option<Pending>,
     /// `None` if everything is allowed.
     pub(crate) confinement: Option<Confinement>,

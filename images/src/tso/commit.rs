@@ -27,6 +27,8 @@ pub struct Container<'a> {
     pub permissions: Option<&'a str>,
     /// Ports that it was given.
     pub ports: &'a [u16],
+    /// Where it may connect to.
+    pub connect: &'a [String],
     /// Its files: paths from the root, without the slash there, and what is in them.
     pub files: Vec<(String, Vec<u8>)>,
 }
@@ -52,7 +54,7 @@ impl Container<'_> {
         let permissions = match (self.permissions, own) {
             (Some(given), _) => given.as_bytes().to_vec(),
             (None, Some(own)) => own.bytes.to_vec(),
-            (None, None) => everything(self.ports).into_bytes(),
+            (None, None) => everything(self.ports, self.connect).into_bytes(),
         };
         let assets = self.files.into_iter().map(|(path, bytes)| (format!("{ASSETS}{path}"), bytes)).collect();
         Folder::of(meta, self.program.wasm().to_vec(), permissions, assets)
@@ -80,6 +82,7 @@ mod tests {
             cpu: Some(20),
             permissions: None,
             ports: &[80],
+            connect: &[],
             files: vec![("etc/motd".into(), b"hello".to_vec())],
         }
     }
@@ -98,6 +101,11 @@ mod tests {
         assert_eq!(package.assets().collect::<Vec<_>>(), [("etc/motd", &b"hello"[..])]);
         assert!(package.permissions.random && package.permissions.listen == [80]);
         assert!(package.permissions.allows_variable("ANY"));
+
+        let reaching = words(&["*.example.com:443", "[::1]:80"]);
+        let connects = Container { connect: &reaching, ..plain(&args, &env) };
+        let packed = connects.into_folder("made", Version::new(1, 2, 3)).unwrap().pack(&[key()]).unwrap();
+        assert_eq!(Package::open(&packed.bytes).unwrap().permissions.connect, reaching);
 
         // And a container of that one another package, which keeps what it was not given anew.
         let more = words(&["-q"]);

@@ -8,13 +8,15 @@
 //! env: [LANG, TZ]                         # variables it may be given at its start; or all: ["*"]
 //! clocks: { wall: 1ms, monotonic: 1us }   # clocks it may read, and how finely
 //! random: true
-//! network: { listen: [80, 443] }          # ports that it may be given to listen on
+//! network:
+//!   listen: [80, 443]                     # ports that it may be given to listen on
+//!   connect: ['api.example.com:443']      # where it may connect to
 //! limits: { memory: 64M, cpu_time: 1m, open_files: 64, file_bytes: 16M, output: 1M }   # output: each second
 //! ```
 
 use super::{PERMISSIONS, TsoError, yaml};
 use crate::quantity::{parse_duration, parse_size};
-use sentient_abi::network::MAX_PORTS;
+use sentient_abi::network::{Destination, MAX_DESTINATIONS, MAX_PORTS};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -34,13 +36,16 @@ const COARSEST: Duration = Duration::from_secs(3600);
 /// The text of a program that may do nothing but compute, and read and write its streams.
 pub const NOTHING: &str = "version: 1\n";
 
-/// The text of a program that may do everything that permissions are about, and listen on these ports.
+/// The text of a program that may do everything that permissions are about, listen on these ports, and connect to these
+/// destinations.
 #[must_use]
-pub fn everything(ports: &[u16]) -> String {
+pub fn everything(ports: &[u16], connect: &[String]) -> String {
     let ports = ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
+    // In quotes: a host may begin with `*` or `[`.
+    let connect = connect.iter().map(|to| format!("'{to}'")).collect::<Vec<_>>().join(", ");
     format!(
         "version: 1\nfiles:\n- {{ path: /, access: write }}\nenv: ['*']\nclocks: {{ wall: 1ns, monotonic: 1ns }}\n\
-         random: true\nnetwork: {{ listen: [{ports}] }}\n"
+         random: true\nnetwork: {{ listen: [{ports}], connect: [{connect}] }}\n"
     )
 }
 
@@ -94,6 +99,8 @@ pub struct Permissions {
     pub random: bool,
     /// Ports that it may be given to listen on.
     pub listen: Vec<u16>,
+    /// [Destinations](Destination) that it may connect to.
+    pub connect: Vec<String>,
     /// How much it may take.
     pub limits: Limits,
     env: Vec<String>,
@@ -130,6 +137,8 @@ struct Clocks {
 struct NetworkText {
     #[serde(default)]
     listen: Vec<u16>,
+    #[serde(default)]
+    connect: Vec<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -206,6 +215,7 @@ impl Permissions {
             monotonic_clock: time(monotonic),
             random,
             listen: checked_ports(network.listen)?,
+            connect: checked_destinations(network.connect)?,
             limits: Limits {
                 memory: size(limits.memory),
                 cpu_time: time(limits.cpu_time),
@@ -261,6 +271,22 @@ fn checked_ports(ports: Vec<u16>) -> Result<Vec<u16>, TsoError> {
         }
     }
     Ok(ports)
+}
+
+/// Destinations, each once.
+fn checked_destinations(all: Vec<String>) -> Result<Vec<String>, TsoError> {
+    if all.len() > MAX_DESTINATIONS {
+        return Err(bad(format!("network.connect: at most {MAX_DESTINATIONS} destinations are allowed")));
+    }
+    for (at, to) in all.iter().enumerate() {
+        if let Err(why) = Destination::parse(to) {
+            return Err(bad(format!("network.connect: `{to}`: {why}")));
+        }
+        if all.iter().take(at).any(|other| other == to) {
+            return Err(bad(format!("network.connect: {to} is there twice")));
+        }
+    }
+    Ok(all)
 }
 
 fn bad(problem: impl Into<String>) -> TsoError {

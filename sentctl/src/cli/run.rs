@@ -1,6 +1,7 @@
 //! Verbs that run a program, or make files to run one with.
 
 use clap::{Args, Subcommand, ValueEnum};
+use sentient_abi::network::Destination;
 use sentient_control::folders::FolderMapping;
 use sentient_control::ports::PortMapping;
 use sentient_images::quantity::{parse_duration, parse_share, parse_size};
@@ -59,6 +60,10 @@ pub struct ProgramArgs {
     pub args: Vec<std::ffi::OsString>,
 }
 
+fn parse_destination(text: &str) -> Result<String, String> {
+    Destination::parse(text).map_or_else(|why| Err(why.into()), |_| Ok(text.to_owned()))
+}
+
 /// Arguments of `run`.
 #[derive(Args, Debug)]
 pub struct RunArgs {
@@ -98,6 +103,11 @@ pub struct RunArgs {
     /// port that is free, unless there is one.
     #[arg(short, long, value_name = "[[ADDRESS:]HOST-PORT:]PORT")]
     pub publish: Vec<PortMapping>,
+
+    /// Let the program connect to a host's port: of a name, *.NAME, an address, a network, or *; the port may be *, too. Without
+    /// it that is what its permissions allow, or nothing without any.
+    #[arg(long, value_name = "HOST:PORT", value_parser = parse_destination)]
+    pub connect: Vec<String>,
 
     /// Give the program a folder of this host, at an absolute path of its own; with `:ro`, only to be read.
     #[arg(short, long, value_name = "FOLDER:PATH[:ro]")]

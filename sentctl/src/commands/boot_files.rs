@@ -1,6 +1,6 @@
 //! `sentctl boot-files`.
 
-use super::program;
+use super::program::{self, Given};
 use crate::cli::run::BootFilesArgs;
 use crate::errors::CommandError;
 use crate::saving::{check_free, save};
@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 /// Writes `kernel.elf` and `boot.mod`.
 pub fn write(args: &BootFilesArgs, home: Option<&Path>, json: bool) -> Result<ExitCode, CommandError> {
-    let Prepared { spec, image, .. } = program::prepare(&args.program, (&[], &[]), home, json)?;
+    let Prepared { spec, image, .. } = program::prepare(&args.program, &Given::default(), home, json)?;
     let kernel = KernelImage::embedded()?;
     let module = container_module(&ContainerRun { spec, image })?;
     let folder = &args.output;

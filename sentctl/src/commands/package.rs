@@ -108,7 +108,8 @@ fn key_of(home: &Home, algorithm: Algorithm) -> Result<Key, CommandError> {
 }
 
 fn described(package: &Package<'_>) -> Value {
-    let Permissions { files, wall_clock, monotonic_clock, random, listen, limits, .. } = &package.permissions;
+    let Permissions { files, wall_clock, monotonic_clock, random, listen, connect, limits, .. } =
+        &package.permissions;
     let ns = |time: &Option<std::time::Duration>| time.map(|time| time.as_nanos() as u64);
     json!({
         "package": package.identity(),
@@ -123,7 +124,7 @@ fn described(package: &Package<'_>) -> Value {
             "env": package.permissions.variables(),
             "clocks": { "wall_ns": ns(wall_clock), "monotonic_ns": ns(monotonic_clock) },
             "random": random,
-            "network": { "listen": listen },
+            "network": { "listen": listen, "connect": connect },
             "limits": {
                 "memory_bytes": limits.memory,
                 "cpu_time_ns": ns(&limits.cpu_time),
@@ -187,6 +188,9 @@ fn allowed(permissions: &Permissions) -> Vec<String> {
     if !permissions.listen.is_empty() {
         let ports: Vec<_> = permissions.listen.iter().map(u16::to_string).collect();
         lines.push(format!("listen on port {}", ports.join(", ")));
+    }
+    if !permissions.connect.is_empty() {
+        lines.push(format!("connect to {}", permissions.connect.join(", ")));
     }
     let limits = &permissions.limits;
     let numbers = [

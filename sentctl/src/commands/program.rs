@@ -1,6 +1,6 @@
 //! A program of the user's, made ready to run.
 
-use crate::cli::run::ProgramArgs;
+use crate::cli::run::{ProgramArgs, RunArgs};
 use crate::commands::{image, package};
 use crate::errors::CommandError;
 use crate::paths;
@@ -13,6 +13,24 @@ use sentient_images::program::{self, Prepared, Wanted};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+/// What a program is given of this host, and of the world beyond.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Given<'a> {
+    /// Ports for others to connect to.
+    pub ports: &'a [PortMapping],
+    /// Where it may connect to.
+    pub connect: &'a [String],
+    /// Folders, where they are.
+    pub volumes: &'a [FolderMapping],
+}
+
+impl<'a> Given<'a> {
+    /// What `run` is told.
+    pub fn of(args: &'a RunArgs, volumes: &'a [FolderMapping]) -> Self {
+        Self { ports: &args.publish, connect: &args.connect, volumes }
+    }
+}
+
 /// Reads, compiles and checks a program, and puts its configuration together. People see that it is compiled,
 /// if that takes long, unless `quiet`. One that is no file may be an image of the home.
 ///
@@ -20,7 +38,7 @@ use std::path::Path;
 /// [`CommandError`] if there is no such file, or it cannot run.
 pub fn prepare(
     args: &ProgramArgs,
-    (ports, volumes): (&[PortMapping], &[FolderMapping]),
+    given: &Given<'_>,
     home: Option<&Path>,
     quiet: bool,
 ) -> Result<Prepared, CommandError> {
@@ -44,8 +62,9 @@ pub fn prepare(
         unconfined: args.unconfined,
         signer: args.signer.clone(),
         explain: args.explain,
-        ports: ports.iter().map(|mapping| mapping.port).collect(),
-        mounts: volumes.iter().map(|folder| (folder.path.clone(), folder.read_only)).collect(),
+        ports: given.ports.iter().map(|mapping| mapping.port).collect(),
+        connect: given.connect.to_vec(),
+        mounts: given.volumes.iter().map(|folder| (folder.path.clone(), folder.read_only)).collect(),
         files_of: None,
     };
     let compiling = || Progress::start("compiling the program", Measure::Time, quiet);

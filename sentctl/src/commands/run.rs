@@ -1,6 +1,6 @@
 //! `sentctl run`.
 
-use super::program;
+use super::program::{self, Given};
 use crate::cli::run::RunArgs;
 use crate::errors::CommandError;
 use sentient_abi::boot_module::container_flags;
@@ -49,13 +49,13 @@ pub fn run(
     let start = begin(early.map_or_else(Early::begin_to_boot, Ok)?, first)?;
     let volumes = program::folders(&args.volume)?;
     let Prepared { mut spec, image, origin, package } =
-        program::prepare(&args.program, (&args.publish, &volumes), home, json)?;
+        program::prepare(&args.program, &Given::of(args, &volumes), home, json)?;
     let loaded = (image.bytes.len() + spec.files.len()) as u64;
     let ram = args.machine_memory.unwrap_or_else(|| default_ram(spec.memory_limit, loaded));
     let start = if ram == first { start } else { begin(Early::begin_to_boot()?, ram)? };
     let streams = Streams::of_process().map_err(CommandError::io("duplicating the standard streams"))?;
     spec.flags |= terminal_flags(&streams);
-    let confined = spec.permissions.is_some();
+    let (confined, destinations) = (spec.permissions.is_some(), spec.destinations.clone());
     let config = MachineConfig {
         ram,
         kernel,
@@ -68,6 +68,7 @@ pub fn run(
     };
     let machine = Machine::on(start, &config, streams)?;
     let network = machine.network();
+    network.allow(0, &destinations).map_err(CommandError::io("starting the network"))?;
     ports::publish(&network, 0, &args.publish)
         .map_err(|(port, source)| CommandError::Publish { port: port.to_string(), source })?;
     if !volumes.is_empty() {

@@ -1,18 +1,21 @@
-//! The gateway: connections of the host's programs, carried on to containers.
+//! The gateway: connections of the host's programs, carried on to containers, and of [containers](calls) to the outside.
 //!
 //! It ends the host's TCP connection and has one of its own with the guest, so that neither side sees anything of the
 //! other but bytes, ends and resets. Everything the guest sends goes through smoltcp, which takes it for what a
 //! stranger on the network sent.
 
+mod calls;
+mod connection;
+
 use super::cable::Link;
-use rustix::net::sockopt::set_socket_linger;
-use sentient_abi::network::{GATEWAY, GATEWAY_HARDWARE, PREFIX, TIME_WAIT_MS, container_address};
-use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
-use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
+use calls::Calls;
+use connection::{Connection, reset};
+use sentient_abi::network::{GATEWAY, GATEWAY_HARDWARE, PREFIX, container_address};
+use smoltcp::iface::{Config, Interface, PollIngressSingleResult, PollResult, SocketSet};
+use smoltcp::socket::tcp::{Socket, SocketBuffer};
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr, Ipv4Address};
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
 use std::net::TcpStream;
 
 /// Most connections at a time; more wait until there is room.
@@ -24,120 +27,17 @@ const BUFFER: usize = 64 << 10;
 /// How long a guest may take to answer a new connection.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long a connection of which both sides have seen the end stays.
-const TIME_WAIT: Duration = Duration::from_millis(TIME_WAIT_MS);
-
 /// The first of the gateway's own ports, and how many there are (RFC 6335, 6: dynamic ones).
 const FIRST_PORT: u16 = 49152;
 const PORTS: u64 = 1 << 14;
 
-/// One connection.
-#[derive(Debug)]
-struct Connection {
-    stream: TcpStream,
-    handle: SocketHandle,
-    container: u32,
-    port: u16,
-    /// The host's side may have something to read, or room to write: nobody has said otherwise since it was tried.
-    readable: bool,
-    writable: bool,
-    /// The host's side sends no more.
-    host_ended: bool,
-    /// The guest sends no more.
-    guest_ended: bool,
-    /// When there is nothing left to wait for, once that is known.
-    done: Option<Instant>,
-}
-
-/// What came of moving some bytes.
-enum Moved {
-    Some,
-    Blocked,
-    Ended,
-    Failed,
-}
-
-impl Moved {
-    fn of(result: &io::Result<usize>) -> Self {
-        match result {
-            Ok(0) => Self::Ended,
-            Ok(_) => Self::Some,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Self::Blocked,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Self::Some,
-            Err(_) => Self::Failed,
-        }
-    }
-}
-
-impl Connection {
-    /// Moves what the host's side has sent into the socket; whether that changed anything.
-    fn fill(&mut self, socket: &mut Socket<'_>) -> bool {
-        let mut changed = false;
-        while self.readable && !self.host_ended && socket.can_send() {
-            let moved = socket.send(|room| {
-                let read = (&self.stream).read(room);
-                (*read.as_ref().unwrap_or(&0), Moved::of(&read))
-            });
-            match moved {
-                Ok(Moved::Some) => {}
-                Ok(Moved::Blocked) => self.readable = false,
-                Ok(Moved::Ended) => {
-                    self.host_ended = true;
-                    socket.close();
-                }
-                Ok(Moved::Failed) | Err(_) => {
-                    self.host_ended = true;
-                    socket.abort();
-                }
-            }
-            changed = true;
-        }
-        changed
-    }
-
-    /// Moves what the guest has sent to the host's side; whether that changed anything.
-    fn drain(&mut self, socket: &mut Socket<'_>) -> bool {
-        let mut changed = false;
-        while self.writable && !self.guest_ended && socket.can_recv() {
-            let moved = socket.recv(|bytes| {
-                let written = (&self.stream).write(bytes);
-                (*written.as_ref().unwrap_or(&0), Moved::of(&written))
-            });
-            match moved {
-                Ok(Moved::Some) => {}
-                Ok(Moved::Blocked) => self.writable = false,
-                Ok(Moved::Ended | Moved::Failed) | Err(_) => {
-                    self.guest_ended = true;
-                    socket.abort();
-                }
-            }
-            changed = true;
-        }
-        let over =
-            matches!(socket.state(), State::CloseWait | State::LastAck | State::Closing | State::TimeWait);
-        if over && !self.guest_ended && !socket.can_recv() {
-            self.guest_ended = true;
-            // If it cannot be told, it is gone.
-            let _ = self.stream.shutdown(std::net::Shutdown::Write);
-            changed = true;
-        }
-        changed
-    }
-
-    /// Whether there is nothing left to do, and if so whether it ended as it should.
-    fn outcome(&mut self, socket: &Socket<'_>, now: Instant) -> Option<bool> {
-        match socket.state() {
-            State::TimeWait if self.guest_ended => {
-                let done = *self.done.get_or_insert(now + TIME_WAIT);
-                (now >= done).then_some(true)
-            }
-            // A reset that was not sent yet still has its address.
-            State::Closed => {
-                socket.remote_endpoint().is_none().then_some(self.host_ended && self.guest_ended)
-            }
-            _ => None,
-        }
-    }
+/// A socket of which nothing is known yet.
+fn new_socket() -> Socket<'static> {
+    let buffer = || SocketBuffer::new(vec![0; BUFFER]);
+    let mut socket = Socket::new(buffer(), buffer());
+    socket.set_nagle_enabled(false);
+    socket.set_timeout(Some(PATIENCE));
+    socket
 }
 
 /// The gateway of one machine.
@@ -146,6 +46,7 @@ pub struct Gateway {
     sockets: SocketSet<'static>,
     /// By the order of their beginnings, which is what they are called.
     connections: BTreeMap<u64, Connection>,
+    calls: Calls,
     begun: u64,
     started: std::time::Instant,
 }
@@ -164,6 +65,7 @@ impl Gateway {
             interface,
             sockets: SocketSet::new(Vec::new()),
             connections: BTreeMap::new(),
+            calls: Calls::default(),
             begun: seed % PORTS,
             started: std::time::Instant::now(),
         }
@@ -175,7 +77,7 @@ impl Gateway {
 
     /// Whether another connection can begin.
     pub fn has_room(&self) -> bool {
-        self.connections.len() < MAX_CONNECTIONS
+        self.connections.len() + self.calls.count() < MAX_CONNECTIONS
     }
 
     /// What the next connection is going to be called: a small number.
@@ -195,25 +97,12 @@ impl Gateway {
                 break own;
             }
         };
-        let buffer = || SocketBuffer::new(vec![0; BUFFER]);
-        let mut socket = Socket::new(buffer(), buffer());
-        socket.set_nagle_enabled(false);
-        socket.set_timeout(Some(PATIENCE));
+        let mut socket = new_socket();
         let to = (IpAddress::Ipv4(Ipv4Address::from(container_address(container))), port);
         // It has a port and an address, and is not connected yet: there is nothing to refuse.
         let _ = socket.connect(self.interface.context(), to, own);
-        let connection = Connection {
-            stream,
-            handle: self.sockets.add(socket),
-            container,
-            port: own,
-            readable: true,
-            writable: true,
-            host_ended: false,
-            guest_ended: false,
-            done: None,
-        };
-        self.connections.insert(name, connection);
+        let handle = self.sockets.add(socket);
+        self.connections.insert(name, Connection::new(stream, handle, container, own));
     }
 
     /// The host's side of a connection may have changed.
@@ -223,6 +112,7 @@ impl Gateway {
             connection.readable = true;
             connection.writable = true;
         }
+        self.calls.changed(name);
     }
 
     /// Ends the connections of a container, both sides of them.
@@ -230,10 +120,12 @@ impl Gateway {
         for connection in self.connections.values().filter(|connection| connection.container == container) {
             self.sockets.get_mut::<Socket<'_>>(connection.handle).abort();
         }
+        self.disconnect_calls(container);
     }
 
     /// Ends all connections at the host's side: the guest's are gone.
     pub fn forget(&mut self) {
+        self.forget_calls();
         for connection in std::mem::take(&mut self.connections).into_values() {
             self.sockets.remove(connection.handle);
             reset(&connection.stream);
@@ -248,7 +140,8 @@ impl Gateway {
             for connection in self.connections.values_mut() {
                 changed |= connection.fill(self.sockets.get_mut(connection.handle));
             }
-            changed |= self.interface.poll(now, link, &mut self.sockets) == PollResult::SocketStateChanged;
+            changed |= self.exchange(now, link);
+            changed |= self.answer_calls(now);
             for connection in self.connections.values_mut() {
                 changed |= connection.drain(self.sockets.get_mut(connection.handle));
             }
@@ -257,6 +150,25 @@ impl Gateway {
                 return;
             }
         }
+    }
+
+    /// Takes what is on the cable and puts there what is to be sent; whether that changed anything.
+    fn exchange(&mut self, now: Instant, link: &mut Link) -> bool {
+        let mut changed = false;
+        self.interface.poll_maintenance(now);
+        loop {
+            match self.interface.poll_ingress_single(now, link, &mut self.sockets) {
+                PollIngressSingleResult::None => break,
+                PollIngressSingleResult::PacketProcessed => {}
+                PollIngressSingleResult::SocketStateChanged => changed = true,
+            }
+            // Before the next one calls, who finds nobody there otherwise.
+            self.admit_caller();
+        }
+        while self.interface.poll_egress(now, link, &mut self.sockets) == PollResult::SocketStateChanged {
+            changed = true;
+        }
+        changed
     }
 
     fn end_those_that_are_over(&mut self, now: Instant) {
@@ -280,14 +192,9 @@ impl Gateway {
     pub fn patience(&mut self) -> Option<std::time::Duration> {
         let now = self.now();
         let wait = self.interface.poll_delay(now, &self.sockets);
-        let done = self.connections.values().filter_map(|connection| connection.done).min();
-        let until_done = done.map(|done| if done > now { done - now } else { Duration::ZERO });
-        wait.into_iter().chain(until_done).min().map(Into::into)
+        let done = self.connections.values().filter_map(|connection| connection.done);
+        let due = done.chain(self.calls.due()).min();
+        let until_due = due.map(|due| if due > now { due - now } else { Duration::ZERO });
+        wait.into_iter().chain(until_due).min().map(Into::into)
     }
-}
-
-/// Lets the host's side see that its connection was cut.
-fn reset(stream: &TcpStream) {
-    // What cannot be reset ends in another way when it is dropped.
-    let _ = set_socket_linger(stream, Some(std::time::Duration::ZERO));
 }

@@ -1,8 +1,10 @@
 //! The thread that works for the network: it waits for the guest and for the host's programs.
 
 use super::gateway::Gateway;
+use super::names::Names;
 use super::{Command, NetDevice, Shared};
 use crate::machine::shared::lock;
+use sentient_abi::network::calls::Status;
 use sentient_devices::virtio::device::{DeviceError, Progress};
 use sentient_devices::virtio::net::{RECEIVE_QUEUE, TRANSMIT_QUEUE};
 use std::collections::BTreeMap;
@@ -20,6 +22,14 @@ const TRANSMIT: u64 = 2;
 const LISTENERS: u64 = 1 << 62;
 const CONNECTIONS: u64 = 1 << 63;
 
+/// What both sides of a connection are watched for.
+const SIDES: EventSet = EventSet::from_bits_truncate(
+    EventSet::IN.bits()
+        | EventSet::OUT.bits()
+        | EventSet::READ_HANG_UP.bits()
+        | EventSet::EDGE_TRIGGERED.bits(),
+);
+
 /// Events taken at once.
 const EVENTS: usize = 64;
 
@@ -31,6 +41,7 @@ pub(super) struct Worker {
     /// The device's, in the order of its queues.
     doorbells: [EventFd; 2],
     gateway: Gateway,
+    names: Names,
     listeners: BTreeMap<u64, Listener>,
     /// The name of the next listener.
     named: u64,
@@ -53,9 +64,9 @@ impl Worker {
         seed: u64,
     ) -> io::Result<Self> {
         let gateway = Gateway::new(lock(&device).device_mut().cable_mut(), seed);
-        let listeners = BTreeMap::new();
+        let (listeners, names) = (BTreeMap::new(), Names::new(Arc::clone(&shared)));
         let epoll = Epoll::new()?;
-        let worker = Self { epoll, device, shared, doorbells, gateway, listeners, named: LISTENERS };
+        let worker = Self { epoll, device, shared, doorbells, gateway, names, listeners, named: LISTENERS };
         let [receive, transmit] = &worker.doorbells;
         for (event, data) in [(&worker.shared.wake, WAKE), (receive, RECEIVE), (transmit, TRANSMIT)] {
             worker.watch(event.as_raw_fd(), EventSet::IN, data)?;
@@ -138,9 +149,12 @@ impl Worker {
                 }
                 Command::Close { container } => {
                     self.listeners.retain(|_, listener| listener.container != container);
+                    self.gateway.allow(container, String::new());
                     self.gateway.disconnect(container);
                 }
                 Command::Disconnect { container } => self.gateway.disconnect(container),
+                Command::Allow { container, destinations } => self.gateway.allow(container, destinations),
+                Command::Found { caller, found } => self.gateway.found(caller, found),
                 Command::Stop => return false,
             }
         }
@@ -160,11 +174,10 @@ impl Worker {
                         break;
                     }
                 };
-                let sides = EventSet::IN | EventSet::OUT | EventSet::READ_HANG_UP | EventSet::EDGE_TRIGGERED;
                 let name = CONNECTIONS | gateway.next_name();
                 let ready =
                     stream.set_nonblocking(true).and_then(|()| stream.set_nodelay(true)).and_then(|()| {
-                        epoll.ctl(ControlOperation::Add, stream.as_raw_fd(), EpollEvent::new(sides, name))
+                        epoll.ctl(ControlOperation::Add, stream.as_raw_fd(), EpollEvent::new(SIDES, name))
                     });
                 match ready {
                     Ok(()) => gateway.connect(stream, listener.container, listener.port),
@@ -181,6 +194,25 @@ impl Worker {
         let outcome = device.notify(RECEIVE_QUEUE);
         drop(device);
         self.settle(outcome);
+        self.reach_out();
+    }
+
+    /// Watches connections to the outside that were begun, and looks up the names of others.
+    fn reach_out(&mut self) {
+        for name in self.gateway.take_unwatched() {
+            let Some(descriptor) = self.gateway.descriptor(name) else { continue };
+            if let Err(error) = self.watch(descriptor.as_raw_fd(), SIDES, CONNECTIONS | name) {
+                // It comes to its end when its time is over.
+                tracing::warn!(%error, "a connection to the outside is not watched");
+            }
+        }
+        for (caller, name) in self.gateway.take_names() {
+            if let Err(error) = self.names.ask(caller, name) {
+                tracing::warn!(%error, "names of hosts cannot be looked up");
+                self.gateway.found(caller, Err(Status::NoResolver));
+                self.shared.wake();
+            }
+        }
     }
 
     fn settle(&self, outcome: Result<Progress, DeviceError>) {

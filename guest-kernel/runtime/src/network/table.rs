@@ -1,9 +1,12 @@
 //! Who has which sockets, and what has become of them.
 
+mod calls;
+
 use crate::clock;
 use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::net::SocketAddr;
 use sentient_abi::MAX_CONTAINERS;
 use sentient_abi::network::{TIME_WAIT_MS, container_address};
 use sentient_wasi::{Connection, Readiness, StreamError};
@@ -11,9 +14,8 @@ use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{RecvError, Socket, SocketBuffer, State};
 use smoltcp::wire::{IpAddress, IpListenEndpoint, Ipv4Address};
 
-/// Bytes of a socket's buffers, for what comes and for what leaves.
-const RECEIVE: usize = 16 << 10;
-const SEND: usize = 16 << 10;
+/// Bytes of each of a socket's buffers, for what comes and for what leaves.
+pub const BUFFER: usize = 16 << 10;
 
 /// Most connections of one port that were not accepted yet.
 const BACKLOG: usize = 64;
@@ -39,6 +41,8 @@ struct Connected {
     container: u32,
     /// `None` if it was cut by a new life.
     socket: Option<SocketHandle>,
+    /// What is to be asked for as soon as it is there.
+    question: Option<Vec<u8>>,
     /// The container receives no more.
     deaf: bool,
     /// What was last seen of it, by us or by the container: what differs from this, the other side has done.
@@ -85,9 +89,18 @@ pub struct Table {
     leaving: Vec<Leaving>,
     /// The name of the next connection.
     named: u64,
+    /// Calls to the gateway that there were.
+    called: u16,
     /// Most sockets at a time.
     most: usize,
     changes: [u64; MAX_CONTAINERS as usize],
+}
+
+/// A socket of which nothing is known yet.
+fn new_socket() -> Socket<'static> {
+    let mut socket = Socket::new(SocketBuffer::new(vec![0; BUFFER]), SocketBuffer::new(vec![0; BUFFER]));
+    socket.set_nagle_enabled(false);
+    socket
 }
 
 /// Whether a connection is complete, and was not lost since.
@@ -101,14 +114,16 @@ fn is_over(socket: &Socket<'_>) -> bool {
 }
 
 impl Table {
-    /// No sockets, and room for so many bytes of them.
-    pub fn new(bytes: u64) -> Self {
-        let most = usize::try_from(bytes).unwrap_or(usize::MAX) / (RECEIVE + SEND);
+    /// No sockets, and room for so many bytes of them. Own ports are counted from `first_port` on: in another life they are
+    /// others.
+    pub fn new(bytes: u64, first_port: u16) -> Self {
+        let most = usize::try_from(bytes).unwrap_or(usize::MAX) / (2 * BUFFER);
         Self {
             listeners: Vec::new(),
             connections: Vec::new(),
             leaving: Vec::new(),
             named: 0,
+            called: first_port,
             most: most.max(LEAST_SOCKETS),
             changes: [0; MAX_CONTAINERS as usize],
         }
@@ -130,23 +145,26 @@ impl Table {
         }
     }
 
-    /// Somebody calls on a port: if there is a listener, there is a socket now to answer. `false` if there is no room
-    /// for one: the call has to wait.
-    pub fn expect(&mut self, sockets: &mut SocketSet<'static>, container: u32, port: u16) -> bool {
+    /// Whether there can be another socket of a container. One does not keep all others from having any.
+    fn has_room(&self, container: u32) -> bool {
         let own = self.connections.iter().filter(|connected| connected.container == container).count()
             + self.leaving.iter().filter(|leaving| leaving.container == container).count();
         let all = self.connections.len() + self.leaving.len();
         let waiting: usize = self.listeners.iter().map(|listener| listener.waiting.len()).sum();
+        all + waiting < self.most && own + waiting < self.most - self.most / 4
+    }
+
+    /// Somebody calls on a port: if there is a listener, there is a socket now to answer. `false` if there is no room
+    /// for one: the call has to wait.
+    pub fn expect(&mut self, sockets: &mut SocketSet<'static>, container: u32, port: u16) -> bool {
+        let has_room = self.has_room(container);
         let Some(listener) = self.listeners.iter_mut().find(|listener| listener.is(container, port)) else {
             return true;
         };
-        // One container does not keep all others from having any.
-        let most = self.most - self.most / 4;
-        if all + waiting >= self.most || own + waiting >= most || listener.waiting.len() >= BACKLOG {
+        if !has_room || listener.waiting.len() >= BACKLOG {
             return false;
         }
-        let mut socket = Socket::new(SocketBuffer::new(vec![0; RECEIVE]), SocketBuffer::new(vec![0; SEND]));
-        socket.set_nagle_enabled(false);
+        let mut socket = new_socket();
         let address = IpAddress::Ipv4(Ipv4Address::from(container_address(container)));
         if socket.listen(IpListenEndpoint { addr: Some(address), port }).is_ok() {
             listener.waiting.push_back(sockets.add(socket));
@@ -165,11 +183,40 @@ impl Table {
         let waiting = &mut listener.ok_or(StreamError::Closed)?.waiting;
         let complete = waiting.iter().position(|handle| is_complete(sockets.get(*handle)));
         let socket = complete.and_then(|at| waiting.remove(at)).ok_or(StreamError::WouldBlock)?;
+        Ok(self.connect(sockets, container, socket, None))
+    }
+
+    /// A container has a connection, or will have one.
+    fn connect(
+        &mut self,
+        sockets: &SocketSet<'static>,
+        container: u32,
+        socket: SocketHandle,
+        question: Option<Vec<u8>>,
+    ) -> Connection {
         let name = self.named;
         self.named += 1;
         let seen = Look::of(sockets.get(socket));
-        self.connections.push(Connected { name, container, socket: Some(socket), deaf: false, seen });
-        Ok(Connection(name))
+        self.connections.push(Connected {
+            name,
+            container,
+            socket: Some(socket),
+            question,
+            deaf: false,
+            seen,
+        });
+        Connection(name)
+    }
+
+    /// See [`ends`](super::ends).
+    pub fn ends(
+        &self,
+        sockets: &SocketSet<'static>,
+        container: u32,
+        connection: Connection,
+    ) -> Option<(SocketAddr, SocketAddr)> {
+        let socket: &Socket<'_> = sockets.get(self.find(container, connection)?.socket?);
+        Some((socket.local_endpoint()?.into(), socket.remote_endpoint()?.into()))
     }
 
     /// How many complete connections there are to accept.

@@ -5,7 +5,7 @@
 //! calls, and reads the answer from there. What 0.2 has and preview 1 has not are resources ([`resources`]): streams with
 //! offsets of their own, listings, things to wait for.
 //!
-//! Only interfaces that a component imports are defined. Sockets there are none.
+//! Only interfaces that a component imports are defined.
 
 mod cli;
 mod clocks;
@@ -16,8 +16,11 @@ mod poll;
 mod random;
 mod resources;
 mod scratch;
+mod sockets;
 mod stat;
 mod streams;
+mod tcp;
+mod udp;
 
 use crate::calls;
 use crate::container::State;
@@ -40,6 +43,12 @@ wasmtime::component::bindgen!({
         "wasi:filesystem/types.directory-entry-stream": listing::Listing,
         "wasi:cli/terminal-input.terminal-input": resources::Terminal,
         "wasi:cli/terminal-output.terminal-output": resources::Terminal,
+        "wasi:sockets/network.network": resources::Network,
+        "wasi:sockets/ip-name-lookup.resolve-address-stream": sockets::Addresses,
+        "wasi:sockets/tcp.tcp-socket": tcp::Tcp,
+        "wasi:sockets/udp.udp-socket": udp::Udp,
+        "wasi:sockets/udp.incoming-datagram-stream": udp::Udp,
+        "wasi:sockets/udp.outgoing-datagram-stream": udp::Udp,
     },
 });
 

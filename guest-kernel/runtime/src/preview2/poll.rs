@@ -3,6 +3,7 @@
 use super::clocks::MONOTONIC;
 use super::resources::Pollable;
 use super::scratch::{Place, Scratch};
+use super::tcp::Tcp;
 use super::wasi::io::poll;
 use crate::container::State;
 use alloc::vec::Vec;
@@ -34,14 +35,16 @@ fn subscription(number: u32, pollable: Pollable, now: u64) -> [u8; SUBSCRIPTION_
         Pollable::Ready => clock(0, 0),
         Pollable::At(time) => clock(time, ABSOLUTE),
         Pollable::After(time) => clock(time.saturating_sub(now), 0),
-        Pollable::Stdin => {
+        Pollable::Read(fd) => {
             field(8, &[1]);
-            field(16, &0_u32.to_le_bytes());
+            field(16, &fd.to_le_bytes());
         }
-        Pollable::Room(stream) => {
+        Pollable::Write(fd) => {
             field(8, &[2]);
-            field(16, &descriptor(stream).to_le_bytes());
+            field(16, &fd.to_le_bytes());
         }
+        // It stands for one of the others.
+        Pollable::Socket(_) => {}
     }
     bytes
 }
@@ -60,7 +63,11 @@ impl State {
         let now = self.streams.clock_ns(Clock::Monotonic);
         let mut scratch = Scratch::new();
         for (number, pollable) in (0..).zip(pollables) {
-            scratch.put(&subscription(number, *pollable, now));
+            let pollable = match *pollable {
+                Pollable::Socket(socket) => self.held(&Resource::<Tcp>::new_borrow(socket))?.pollable(),
+                pollable => pollable,
+            };
+            scratch.put(&subscription(number, pollable, now));
         }
         let events = scratch.room(EVENT_LEN.saturating_mul(pollables.len()));
         let found = scratch.room(4);

@@ -25,10 +25,12 @@ pub enum Pollable {
     At(u64),
     /// The monotonic clock will have shown this after a duration: that takes no permission to read it.
     After(u64),
-    /// Standard input.
-    Stdin,
-    /// Room for output.
-    Room(Stream),
+    /// Something can be read from a descriptor.
+    Read(u32),
+    /// Something can be written to a descriptor.
+    Write(u32),
+    /// What a TCP socket has to be waited for: by its resource's number.
+    Socket(u32),
 }
 
 /// An open file or directory: a descriptor.
@@ -42,6 +44,8 @@ pub enum Input {
     Stdin,
     /// A file, from an offset on.
     File(Open, u64),
+    /// A connection.
+    Socket(Open),
 }
 
 /// Where bytes go.
@@ -53,10 +57,15 @@ pub enum Output {
     File(Open, u64),
     /// A file's end.
     End(Open),
+    /// A connection.
+    Socket(Open),
 }
 
 /// That a standard stream is a terminal.
 pub struct Terminal;
+
+/// The network: there is one.
+pub struct Network;
 
 /// The resources of a container.
 pub struct Resources {
@@ -74,6 +83,11 @@ impl Resources {
         table.set_max_capacity(MAX_RESOURCES);
         let first = u32::try_from(wasi.usage().descriptors).unwrap_or(u32::MAX);
         Self { table, users: BTreeMap::new(), first }
+    }
+
+    /// A descriptor was closed by what used it.
+    pub fn forget(&mut self, open: Open) {
+        self.users.remove(&open.0);
     }
 
     /// The numbers of descriptors that may be preopened directories.

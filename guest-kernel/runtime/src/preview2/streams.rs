@@ -12,6 +12,9 @@ use alloc::vec::Vec;
 use sentient_wasi::{Errno, Host, Outcome, Readiness, Wasi};
 use wasmtime::component::Resource;
 
+/// Standard input.
+const STDIN: Open = Open(0);
+
 /// What a function of this interface gives.
 type Answer<T> = wasmtime::Result<Result<T, StreamError>>;
 
@@ -28,26 +31,37 @@ impl State {
             return Ok(Ok(Vec::new()));
         }
         let read = match self.held(input)? {
-            Input::Stdin if !waits && !self.is_there(Pollable::Stdin)? => return Ok(Ok(Vec::new())),
-            Input::Stdin => self.read_stdin(len)?,
+            Input::Stdin => self.next_of(STDIN, len, waits)?,
+            Input::Socket(open) => self.next_of(open, len, waits)?,
             Input::File(open, at) => {
                 let read = self.read_at(open, len, at)?;
                 if let Ok(bytes) = &read {
                     let at = at.saturating_add(bytes.len() as u64);
                     *self.resources.table.get_mut(input)? = Input::File(open, at);
                 }
-                read
+                Some(read)
             }
         };
         match read {
-            Ok(bytes) if bytes.is_empty() => Ok(Err(StreamError::Closed)),
-            Ok(bytes) => Ok(Ok(bytes)),
-            Err(errno) => self.stream_error(errno).map(Err),
+            None => Ok(Ok(Vec::new())),
+            Some(Ok(bytes)) if bytes.is_empty() => Ok(Err(StreamError::Closed)),
+            Some(Ok(bytes)) => Ok(Ok(bytes)),
+            Some(Err(errno)) => self.stream_error(errno).map(Err),
         }
     }
 
-    fn read_stdin(&mut self, len: usize) -> wasmtime::Result<Result<Vec<u8>, Errno>> {
-        self.filled(len, |wasi, host, memory, list, count| wasi.fd_read(host, memory, 0, list, 1, count))
+    /// The next bytes of something that has no offsets; `None` if there are none yet and the call is not to wait.
+    fn next_of(
+        &mut self,
+        Open(fd): Open,
+        len: usize,
+        waits: bool,
+    ) -> wasmtime::Result<Option<Result<Vec<u8>, Errno>>> {
+        if !waits && !self.is_there(Pollable::Read(fd))? {
+            return Ok(None);
+        }
+        self.filled(len, |wasi, host, memory, list, count| wasi.fd_read(host, memory, fd, list, 1, count))
+            .map(Some)
     }
 
     /// Bytes of a file; none at its end.
@@ -74,11 +88,8 @@ impl State {
         })
     }
 
-    fn write_standard(
-        &mut self,
-        fd: u32,
-        bytes: (&mut Scratch, Place),
-    ) -> wasmtime::Result<Result<u32, Errno>> {
+    /// Writes to something that has no offsets.
+    fn write_on(&mut self, fd: u32, bytes: (&mut Scratch, Place)) -> wasmtime::Result<Result<u32, Errno>> {
         self.moved(bytes, |wasi, host, memory, list, count| wasi.fd_write(host, memory, fd, list, 1, count))
     }
 
@@ -117,7 +128,8 @@ impl State {
         while left.len > 0 {
             let bytes = (&mut scratch, left);
             let written = match self.held(output)? {
-                Output::Standard(stream) => self.write_standard(descriptor(stream), bytes)?,
+                Output::Standard(stream) => self.write_on(descriptor(stream), bytes)?,
+                Output::Socket(open) => self.write_on(open.0, bytes)?,
                 Output::File(open, at) => {
                     let written = self.write_at(open, bytes, at)?;
                     let count = written.unwrap_or(0);
@@ -143,8 +155,15 @@ impl State {
 
     /// How many bytes an output takes without waiting.
     fn room(&mut self, output: &Resource<Output>) -> Answer<u64> {
-        let Output::Standard(stream) = self.held(output)? else { return Ok(Ok(MAX_BYTES as u64)) };
-        Ok(match self.streams.output_ready(stream) {
+        let readiness = match self.held(output)? {
+            Output::Standard(stream) => self.streams.output_ready(stream),
+            Output::Socket(open) => match self.wasi.room(&mut self.streams, open.0) {
+                Ok(readiness) => readiness,
+                Err(errno) => return self.stream_error(errno).map(Err),
+            },
+            Output::File(..) | Output::End(_) => Readiness::Ready(MAX_BYTES as u64),
+        };
+        Ok(match readiness {
             Readiness::Ready(room) => Ok(room.min(MAX_BYTES as u64)),
             Readiness::NotReady | Readiness::NotBefore(_) => Ok(0),
             Readiness::Closed => Err(StreamError::Closed),
@@ -192,7 +211,8 @@ impl streams::HostInputStream for State {
 
     fn subscribe(&mut self, input: Resource<Input>) -> wasmtime::Result<Resource<Pollable>> {
         let pollable = match self.held(&input)? {
-            Input::Stdin => Pollable::Stdin,
+            Input::Stdin => Pollable::Read(STDIN.0),
+            Input::Socket(open) => Pollable::Read(open.0),
             Input::File(..) => Pollable::Ready,
         };
         self.give(pollable)
@@ -201,7 +221,7 @@ impl streams::HostInputStream for State {
     fn drop(&mut self, input: Resource<Input>) -> wasmtime::Result<()> {
         match self.taken(input)? {
             Input::Stdin => Ok(()),
-            Input::File(open, _) => self.release(open),
+            Input::File(open, _) | Input::Socket(open) => self.release(open),
         }
     }
 }
@@ -229,7 +249,8 @@ impl streams::HostOutputStream for State {
 
     fn subscribe(&mut self, output: Resource<Output>) -> wasmtime::Result<Resource<Pollable>> {
         let pollable = match self.held(&output)? {
-            Output::Standard(stream) => Pollable::Room(stream),
+            Output::Standard(stream) => Pollable::Write(descriptor(stream)),
+            Output::Socket(open) => Pollable::Write(open.0),
             Output::File(..) | Output::End(_) => Pollable::Ready,
         };
         self.give(pollable)
@@ -255,7 +276,7 @@ impl streams::HostOutputStream for State {
     fn drop(&mut self, output: Resource<Output>) -> wasmtime::Result<()> {
         match self.taken(output)? {
             Output::Standard(_) => Ok(()),
-            Output::File(open, _) | Output::End(open) => self.release(open),
+            Output::File(open, _) | Output::End(open) | Output::Socket(open) => self.release(open),
         }
     }
 }

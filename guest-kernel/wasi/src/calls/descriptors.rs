@@ -3,6 +3,7 @@
 //! `fd_close`, `fd_renumber`, `fd_fdstat_get`, `fd_fdstat_set_flags`, `fd_fdstat_set_rights`,
 //! `fd_prestat_get`, `fd_prestat_dir_name`.
 
+use crate::calls::outward::Calling;
 use crate::descriptor::{Descriptor, Object};
 use crate::errno::Errno;
 use crate::flags;
@@ -26,7 +27,7 @@ pub(crate) fn filetype(host: &mut (impl Host + ?Sized), object: &Object) -> File
         Object::Output(stream) => stream_type(host.output_is_terminal(stream)),
         Object::File { .. } => FileType::RegularFile,
         Object::Directory { .. } => FileType::Directory,
-        Object::Listener(_) | Object::Connected(_) => FileType::SocketStream,
+        Object::Listener(_) | Object::Connected(_) | Object::Calling(_) => FileType::SocketStream,
         Object::Volume(ref node) if node.is_directory => FileType::Directory,
         Object::Volume(_) => FileType::RegularFile,
     }
@@ -52,7 +53,9 @@ impl Wasi {
 
     fn release(&mut self, host: &mut (impl Host + ?Sized), closed: &Descriptor) -> Result<(), Errno> {
         match &closed.object {
-            Object::Connected(connection) => host.close(*connection),
+            Object::Connected(connection) | Object::Calling(Calling { connection, .. }) => {
+                host.close(*connection);
+            }
             Object::Volume(node) => Self::volume_close(host, node),
             _ => {}
         }

@@ -163,7 +163,11 @@ impl Wasi {
             let record = match descriptor.object {
                 Object::File { inode, .. } | Object::Directory { inode, .. } => wasi.fs.stat(inode)?,
                 Object::Volume(ref node) => wasi.volume_record(node, &node.stat(host)?),
-                Object::Stdin | Object::Output(_) | Object::Listener(_) | Object::Connected(_) => FileStat {
+                Object::Stdin
+                | Object::Output(_)
+                | Object::Listener(_)
+                | Object::Connected(_)
+                | Object::Calling(_) => FileStat {
                     dev: 0,
                     ino: u64::from(fd),
                     filetype: filetype(host, &descriptor.object),

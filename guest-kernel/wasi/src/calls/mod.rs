@@ -1,4 +1,4 @@
-//! The 46 functions of `wasi_snapshot_preview1`, by subject.
+//! The 46 functions of `wasi_snapshot_preview1`, by subject, and in `outward` what WASI 0.2 has besides.
 //!
 //! Every file adds methods to [`Wasi`](crate::Wasi). They share one form: settle the descriptor and
 //! its rights, check where results go, take the parameters out of guest memory, act, store the
@@ -12,6 +12,7 @@ pub(crate) mod descriptors;
 pub(crate) mod files;
 pub(crate) mod names;
 pub(crate) mod open;
+pub(crate) mod outward;
 pub(crate) mod paths;
 pub(crate) mod poll;
 pub(crate) mod process;

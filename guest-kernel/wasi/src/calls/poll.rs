@@ -6,6 +6,7 @@
 
 use alloc::vec::Vec;
 
+use crate::calls::outward::Calling;
 use crate::descriptor::Object;
 use crate::errno::Errno;
 use crate::host::{Clock, Host, Readiness};
@@ -259,6 +260,9 @@ impl Wasi {
                 descriptor.require(rights::FD_READ | rights::POLL_FD_READWRITE)?;
                 ready(host.receive_ready(connection), event, Wait::SOCKETS)
             }
+            Object::Calling(Calling { connection, .. }) => {
+                ready(host.answer_ready(connection), event, Wait::SOCKETS)
+            }
             Object::Stdin => {
                 descriptor.require(rights::FD_READ | rights::POLL_FD_READWRITE)?;
                 ready(host.stdin_ready(), event, Wait::STDIN)
@@ -281,7 +285,7 @@ impl Wasi {
     fn writable(&self, host: &mut (impl Host + ?Sized), fd: u32, event: Event) -> Result<Event, Stop> {
         let descriptor = self.descriptors.get(fd)?;
         match descriptor.object {
-            Object::Stdin | Object::Listener(_) => Err(Errno::Badf.into()),
+            Object::Stdin | Object::Listener(_) | Object::Calling(_) => Err(Errno::Badf.into()),
             Object::Connected(connection) => {
                 descriptor.require(rights::FD_WRITE | rights::POLL_FD_READWRITE)?;
                 ready(host.send_ready(connection), event, Wait::SOCKETS)

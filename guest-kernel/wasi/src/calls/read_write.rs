@@ -129,7 +129,7 @@ impl Wasi {
                         host.receive(connection, buf, false)
                     })?
                 }
-                Object::Listener(_) => return Err(Errno::Notconn.into()),
+                Object::Listener(_) | Object::Calling(_) => return Err(Errno::Notconn.into()),
                 Object::Volume(node) => {
                     let at = node.file()?.position;
                     descriptor.require(rights::FD_READ)?;
@@ -220,7 +220,7 @@ impl Wasi {
                     })?
                 }
                 Object::Stdin => return Err(Errno::Badf.into()),
-                Object::Listener(_) => return Err(Errno::Notconn.into()),
+                Object::Listener(_) | Object::Calling(_) => return Err(Errno::Notconn.into()),
                 Object::File { .. } | Object::Directory { .. } => {
                     let (inode, position) = descriptor.file(rights::FD_WRITE, Errno::Badf)?;
                     descriptor.writable()?;

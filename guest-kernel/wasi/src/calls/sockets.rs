@@ -1,7 +1,7 @@
 //! `sock_accept`, `sock_recv`, `sock_send`, `sock_shutdown`.
 //!
 //! Preview 1 can make no socket: a container is given those that listen on its ports, and accepts connections from
-//! them. `ENOTSOCK` for what is open and no socket.
+//! them. WASI 0.2 can (`outward`). `ENOTSOCK` for what is open and no socket.
 
 use crate::calls::read_write::{hand_over, refused, take_in};
 use crate::descriptor::{Descriptor, Object};
@@ -27,7 +27,7 @@ const SHUT_SENDING: u32 = 1 << 1;
 fn connection(descriptor: &Descriptor, rights: u64) -> Result<Connection, Errno> {
     match descriptor.object {
         Object::Connected(connection) => descriptor.require(rights).map(|()| connection),
-        Object::Listener(_) => Err(Errno::Notconn),
+        Object::Listener(_) | Object::Calling(_) => Err(Errno::Notconn),
         _ => Err(Errno::Notsock),
     }
 }
@@ -89,7 +89,7 @@ impl Wasi {
             let listener = wasi.descriptors.get(fd)?;
             let port = match listener.object {
                 Object::Listener(port) => port,
-                Object::Connected(_) => return Err(Errno::Inval.into()),
+                Object::Connected(_) | Object::Calling(_) => return Err(Errno::Inval.into()),
                 _ => return Err(Errno::Notsock.into()),
             };
             listener.require(rights::SOCK_ACCEPT)?;

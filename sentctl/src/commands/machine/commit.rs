@@ -64,6 +64,7 @@ impl Context {
             cpu: start.cpu_percent,
             permissions: start.permissions.as_deref(),
             ports: &ports,
+            connect: &start.connect,
             files: tree.files,
         };
         let folder = container.into_folder(image.name(), version).map_err(failed)?;

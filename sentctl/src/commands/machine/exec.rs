@@ -2,6 +2,7 @@
 
 use super::Context;
 use crate::cli::containers::ExecArgs;
+use crate::commands::program::Given;
 use crate::errors::CommandError;
 use sentient_control::api::{ContainerStatus, StartContainer};
 use sentient_control::client::encoded;
@@ -14,7 +15,7 @@ impl Context {
             files_of: Some(args.container.clone()),
             name: args.name.clone(),
             stdin: args.interactive,
-            ..self.to_start(&args.program, (&[], Vec::new()))?
+            ..self.to_start(&args.program, &Given::default())?
         };
         let client = self.client()?;
         let started: ContainerStatus =

@@ -4,7 +4,8 @@ use super::{Context, containers};
 use crate::cli::VerifyArg;
 use crate::cli::machine::{ForkArgs, InitArgs, StopArgs};
 use crate::cli::run::{ProgramArgs, RunArgs};
-use crate::commands::{image, package, program};
+use crate::commands::program::{self, Given};
+use crate::commands::{image, package};
 use crate::errors::CommandError;
 use crate::paths;
 use sentient_control::api::{
@@ -13,12 +14,10 @@ use sentient_control::api::{
 use sentient_control::client::{Client, ClientError};
 use sentient_control::description::Description;
 use sentient_control::error::ControlError;
-use sentient_control::folders::FolderMapping;
 use sentient_control::fork;
 use sentient_control::history::History;
 use sentient_control::home::MachineFolder;
 use sentient_control::machine_process::{self, Task};
-use sentient_control::ports::PortMapping;
 use sentient_control::process::{self, Invocation};
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -146,7 +145,7 @@ impl Context {
             cpu_percent: args.cpu,
             ports: args.publish.clone(),
             stdin: args.interactive,
-            ..self.to_start(&args.program, (&args.publish, volumes))?
+            ..self.to_start(&args.program, &Given::of(args, &volumes))?
         };
         let client = self.client()?;
         let started: ContainerStatus =
@@ -161,10 +160,10 @@ impl Context {
     pub(super) fn to_start(
         &self,
         args: &ProgramArgs,
-        (ports, volumes): (&[PortMapping], Vec<FolderMapping>),
+        given: &Given<'_>,
     ) -> Result<StartContainer, CommandError> {
         let home = Some(self.home.path());
-        program::prepare(args, (ports, &volumes), home, self.json)?;
+        program::prepare(args, given, home, self.json)?;
         let permissions = args.permissions.as_deref().map(package::permissions).transpose()?;
         let program = std::path::absolute(image::find(home, &args.program)?)
             .map_err(CommandError::io("finding the program"))?;
@@ -183,7 +182,8 @@ impl Context {
             unconfined: args.unconfined,
             signer: args.signer.clone(),
             explain: args.explain,
-            volumes,
+            connect: given.connect.to_vec(),
+            volumes: given.volumes.to_vec(),
             ..StartContainer::default()
         })
     }
