@@ -176,10 +176,7 @@ fn what_the_guest_has_not_is_named_before_anything_runs() {
         std::fs::write(&path, wat::parse_str(text).unwrap()).unwrap();
         finish(sentctl().arg("run").arg(&path)).assert_fails(126, says);
     };
-    refused(
-        r#"(component (import "wasi:sockets/tcp@0.2.0" (instance)))"#,
-        &["`wasi:sockets/tcp@0.2.0`", "no sockets"],
-    );
+    refused(r#"(component (import "wasi:http/types@0.2.0" (instance)))"#, &["`wasi:http/types@0.2.0`"]);
     refused(
         r#"(component (import "wasi:cli/environment@0.3.0" (instance)))"#,
         &["`wasi:cli/environment@0.3.0`"],

@@ -34,8 +34,8 @@ pub enum CompileError {
     },
     /// It is a component that imports what the guest does not have.
     #[error(
-        "it imports `{0}`, which the guest does not provide; components have wasi:cli, clocks, filesystem, io and random of \
-         WASI 0.2, and no sockets"
+        "it imports `{0}`, which the guest does not provide; components have wasi:cli, clocks, filesystem, io, random and \
+         sockets of WASI 0.2"
     )]
     Interface(String),
     /// It is a component that cannot be run.

@@ -25,6 +25,10 @@ const ADDRESS: usize = 17;
 /// Most bytes of an answer.
 pub const MAX_ANSWER: usize = ANSWER_HEAD + MAX_ADDRESSES * ADDRESS;
 
+/// Bytes that are no call, or no answer to one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed;
+
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -50,20 +54,20 @@ impl<'a> Call<'a> {
     /// Reads a call: `Ok(None)` if more of it is to come, and with it how many bytes it is long.
     ///
     /// # Errors
-    /// If it is none.
-    pub fn read(bytes: &'a [u8]) -> Result<Option<(Self, usize)>, ()> {
+    /// [`Malformed`] if it is none.
+    pub fn read(bytes: &'a [u8]) -> Result<Option<(Self, usize)>, Malformed> {
         let [request, low, high, len, rest @ ..] = bytes else { return Ok(None) };
         let request = match request {
             1 => Request::Connect,
             2 => Request::Resolve,
-            _ => return Err(()),
+            _ => return Err(Malformed),
         };
         let len = usize::from(*len);
         if len > MAX_HOST {
-            return Err(());
+            return Err(Malformed);
         }
         let Some(host) = rest.get(..len) else { return Ok(None) };
-        let host = core::str::from_utf8(host).map_err(|_| ())?;
+        let host = core::str::from_utf8(host).map_err(|_| Malformed)?;
         Ok(Some((Self { request, port: u16::from_le_bytes([*low, *high]), host }, CALL_HEAD + len)))
     }
 
@@ -148,13 +152,13 @@ impl Answer {
     /// Reads an answer: `Ok(None)` if more of it is to come, and with it how many bytes it is long.
     ///
     /// # Errors
-    /// If it is none.
-    pub fn read(bytes: &[u8]) -> Result<Option<(Self, usize)>, ()> {
+    /// [`Malformed`] if it is none.
+    pub fn read(bytes: &[u8]) -> Result<Option<(Self, usize)>, Malformed> {
         let [status, count, rest @ ..] = bytes else { return Ok(None) };
-        let status = *Status::ALL.get(usize::from(*status)).ok_or(())?;
+        let status = *Status::ALL.get(usize::from(*status)).ok_or(Malformed)?;
         let count = usize::from(*count);
         if count > MAX_ADDRESSES {
-            return Err(());
+            return Err(Malformed);
         }
         let len = count * ADDRESS;
         let Some(addresses) = rest.get(..len) else { return Ok(None) };
@@ -165,7 +169,7 @@ impl Answer {
             *to = match kind {
                 4 => IpAddr::V4(Ipv4Addr::new(*a, *b, *c, *d)),
                 6 => IpAddr::V6(Ipv6Addr::from_octets(*octets)),
-                _ => return Err(()),
+                _ => return Err(Malformed),
             };
         }
         this.count = count;

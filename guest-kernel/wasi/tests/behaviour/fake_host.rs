@@ -1,8 +1,10 @@
 //! A host that can be told what to do, and remembers what was asked of it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::{Ipv4Addr, SocketAddr};
 
-use sentient_abi::volumes::Request;
+use sentient_abi::network::calls::{Answer, Call, Request};
+use sentient_abi::volumes;
 use sentient_wasi::{Clock, Connection, Denied, Errno, Host, Readiness, Stream, StreamError};
 
 /// A connection, as its other end sees it.
@@ -19,10 +21,14 @@ pub struct Peer {
     pub room: usize,
     /// Directions the container has shut: receiving, sending.
     pub shut: (bool, bool),
+    /// What was asked for, if it is a call: what, the host, the port.
+    pub call: Option<(Request, String, u16)>,
+    /// The answer to that, until it is taken.
+    pub answer: Option<Answer>,
 }
 
 /// What answers questions about volumes.
-pub type Answers = Box<dyn FnMut(&Request<'_>) -> Result<Vec<u8>, Errno>>;
+pub type Answers = Box<dyn FnMut(&volumes::Request<'_>) -> Result<Vec<u8>, Errno>>;
 
 pub struct FakeHost {
     pub volumes: Option<Answers>,
@@ -235,7 +241,33 @@ impl Host for FakeHost {
         assert!(self.peers.remove(&name).is_some(), "a connection is closed once");
     }
 
-    fn volume(&mut self, question: &Request<'_>) -> Result<Vec<u8>, Errno> {
+    fn call(&mut self, call: &Call<'_>) -> Result<Connection, Errno> {
+        let name = self.connect(0, b"");
+        self.arrived.pop_back();
+        let peer = self.peers.get_mut(&name).ok_or(Errno::Nobufs)?;
+        peer.call = Some((call.request, call.host.to_owned(), call.port));
+        Ok(Connection(name))
+    }
+
+    fn answer(&mut self, call: Connection) -> Result<Answer, StreamError> {
+        self.peer(call)?.answer.take().ok_or(StreamError::WouldBlock)
+    }
+
+    fn answer_ready(&mut self, call: Connection) -> Readiness {
+        match self.peer(call) {
+            Ok(Peer { answer: None, .. }) => Readiness::NotReady,
+            Ok(_) => Readiness::Ready(1),
+            Err(_) => Readiness::Closed,
+        }
+    }
+
+    fn ends(&mut self, connection: Connection) -> Option<(SocketAddr, SocketAddr)> {
+        self.peer(connection).ok()?;
+        let end = |port| SocketAddr::new(Ipv4Addr::new(10, 0, 0, 1).into(), port);
+        Some((end(1), end(2)))
+    }
+
+    fn volume(&mut self, question: &volumes::Request<'_>) -> Result<Vec<u8>, Errno> {
         self.volumes.as_mut().ok_or(Errno::Nodev)?(question)
     }
 

@@ -23,6 +23,7 @@ mod guest;
 mod links;
 mod memory_faults;
 mod opening;
+mod outward;
 mod owner;
 mod permissions;
 mod polling;

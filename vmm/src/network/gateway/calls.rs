@@ -352,7 +352,7 @@ impl Gateway {
                 let count = socket.peek_slice(&mut bytes).unwrap_or(0);
                 match Call::read(bytes.get(..count).unwrap_or_default()) {
                     Ok(None) => Decision::Wait,
-                    Err(()) => Decision::Abort,
+                    Err(_) => Decision::Abort,
                     Ok(Some((call, len))) => {
                         let _ = socket.recv(|all| (len.min(all.len()), ()));
                         let container = caller.container;

@@ -76,7 +76,7 @@ impl Table {
         let mut buffer = [0; MAX_ANSWER];
         let count = socket.peek_slice(&mut buffer).unwrap_or(0);
         let read = Answer::read(buffer.get(..count).unwrap_or_default());
-        let Some((answer, len)) = read.map_err(|()| StreamError::Reset)? else {
+        let Some((answer, len)) = read.map_err(|_| StreamError::Reset)? else {
             // Before it is there, it cannot be received from.
             let will_come =
                 socket.may_recv() || matches!(socket.state(), State::SynSent | State::SynReceived);
