@@ -141,7 +141,7 @@ fn bytes_go_out_and_come_back_whole_however_many_there_are() {
     assert_eq!(back.code(), 0, "{back:?}");
     assert!(back.stdout == input, "{} of {} bytes, or others", back.stdout.len(), input.len());
     // And of a client that is gone it is told.
-    let cut = server(|client| drop(client));
+    let cut = server(drop);
     let port = cut.port().to_string();
     let lost = dial(&["--connect", &cut.to_string()], &["127.0.0.1", &port], &input);
     assert!(lost.code() == 1 && lost.err().contains("sending: "), "{lost:?}");

@@ -90,7 +90,7 @@ enum Decision {
     Wait,
     LookUp(Wanted),
     Reach(VecDeque<SocketAddr>),
-    Answer(Answer),
+    Answer(Status, Vec<IpAddr>),
     /// It is not one.
     Abort,
     Connected,
@@ -135,7 +135,7 @@ impl Calls {
             (_, Err(_)) if is_name(host) && allowed.allow_name(host) => {
                 Decision::LookUp(Wanted { request, host: host.to_owned(), port })
             }
-            _ => Decision::Answer(Answer::new(Status::Denied, [])),
+            _ => Decision::Answer(Status::Denied, Vec::new()),
         }
     }
 
@@ -146,8 +146,8 @@ impl Calls {
             found => found,
         };
         match (found, wanted.request) {
-            (Err(status), _) => Decision::Answer(Answer::new(status, [])),
-            (Ok(addresses), Request::Resolve) => Decision::Answer(Answer::new(Status::Done, addresses)),
+            (Err(status), _) => Decision::Answer(status, Vec::new()),
+            (Ok(addresses), Request::Resolve) => Decision::Answer(Status::Done, addresses),
             (Ok(addresses), Request::Connect) => {
                 let Wanted { host, port, .. } = wanted;
                 let allowed = self.allowed_to(container);
@@ -159,7 +159,7 @@ impl Calls {
                     .map(|address| SocketAddr::new(address, *port))
                     .collect();
                 if to.is_empty() {
-                    return Decision::Answer(Answer::new(Status::Denied, []));
+                    return Decision::Answer(Status::Denied, Vec::new());
                 }
                 Decision::Reach(to)
             }
@@ -370,7 +370,7 @@ impl Gateway {
                         calls.unwatched.push(name);
                         Decision::Wait
                     }
-                    Err(failed) => Decision::Answer(Answer::new(failed, [])),
+                    Err(failed) => Decision::Answer(failed, Vec::new()),
                 },
             },
         }
@@ -393,7 +393,9 @@ impl Gateway {
                 }
                 Err(failed) => leave(caller, socket, &Answer::new(failed, []), now),
             },
-            Decision::Answer(answer) => leave(caller, socket, &answer, now),
+            Decision::Answer(status, addresses) => {
+                leave(caller, socket, &Answer::new(status, addresses), now);
+            }
             Decision::Abort => {
                 socket.abort();
                 caller.phase = Phase::Leaving(now + LINGER);
