@@ -157,6 +157,38 @@ pub enum ContainerState {
     Ended,
 }
 
+/// How a machine fares.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MachineHealth {
+    /// Its last good snapshot: one from which it has gone on for a while without a fault.
+    pub good: Option<String>,
+    /// How often it was recovered since it was started.
+    pub recoveries: u64,
+    /// It was recovered just now, and has to prove itself.
+    pub failing: bool,
+}
+
+/// A fault of a machine's guest, and what was done about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Recovered {
+    /// When it was found, in nanoseconds since 1970 (UTC).
+    pub unix_ns: u64,
+    /// What it was: a word, as in the report of a run.
+    pub fault: String,
+    /// The same, for people.
+    pub what: String,
+    /// The snapshot that the machine stood at.
+    pub before: Option<String>,
+    /// What was done: `rollback`, or `stop`.
+    pub action: String,
+    /// The snapshot that it was put back to.
+    pub to: Option<String>,
+    /// How long the guest stood still, in microseconds.
+    pub pause_us: u64,
+    /// What has gone wrong with that.
+    pub error: Option<String>,
+}
+
 /// A container to start.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

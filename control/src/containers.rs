@@ -34,13 +34,14 @@ use sentient_images::program::{self, Prepared, Wanted};
 use sentient_images::tso::digest::Digest;
 use sentient_images::tso::permissions::Permissions;
 use sentient_vmm::ContainerRun;
+use sentient_vmm::machine::NotRunning;
 use sentient_vmm::machine::resident::ResidentHandle;
 use sentient_vmm::network::Network;
 use sentient_vmm::volumes::Mounting;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -58,6 +59,8 @@ pub struct Containers {
     last_file: Mutex<Option<(Vec<u8>, String)>>,
     table: Mutex<Vec<Entry>>,
     changed: Condvar,
+    /// The guest has failed: it answers nobody.
+    mute: AtomicBool,
     /// Numbers of questions about files.
     questions: AtomicU32,
     network: OnceLock<Network>,
@@ -154,6 +157,7 @@ impl Containers {
             last_file: Mutex::default(),
             table: Mutex::new(Vec::new()),
             changed: Condvar::new(),
+            mute: AtomicBool::new(false),
             questions: AtomicU32::new(0),
             network: OnceLock::new(),
             mounting: OnceLock::new(),
@@ -376,15 +380,33 @@ impl Containers {
         Ok(entry)
     }
 
+    /// Whether the guest has failed, in which case nobody waits for it: whoever does keeps others from seeing to it.
+    pub(crate) fn set_mute(&self, mute: bool) {
+        // With the table: nobody is between looking and waiting.
+        let _table = self.table();
+        self.mute.store(mute, Ordering::SeqCst);
+        self.changed.notify_all();
+    }
+
+    /// Why the guest has not done something within a time.
+    fn why_not(&self, late: impl FnOnce() -> String) -> ControlError {
+        if self.mute.load(Ordering::SeqCst) {
+            NotRunning::Failed.into()
+        } else {
+            ControlError::Conflict(late())
+        }
+    }
+
     /// Looks at the table now and after every change until `found` has an answer; `None` if there is none
-    /// within `patience`.
+    /// within `patience`, or if the guest fails meanwhile.
     fn wait<T>(&self, patience: Duration, mut found: impl FnMut(&mut Vec<Entry>) -> Option<T>) -> Option<T> {
         let deadline = Instant::now() + patience;
         let mut table = self.table();
         loop {
             let answer = found(&mut table);
             let left = deadline.saturating_duration_since(Instant::now());
-            if answer.is_some() || left.is_zero() {
+            let is_over = left.is_zero() || self.mute.load(Ordering::SeqCst);
+            if answer.is_some() || is_over {
                 return answer;
             }
             table = self.changed.wait_timeout(table, left).unwrap_or_else(PoisonError::into_inner).0;
@@ -412,8 +434,7 @@ impl Containers {
             }
         });
         up.unwrap_or_else(|| {
-            let late = format!("the guest has not started `{name}` within {START_PATIENCE:?}");
-            Err(ControlError::Conflict(late))
+            Err(self.why_not(|| format!("the guest has not started `{name}` within {START_PATIENCE:?}")))
         })
     }
 
@@ -478,9 +499,7 @@ impl Containers {
             Some(entry) => (!entry.is_live()).then(|| Ok(entry.status())),
             None => Some(Err(ControlError::NotFound(format!("there is no container `{name}`")))),
         });
-        ended.unwrap_or_else(|| {
-            Err(ControlError::Conflict(format!("`{name}` has not ended within {patience:?}")))
-        })
+        ended.unwrap_or_else(|| Err(self.why_not(|| format!("`{name}` has not ended within {patience:?}"))))
     }
 
     /// Has what containers have written more than a second ago in the chains of their logs.

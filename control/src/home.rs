@@ -12,6 +12,7 @@
 //!     .auth/machine.key      the key that signs its snapshots
 //!     .container/NAME/       each container's output
 //!     .lock/, .trace/        what happened to it, and proofs of that: see `proofs::places`
+//!     .panic/                its last good snapshot, and what was done about its faults
 //!     .runtime/              the running process: lock, socket, log; and the timeline
 //! ```
 
@@ -320,6 +321,24 @@ impl MachineFolder {
     #[must_use]
     pub fn last_end(&self) -> PathBuf {
         self.runtime().join("last-end")
+    }
+
+    /// What there is of its faults.
+    #[must_use]
+    pub fn panics(&self) -> PathBuf {
+        self.path.join(".panic")
+    }
+
+    /// What was done about its faults: a JSON object a line, appended.
+    #[must_use]
+    pub fn recoveries(&self) -> PathBuf {
+        self.panics().join("trace.recover")
+    }
+
+    /// Its last good snapshot.
+    #[must_use]
+    pub fn fallback(&self) -> PathBuf {
+        self.panics().join("fallback.zk")
     }
 
     /// The timeline of its snapshots.

@@ -39,6 +39,7 @@ pub mod machine_process;
 pub mod ports;
 pub mod process;
 pub mod proofs;
+pub mod recovery;
 pub mod removal;
 pub mod repositories;
 pub mod server;

@@ -121,6 +121,7 @@ pub fn run(
             tracing::warn!(%error, "a signal ends the process, and not only the machine");
         }
         let up = session().and_then(|session| come_up(session, task, &ready));
+        let up = up.and_then(|session| session.watch_faults().map(|()| session));
         let (session, told) = match up {
             Ok(session) => (Some(Arc::clone(&session)), talk(&session, &home, ended)),
             Err(error) => (None, Err(error)),

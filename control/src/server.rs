@@ -66,8 +66,11 @@ struct Interface;
 /// # Errors
 /// None in practice: the document is made of strings.
 pub fn openapi() -> Result<String, serde_json::Error> {
-    let parts =
-        [crate::containers::routes::Interface::openapi(), crate::proofs::routes::Interface::openapi()];
+    let parts = [
+        crate::containers::routes::Interface::openapi(),
+        crate::proofs::routes::Interface::openapi(),
+        crate::recovery::routes::Interface::openapi(),
+    ];
     parts.into_iter().fold(Interface::openapi(), utoipa::openapi::OpenApi::merge_from).to_pretty_json()
 }
 
@@ -100,6 +103,7 @@ pub async fn serve(
         .route("/openapi.json", get(description))
         .merge(crate::containers::routes::router())
         .merge(crate::proofs::routes::router())
+        .merge(crate::recovery::routes::router())
         .fallback(nowhere)
         .method_not_allowed_fallback(not_so)
         .layer(DefaultBodyLimit::max(MAX_REQUEST))

@@ -18,12 +18,13 @@ use crate::history::{History, Newborn, short};
 use crate::home::Home;
 use crate::live::{Committed, Hashed, Live, PutBack, REST_PATIENCE, Target};
 use crate::proofs::worker;
+use crate::recovery::Recovery;
 use sentient_snapshot::record::SignedRecord;
 use sentient_snapshot::timeline::Undo;
 use sentient_vmm::Ended;
 use sentient_vmm::machine::Door;
-use sentient_vmm::machine::StopHandle;
 use sentient_vmm::machine::resident::ResidentHandle;
+use sentient_vmm::machine::{StopHandle, Stopped};
 use sentient_vmm::snapshots::MemoryReader;
 use std::fs::File;
 use std::io::{self, BufReader};
@@ -47,6 +48,18 @@ pub struct Session {
     live: Mutex<Live>,
     /// Memory that is still on its way.
     filling: Mutex<Option<Filling>>,
+    pub(crate) recovery: Recovery,
+}
+
+/// How a machine is put back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    /// Where it was is kept first.
+    Keep,
+    /// Where it was is lost.
+    Discard,
+    /// The same, and it cannot go on from where it is.
+    Rescue,
 }
 
 /// The ways to a running machine.
@@ -80,6 +93,7 @@ impl Session {
             started,
             live: Mutex::new(live),
             filling: Mutex::new(filling),
+            recovery: Recovery::new(),
         }
     }
 
@@ -270,6 +284,7 @@ impl Session {
         let pause = instant.capture.pause;
         let done = live.commit(&self.history, instant, &wanted.message, wanted.tag.as_deref());
         let done = self.unless_refused(&mut live, done)?;
+        self.recovery.moved(done.id);
         let durable = started.elapsed();
         self.history.proofs().record_soon(&self.history);
         self.history.prune(None)?;
@@ -290,7 +305,8 @@ impl Session {
         };
         let mut live = self.live();
         let target = self.history.named(&name)?;
-        self.go_to(&mut live, &target, !wanted.discard)
+        let how = if wanted.discard { How::Discard } else { How::Keep };
+        self.go_to(&mut live, &target, how)
     }
 
     /// Puts the machine back to where it was before the last rollback.
@@ -304,19 +320,24 @@ impl Session {
         let undo = self.history.timeline().undo()?.ok_or_else(nothing)?;
         let target = self.history.timeline().get(undo.snapshot)?;
         // What was done since the rollback is kept, so that undoing can be undone.
-        self.go_to(&mut live, &target, true)
+        self.go_to(&mut live, &target, How::Keep)
     }
 
     /// A snapshot that the machine's contract refuses may mean that the machine is put back.
     fn unless_refused<T>(&self, live: &mut Live, done: Result<T, ControlError>) -> Result<T, ControlError> {
         if let Err(ControlError::Violation { put_back: true, .. }) = &done {
             let head = self.history.current()?;
-            self.go_to(live, &head, false)?;
+            self.go_to(live, &head, How::Discard)?;
         }
         done
     }
 
-    fn go_to(&self, live: &mut Live, target: &SignedRecord, keep: bool) -> Result<RolledBack, ControlError> {
+    pub(crate) fn go_to(
+        &self,
+        live: &mut Live,
+        target: &SignedRecord,
+        how: How,
+    ) -> Result<RolledBack, ControlError> {
         let before = self.history.timeline().head()?;
         let (map, state) = History::load(target.record(), &self.history.store().session()?)?;
         // Whatever is not in memory is read before the guest is stopped.
@@ -325,20 +346,29 @@ impl Session {
         pages.load(&differing).map_err(ControlError::io("reading the snapshot"))?;
         let returning = self.containers.returning(target.record())?;
         let target_now = Target { id: target.id(), returning, map, state, differing };
-        let keep = keep.then(|| format!("before going back to {}", short(target.id())));
+        let keep = (how == How::Keep).then(|| format!("before going back to {}", short(target.id())));
         // Before the guest is stopped, and not while it is.
         self.history.proofs().record(&self.history);
         let (taken, history) = (std::mem::take(live), Arc::clone(&self.history));
         let containers = Arc::clone(&self.containers);
         // What is not kept need not be at rest.
         let patience = if keep.is_some() { REST_PATIENCE } else { Duration::ZERO };
-        let (after, result) = self.door.stopped_at_rest(patience, move |machine| {
+        let kernel = taken.kernel();
+        let roll_back = move |machine: &mut Stopped<'_>| {
             taken.roll_back(machine, target_now, &history, &containers, keep)
-        })?;
-        *live = after;
+        };
+        let done = match how {
+            How::Keep | How::Discard => self.door.stopped_at_rest(patience, roll_back),
+            How::Rescue => self.door.rescue(|machine| {
+                let (after, result) = roll_back(machine);
+                (result.is_ok(), (after, result))
+            }),
+        };
+        let result = live.after(kernel, done)?;
         match result {
             Ok(PutBack { kept, done, pause, keeping }) => {
                 let undo = kept.zip(before).map(|(snapshot, head)| Undo { snapshot, head });
+                self.recovery.moved(target.id());
                 self.history.moved(target.id(), undo)?;
                 self.history.proofs().went_back(&self.history, target, live.head());
                 self.history.proofs().record_soon(&self.history);
@@ -358,6 +388,9 @@ impl Session {
                         "a rollback failed half way: {}",
                         failure.error
                     )));
+                    return Err(failure.error);
+                }
+                if how == How::Rescue {
                     return Err(failure.error);
                 }
                 self.unless_refused(live, Err(failure.error))
@@ -437,10 +470,11 @@ impl Session {
         let started = Instant::now();
         let (taken, stop) = (std::mem::take(&mut *live), self.stop.clone());
         let (history, containers) = (Arc::clone(&self.history), Arc::clone(&self.containers));
-        let (after, done) = self.door.stopped_at_rest(REST_PATIENCE, move |machine| {
-            taken.last(machine, &history, &containers, &stop)
-        })?;
-        *live = after;
+        let kernel = taken.kernel();
+        let done = self
+            .door
+            .stopped_at_rest(REST_PATIENCE, move |machine| taken.last(machine, &history, &containers, &stop));
+        let done = live.after(kernel, done)?;
         let kept = self.unless_refused(&mut live, done)?;
         self.history.proofs().record(&self.history);
         Ok(Some(snapshot_taken(&kept.committed, kept.pause, started.elapsed())))
@@ -488,6 +522,7 @@ impl Session {
         };
         let done = live.commit_after(&self.history, instant, &format!("fork to {name}"), None, tell);
         let done = self.unless_refused(&mut live, done)?;
+        self.recovery.moved(done.id);
         let lock = lock.unwrap_or_else(|| Err(ControlError::Bug("a fork was told nothing".into())))?;
         let Description { ram_bytes, zk, .. } = *self.history.description();
         let newborn = Newborn::claimed(folder, ram_bytes, zk, lock)?;

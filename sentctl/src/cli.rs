@@ -268,6 +268,21 @@ program of it begins at its beginning; `sentctl snapshot` keeps those.")]
         command: containers::HealCommand,
     },
 
+    /// Show how the machine fares: its last good snapshot, and how often it was recovered.
+    #[command(after_help = "Examples:
+  sentctl health
+  sentctl health --json")]
+    Health,
+
+    /// See to faults of the machine's guest.
+    #[command(after_help = "Examples:
+  sentctl panic report")]
+    Panic {
+        /// What.
+        #[command(subcommand)]
+        command: machine::PanicCommand,
+    },
+
     /// See to the containers of the machine.
     #[command(
         name = "matrixbox",

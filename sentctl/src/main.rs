@@ -88,6 +88,8 @@ fn on_machine(cli: &Cli) -> Result<ExitCode, CommandError> {
         Command::Commit(args) => context.commit(args),
         Command::MatrixBox { command } => context.matrixbox(command),
         Command::Heal { command } => context.heal(command),
+        Command::Health => context.health(),
+        Command::Panic { command } => context.panic(command),
         Command::Snapshot(args) => context.snapshot(args),
         Command::Tag(args) => context.tag(args),
         Command::Log => context.log(),

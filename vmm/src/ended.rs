@@ -111,6 +111,22 @@ impl Ended {
         }
     }
 
+    /// Whether it is a fault of the guest's: nobody wanted it, and a guest that is put back may go on.
+    #[must_use]
+    pub const fn is_fault(&self) -> bool {
+        match self {
+            Self::Panic(_)
+            | Self::Halt { .. }
+            | Self::TripleFault { .. }
+            | Self::KvmInternal { .. }
+            | Self::UnexpectedExit(_)
+            | Self::DeviceViolation(_) => true,
+            Self::Container(_) | Self::Timeout | Self::Interrupted | Self::Terminated | Self::BrokenPipe => {
+                false
+            }
+        }
+    }
+
     /// A word for programs (`--json`).
     #[must_use]
     pub const fn kind(&self) -> &'static str {

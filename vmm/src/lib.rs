@@ -24,6 +24,8 @@
 //! 3. Guest memory is read once per decision, and lengths in it are checked before they are used.
 
 pub mod bus;
+#[cfg(any(debug_assertions, feature = "chaos"))]
+pub mod chaos;
 pub mod config;
 pub mod ended;
 pub mod error;

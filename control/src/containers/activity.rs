@@ -41,7 +41,7 @@ impl Containers {
             entry.takes = None;
         }
         if !self.learn(guest, ANSWER_PATIENCE) {
-            return Err(silent());
+            return Err(self.silent());
         }
         Ok(self.table().iter().filter(|entry| entry.is_live()).filter_map(stats).collect())
     }
@@ -66,7 +66,7 @@ impl Containers {
             };
             entry.takes.filter(|takes| takes.paused == paused).map(|_| Ok(entry.status()))
         });
-        done.unwrap_or_else(|| Err(silent()))
+        done.unwrap_or_else(|| Err(self.silent()))
     }
 
     /// Gives a container standard input, and ends it if that is wanted and all of it was taken. Gives how much was:
@@ -122,6 +122,11 @@ impl Containers {
         ))
     }
 
+    /// Why the guest has not answered.
+    pub(super) fn silent(&self) -> ControlError {
+        self.why_not(|| format!("the guest has not answered within {ANSWER_PATIENCE:?}"))
+    }
+
     /// Asks the guest about all of which it has said nothing; whether it has said something of each.
     fn learn(&self, guest: &ResidentHandle, patience: Duration) -> bool {
         // One that starts is not there yet for the guest.
@@ -143,8 +148,4 @@ fn stats(entry: &Entry) -> Option<ContainerStats> {
         memory_bytes: memory,
         memory_limit_bytes: memory_limit,
     })
-}
-
-pub(super) fn silent() -> ControlError {
-    ControlError::Conflict(format!("the guest has not answered within {ANSWER_PATIENCE:?}"))
 }

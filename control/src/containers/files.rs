@@ -1,7 +1,7 @@
 //! Files of containers that run, one question to the guest at a time.
 
 use super::Containers;
-use super::activity::{ANSWER_PATIENCE, silent};
+use super::activity::ANSWER_PATIENCE;
 use crate::api::{FileInfo, FileType};
 use crate::error::ControlError;
 use sentient_abi::container_files::{Entry, Failure, Kind, Request, Wanted};
@@ -112,7 +112,7 @@ impl Files<'_> {
             };
             entry.answered.take_if(|(answered, _)| *answered == number).map(|(_, answer)| Ok(answer))
         });
-        answer.unwrap_or_else(|| Err(silent()))
+        answer.unwrap_or_else(|| Err(self.containers.silent()))
     }
 
     fn refusal(&self, path: &str, failure: Failure) -> ControlError {

@@ -255,3 +255,15 @@ mod tests {
         }
     }
 }
+
+/// What to do about faults.
+#[derive(Debug, Subcommand)]
+pub enum PanicCommand {
+    /// Show the faults of the machine's guest, and what was done about each.
+    #[command(after_help = "Examples:
+  sentctl panic report
+  sentctl panic report --json
+
+A machine whose guest fails goes on from its last good snapshot by itself. The machine need not run for this.")]
+    Report,
+}

@@ -7,6 +7,7 @@ mod commit;
 pub mod containers;
 mod copy;
 mod exec;
+mod health;
 pub mod keeping;
 pub mod life;
 mod list;

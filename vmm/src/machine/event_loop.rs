@@ -67,8 +67,8 @@ struct Work {
     input_buffer: Vec<u8>,
     /// Containers to load, and their input.
     pending: Pending,
-    /// How the machine is to end, once decided here.
-    ended: Option<Ended>,
+    /// A fault of the guest's that was found here.
+    fault: Option<Ended>,
     failure: Option<event_manager::Error>,
 }
 
@@ -97,7 +97,7 @@ impl EventLoop {
             watching_output: None,
             input_buffer: Vec::new(),
             pending: Pending::default(),
-            ended: None,
+            fault: None,
             failure: None,
         }));
         manager.add_subscriber(Arc::clone(&work));
@@ -133,6 +133,13 @@ impl EventLoop {
             if let Some(ended) = work.decide() {
                 return Ok(Some(ended));
             }
+            if let Some(fault) = work.fault.take() {
+                if !work.events.has_rescuer() {
+                    return Ok(Some(fault));
+                }
+                work.events.accuse(fault);
+                thread.kick();
+            }
             if work.events.has_vcpu_left() {
                 return Ok(None);
             }
@@ -156,14 +163,14 @@ fn failed(error: &event_manager::Error) -> MachineError {
 }
 
 impl Work {
-    fn decide(&mut self) -> Option<Ended> {
+    fn decide(&self) -> Option<Ended> {
         if let Some(ended) = self.events.take_stop() {
             return Some(ended);
         }
         if lock(&self.console).device().backend().sink().is_stdout_closed() {
             return Some(Ended::BrokenPipe);
         }
-        self.ended.take()
+        None
     }
 
     fn settle(&mut self, outcome: Result<Progress, DeviceError>) {
@@ -173,7 +180,7 @@ impl Work {
             Ok(Progress::Again) => self.events.nudge(),
             Err(error) => {
                 if let Some(ended) = end_by(&error) {
-                    self.ended.get_or_insert(ended);
+                    self.fault.get_or_insert(ended);
                 }
             }
         }
@@ -227,8 +234,8 @@ impl Work {
 
     /// Brings what was asked of a resident machine to the guest, as far as there is room.
     fn feed_containers(&mut self) {
-        self.pending.take(self.events.take_commands(), &self.events.input);
-        while self.pending.feed(&self.console, &self.events.input) {
+        self.pending.take(&self.events);
+        while self.pending.feed(&self.console, &self.events) {
             let outcome = lock(&self.console).backend_readable();
             self.settle(outcome);
         }

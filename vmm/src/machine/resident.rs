@@ -1,6 +1,5 @@
 //! Containers of a machine that runs: what its handle asks for, and how the event loop brings it to the guest.
 
-use super::input_room::InputRoom;
 use super::shared::{Console, Events, HostEntropy, lock};
 use crate::config::ContainerRun;
 use crate::error::MachineError;
@@ -177,13 +176,17 @@ pub(super) struct Pending {
     frames: VecDeque<Asked>,
     /// Bytes of the first one's module that were sent, once it was itself.
     sent: Option<usize>,
+    /// How often the guest had gone on after a fault when they were asked for.
+    life: u64,
     inputs: BTreeMap<u32, (Vec<u8>, bool)>,
 }
 
 impl Pending {
-    /// Takes what was asked for.
-    pub(super) fn take(&mut self, commands: Vec<Command>, held: &InputRoom) {
-        for command in commands {
+    /// Takes what was asked for since the last time.
+    pub(super) fn take(&mut self, events: &Events) {
+        let held = &events.input;
+        for (life, command) in events.take_commands() {
+            self.begin_life(life);
             match command {
                 Command::Load { container, room, module } => {
                     // Input that its predecessor did not read is not its own.
@@ -218,9 +221,21 @@ impl Pending {
         }
     }
 
+    /// In another life of the guest's, after a fault, what was asked of it in the one before is of no use to anybody.
+    fn begin_life(&mut self, life: u64) {
+        if life > self.life {
+            self.life = life;
+            self.frames.clear();
+            self.sent = None;
+        }
+    }
+
     /// Gives the multiplexer as much as it takes now; whether that was anything.
-    pub(super) fn feed(&mut self, console: &Mutex<Console>, held: &InputRoom) -> bool {
+    pub(super) fn feed(&mut self, console: &Mutex<Console>, events: &Events) -> bool {
+        let held = &events.input;
         let mut console = lock(console);
+        // No other one begins while the console is held.
+        self.begin_life(events.lives());
         let mux = console.device_mut().backend_mut();
         let mut fed = false;
         while let Some(Asked { kind, container, argument, payload, module }) = self.frames.front() {

@@ -35,6 +35,15 @@ impl Entropy for HostEntropy {
     }
 }
 
+/// Who is told of faults.
+struct Rescuer(Box<dyn Fn(Ended) + Send>);
+
+impl std::fmt::Debug for Rescuer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Rescuer")
+    }
+}
+
 /// News for the event loop, from the vCPU thread and from whoever stops the machine.
 #[derive(Debug)]
 pub struct Events {
@@ -47,7 +56,16 @@ pub struct Events {
     ready: OnceLock<Instant>,
     heartbeats: AtomicU64,
     at_rest: AtomicBool,
-    commands: Mutex<Vec<Command>>,
+    /// In which life of the guest's what was asked.
+    commands: Mutex<Vec<(u64, Command)>>,
+    /// Who is told of faults, if somebody is.
+    rescuer: Mutex<Option<Rescuer>>,
+    /// A fault of the guest's that was not found on the vCPU's thread.
+    accused: Mutex<Option<Ended>>,
+    /// The guest stands still after a fault.
+    failed: AtomicBool,
+    /// How often it has gone on after one.
+    lives: AtomicU64,
     /// For standard input.
     pub(super) input: InputRoom,
 }
@@ -68,6 +86,10 @@ impl Events {
             heartbeats: AtomicU64::new(0),
             at_rest: AtomicBool::new(false),
             commands: Mutex::new(Vec::new()),
+            rescuer: Mutex::new(None),
+            accused: Mutex::new(None),
+            failed: AtomicBool::new(false),
+            lives: AtomicU64::new(0),
             input: InputRoom::default(),
         })
     }
@@ -80,12 +102,12 @@ impl Events {
 
     /// Somebody asks something of a resident machine.
     pub(super) fn command(&self, command: Command) {
-        lock(&self.commands).push(command);
+        lock(&self.commands).push((self.lives(), command));
         self.nudge();
     }
 
     /// What was asked since the last time.
-    pub(super) fn take_commands(&self) -> Vec<Command> {
+    pub(super) fn take_commands(&self) -> Vec<(u64, Command)> {
         std::mem::take(&mut *lock(&self.commands))
     }
 
@@ -127,6 +149,56 @@ impl Events {
     /// What the guest has said of its end.
     pub fn take_end(&self) -> Option<Signal> {
         lock(&self.signal).take()
+    }
+
+    /// Has somebody told of faults, who sees to it that the guest can go on, or that the machine ends.
+    pub fn tell_faults(&self, rescuer: impl Fn(Ended) + Send + 'static) {
+        *lock(&self.rescuer) = Some(Rescuer(Box::new(rescuer)));
+    }
+
+    /// Whether a fault is told to somebody.
+    pub fn has_rescuer(&self) -> bool {
+        lock(&self.rescuer).is_some()
+    }
+
+    /// The guest stands still after a fault; whether that is told to somebody.
+    pub fn fail(&self, fault: &Ended) -> bool {
+        // Before anybody hears of it.
+        self.failed.store(true, Ordering::SeqCst);
+        let rescuer = lock(&self.rescuer);
+        if let Some(Rescuer(tell)) = rescuer.as_ref() {
+            tell(fault.clone());
+        }
+        rescuer.is_some()
+    }
+
+    /// It has been made able to go on.
+    pub fn go_on(&self) {
+        // Whoever else has something against it means the life that is over.
+        lock(&self.accused).take();
+        self.lives.fetch_add(1, Ordering::SeqCst);
+        self.failed.store(false, Ordering::SeqCst);
+    }
+
+    /// Whether it stands still after a fault.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::SeqCst)
+    }
+
+    /// How often it has gone on after a fault.
+    pub fn lives(&self) -> u64 {
+        self.lives.load(Ordering::SeqCst)
+    }
+
+    /// Somebody else than the vCPU's thread has found a fault of the guest's; the first one counts. That thread has to be
+    /// called out of the guest.
+    pub fn accuse(&self, fault: Ended) {
+        lock(&self.accused).get_or_insert(fault);
+    }
+
+    /// What was found.
+    pub fn take_accusation(&self) -> Option<Ended> {
+        lock(&self.accused).take()
     }
 
     /// Somebody wants the machine to end this way; the first one counts.

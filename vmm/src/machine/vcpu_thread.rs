@@ -36,6 +36,9 @@ use vm_memory::{Bytes, GuestAddress};
 /// Jobs that may wait for the vCPU's thread; whoever has one more waits with it.
 const JOBS: usize = 16;
 
+/// How often a guest that stands still after a fault is looked at: is the machine to end?
+const STILL: Duration = Duration::from_millis(5);
+
 /// How a thread ends: how the guest ended, if it did.
 type End = Result<Option<Ended>, KvmError>;
 
@@ -161,14 +164,24 @@ impl<'a> Stopped<'a> {
     }
 }
 
-/// Work to do while the guest stands still.
-type Work = Box<dyn FnOnce(&mut Stopped<'_>) + Send>;
+/// Work to do while the guest stands still; whether it can go on after it.
+type Work = Box<dyn FnOnce(&mut Stopped<'_>) -> bool + Send>;
+
+/// When work is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    /// At once.
+    Now,
+    /// Not before the guest says that no container is being run, or it is told not to wait for that any more.
+    AtRest,
+    /// After a fault.
+    Failed,
+}
 
 /// Work, and when it is to be done.
 struct Job {
     work: Work,
-    /// Not before the guest says that no container is being run, or it is told not to wait for that any more.
-    at_rest: bool,
+    when: When,
 }
 
 /// The way to the vCPU's thread from others: it is called out of the guest, does a job, and goes back.
@@ -180,10 +193,16 @@ pub struct Door {
     impatient: AtomicBool,
 }
 
-/// The vCPU has ended; there is nothing to stop any more.
+/// There is no guest to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the machine is not running any more")]
-pub struct NotRunning;
+pub enum NotRunning {
+    /// The vCPU has ended.
+    #[error("the machine is not running any more")]
+    Ended,
+    /// It stands still after a fault.
+    #[error("the machine has failed, and is being recovered; try again")]
+    Failed,
+}
 
 impl Door {
     /// Stops the guest for as long as `work` takes, and gives what it gives.
@@ -194,10 +213,33 @@ impl Door {
         &self,
         work: impl FnOnce(&mut Stopped<'_>) -> R + Send + 'static,
     ) -> Result<R, NotRunning> {
-        let result = self.send(false, work)?;
+        let result = self.send(When::Now, |stopped| (true, work(stopped)))?;
         self.kicker.kick();
-        // The sender is dropped unused if the thread ends first.
-        result.recv().map_err(|_| NotRunning)
+        // The sender is dropped unused if the guest fails or the thread ends first.
+        result.recv().map_err(|_| self.why_not())
+    }
+
+    /// After a [fault](Self::tell_faults): does `work`, which says whether the guest can go on after it.
+    ///
+    /// # Errors
+    /// [`NotRunning`].
+    pub fn rescue<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Stopped<'_>) -> (bool, R) + Send + 'static,
+    ) -> Result<R, NotRunning> {
+        let result = self.send(When::Failed, work)?;
+        self.kicker.kick();
+        result.recv().map_err(|_| self.why_not())
+    }
+
+    /// Has faults of the guest's told, which would have ended the machine: from here on the guest stands still after each, until
+    /// it is [rescued](Self::rescue) or the machine is ended. Nobody else gets an answer meanwhile. `tell` does not wait.
+    pub fn tell_faults(&self, tell: impl Fn(Ended) + Send + 'static) {
+        self.events.tell_faults(tell);
+    }
+
+    fn why_not(&self) -> NotRunning {
+        if self.events.has_vcpu_left() { NotRunning::Ended } else { NotRunning::Failed }
     }
 
     /// The same, once the guest has come to where no container is being run, so that each of them is all in its region.
@@ -213,29 +255,31 @@ impl Door {
         if patience.is_zero() {
             return self.stopped(work);
         }
-        let result = self.send(true, work)?;
+        let result = self.send(When::AtRest, |stopped| (true, work(stopped)))?;
         self.events.command(Command::Rest);
         match result.recv_timeout(patience) {
             Ok(done) => return Ok(done),
-            Err(RecvTimeoutError::Disconnected) => return Err(NotRunning),
+            Err(RecvTimeoutError::Disconnected) => return Err(self.why_not()),
             Err(RecvTimeoutError::Timeout) => {}
         }
         self.impatient.store(true, Ordering::SeqCst);
         self.kicker.kick();
-        result.recv().map_err(|_| NotRunning)
+        result.recv().map_err(|_| self.why_not())
     }
 
     fn send<R: Send + 'static>(
         &self,
-        at_rest: bool,
-        work: impl FnOnce(&mut Stopped<'_>) -> R + Send + 'static,
+        when: When,
+        work: impl FnOnce(&mut Stopped<'_>) -> (bool, R) + Send + 'static,
     ) -> Result<Receiver<R>, NotRunning> {
         let (answer, result) = mpsc::sync_channel(1);
         let work = Box::new(move |stopped: &mut Stopped<'_>| {
+            let (can_go_on, done) = work(stopped);
             // Nobody waits for it any more: no harm.
-            let _ = answer.send(work(stopped));
+            let _ = answer.send(done);
+            can_go_on
         });
-        self.jobs.send(Job { work, at_rest }).map_err(|_| NotRunning)?;
+        self.jobs.send(Job { work, when }).map_err(|_| NotRunning::Ended)?;
         Ok(result)
     }
 }
@@ -375,23 +419,60 @@ impl Parts {
                 // A job wants the machine to end as it left it.
                 return Ok(None);
             }
-            self.keep_time();
-            let left = vcpu::run(&mut self.vcpu, &mut self.bus)?;
-            let rip = vcpu::rip(&self.vcpu);
-            return Ok(Some(match left {
-                Left::Kicked if vcpu::is_halted_for_good(&self.vcpu) => Ended::Halt { rip },
-                Left::Kicked => continue,
-                Left::Device => self.ended(),
-                Left::Shutdown => Ended::TripleFault { rip },
-                // It may be about memory that it was not given yet.
-                Left::InternalError(_) if self.vm.give_all()? => continue,
-                Left::InternalError(suberror) => Ended::KvmInternal { suberror, rip },
-                Left::EntryFailed(reason) => {
-                    Ended::UnexpectedExit(format!("entry failed with reason {reason:#x}"))
+            let ended = match self.events.take_accusation() {
+                Some(fault) => fault,
+                None => {
+                    self.keep_time();
+                    match self.enter()? {
+                        None => continue,
+                        Some(ended) => ended,
+                    }
                 }
-                Left::Unknown(what) => Ended::UnexpectedExit(what),
-            }));
+            };
+            if !ended.is_fault() || !self.stand_still(jobs, &mut waiting, &ended) {
+                return Ok(Some(ended));
+            }
         }
+    }
+
+    /// Runs the guest until there is something to do; gives how it has ended, if that is so.
+    fn enter(&mut self) -> Result<Option<Ended>, KvmError> {
+        let left = vcpu::run(&mut self.vcpu, &mut self.bus)?;
+        let rip = vcpu::rip(&self.vcpu);
+        Ok(Some(match left {
+            Left::Kicked if vcpu::is_halted_for_good(&self.vcpu) => Ended::Halt { rip },
+            Left::Kicked => return Ok(None),
+            Left::Device => self.ended(),
+            Left::Shutdown => Ended::TripleFault { rip },
+            // It may be about memory that it was not given yet.
+            Left::InternalError(_) if self.vm.give_all()? => return Ok(None),
+            Left::InternalError(suberror) => Ended::KvmInternal { suberror, rip },
+            Left::EntryFailed(reason) => {
+                Ended::UnexpectedExit(format!("entry failed with reason {reason:#x}"))
+            }
+            Left::Unknown(what) => Ended::UnexpectedExit(what),
+        }))
+    }
+
+    /// Waits until the guest, which cannot go on, is made able to; `false` if it never is. Whoever else wants something of
+    /// it is told that it has failed, by dropping what was to be done.
+    fn stand_still(&mut self, jobs: &Receiver<Job>, waiting: &mut Vec<Work>, fault: &Ended) -> bool {
+        waiting.clear();
+        if !self.events.fail(fault) {
+            return false;
+        }
+        while !self.events.is_stopping() {
+            match jobs.recv_timeout(STILL) {
+                Ok(Job { work, when: When::Failed }) => {
+                    if self.do_work(work, true) {
+                        return true;
+                    }
+                }
+                Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return false,
+            }
+        }
+        false
     }
 
     /// The guest's wall clock follows the host's.
@@ -417,39 +498,54 @@ impl Parts {
         let at_rest = self.events.was_at_rest();
         let impatient = door.impatient.swap(false, Ordering::SeqCst);
         let mut due = Vec::new();
-        for Job { work, at_rest } in jobs.try_iter() {
-            if at_rest { &mut *waiting } else { &mut due }.push(work);
+        for Job { work, when } in jobs.try_iter() {
+            // What is for a failed guest comes too late for one that is not.
+            match when {
+                When::Now => due.push(work),
+                When::AtRest => waiting.push(work),
+                When::Failed => {}
+            }
         }
         if at_rest || impatient {
             due.append(waiting);
         }
         for work in due {
-            let Self { vcpu, vm, bus, memory, image, places, clock, .. } = self;
-            let mut stopped = Stopped::new(vcpu, vm, (memory, image.as_ref()), *places, clock, bus);
-            // What the guest has handed over by now was written before this instant. The file or pipe behind
-            // it may be full: the rest is then written after it.
-            let handed_over = loop {
-                match stopped.console.notify(TRANSMIT_QUEUE) {
-                    Ok(Progress::Again) => {}
-                    done => break done,
-                }
-            };
-            if let Some(ended) = handed_over.err().and_then(|error| end_by(&error)) {
-                self.events.stop(ended);
-            }
-            stopped.console.pause();
-            stopped.rng.pause();
-            stopped.net.pause();
-            stopped.volumes.pause();
-            work(&mut stopped);
-            stopped.console.resume();
-            stopped.rng.resume();
-            stopped.net.resume();
-            stopped.volumes.resume();
-            drop(stopped);
-            // The devices have work of which nobody will tell: see `Lifecycle::resume`.
-            self.events.nudge();
+            self.do_work(work, false);
         }
+    }
+
+    /// Does something while the guest stands still, which has `failed` or has not; gives whether it can go on.
+    fn do_work(&mut self, work: Work, failed: bool) -> bool {
+        let Self { vcpu, vm, bus, memory, image, places, clock, events, .. } = self;
+        let mut stopped = Stopped::new(vcpu, vm, (memory, image.as_ref()), *places, clock, bus);
+        // What the guest has handed over by now was written before this instant. The file or pipe behind
+        // it may be full: the rest is then written after it.
+        let handed_over = loop {
+            match stopped.console.notify(TRANSMIT_QUEUE) {
+                Ok(Progress::Again) => {}
+                done => break done,
+            }
+        };
+        if let Some(fault) = handed_over.err().and_then(|error| end_by(&error)).filter(|_| !failed) {
+            events.accuse(fault);
+        }
+        stopped.console.pause();
+        stopped.rng.pause();
+        stopped.net.pause();
+        stopped.volumes.pause();
+        let can_go_on = work(&mut stopped);
+        if failed && can_go_on {
+            // Before anybody gives the devices anything.
+            events.go_on();
+        }
+        stopped.console.resume();
+        stopped.rng.resume();
+        stopped.net.resume();
+        stopped.volumes.resume();
+        drop(stopped);
+        // The devices have work of which nobody will tell: see `Lifecycle::resume`.
+        events.nudge();
+        can_go_on
     }
 
     fn ended(&self) -> Ended {

@@ -110,7 +110,7 @@ impl Computing {
                 let _ = released.recv();
             })
         });
-        held.recv().map_err(|_| gone(NotRunning))?;
+        held.recv().map_err(|_| gone(NotRunning::Ended))?;
         Ok(Held { release: Some(release), waiting: Some(waiting) })
     }
 

@@ -1,0 +1,174 @@
+//! Faults to order: what a guest must be recovered from, done to it from outside.
+//!
+//! Not in release builds, unless the feature `chaos` is asked for. What is written to the guest's memory is noted as what a
+//! device writes, so that whoever puts the guest back finds it.
+
+use crate::error::MachineError;
+use crate::kvm::KvmError;
+use crate::machine::Stopped;
+use crate::snapshots::regions;
+use kvm_bindings::kvm_sregs;
+use sentient_abi::PAGE_SIZE;
+use sentient_abi::region::{Region, RegionKind};
+use sentient_devices::virtio::rng::Entropy;
+use serde::{Deserialize, Serialize};
+use vm_memory::{Bytes, GuestAddress};
+
+/// Nothing is mapped there.
+const NOWHERE: u64 = 0x6660_0000_0000;
+
+/// Vectors below this are exceptions (Intel SDM, volume 3, 6.15).
+const EXCEPTIONS: u64 = 32;
+
+/// `ud2`; `cli` and `hlt`, again and again; `xorps`, which ring 0 cannot execute here.
+const UD2: &[u8] = &[0x0f, 0x0b];
+const CLI_HLT: &[u8] = &[0xfa, 0xf4, 0xeb, 0xfc];
+const XORPS: &[u8] = &[0x0f, 0x57, 0xc0];
+
+/// Bytes of a page that a wild write changes.
+const WILD_BYTES: usize = 16;
+
+/// A kind of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Chaos {
+    /// An exception: at once if its runtime or a container runs, and in the nucleus at the next interrupt if it idles.
+    Exception,
+    /// There are no handlers of exceptions and interrupts: the processor gives up at the next one.
+    TripleFault,
+    /// It halts with interrupts off, at the next interrupt.
+    Halt,
+    /// An instruction that KVM cannot go on with, at the next interrupt.
+    Instruction,
+    /// Changed bytes in the nucleus' code, constants, variables or stacks.
+    Nucleus,
+    /// Changed bytes in the runtime's code, constants, variables or stack.
+    Runtime,
+    /// Changed bytes in the runtime's heap.
+    Heap,
+    /// Changed entries of page tables.
+    PageTables,
+    /// Changed bytes in the rings and buffers of devices.
+    Devices,
+    /// Changed bytes in a container.
+    Container,
+}
+
+impl Chaos {
+    /// All kinds.
+    pub const ALL: [Self; 10] = [
+        Self::Exception,
+        Self::TripleFault,
+        Self::Halt,
+        Self::Instruction,
+        Self::Nucleus,
+        Self::Runtime,
+        Self::Heap,
+        Self::PageTables,
+        Self::Devices,
+        Self::Container,
+    ];
+
+    fn regions(self) -> &'static [RegionKind] {
+        use RegionKind as Kind;
+        match self {
+            Self::Exception | Self::TripleFault | Self::Halt | Self::Instruction => &[],
+            Self::Nucleus => &[Kind::NucleusText, Kind::NucleusConstants, Kind::NucleusData],
+            Self::Runtime => {
+                &[Kind::RuntimeText, Kind::RuntimeConstants, Kind::RuntimeData, Kind::RuntimeStack]
+            }
+            Self::Heap => &[Kind::Heap],
+            Self::PageTables => &[Kind::PageTables],
+            Self::Devices => &[Kind::DeviceBuffers],
+            Self::Container => &[Kind::Container],
+        }
+    }
+}
+
+/// Does it; gives what it was, for people. `seed` chooses where.
+///
+/// # Errors
+/// KVM's, or that of guest memory; a region that there is not.
+pub fn inflict(stopped: &Stopped<'_>, chaos: Chaos, seed: u64) -> Result<String, MachineError> {
+    match chaos {
+        Chaos::Exception if sregs(stopped)?.cs.dpl == 0 => instruction(stopped, UD2),
+        Chaos::Exception => {
+            let mut regs = stopped.vcpu.get_regs().map_err(KvmError::call("KVM_GET_REGS"))?;
+            regs.rip = NOWHERE;
+            stopped.vcpu.set_regs(&regs).map_err(KvmError::call("KVM_SET_REGS"))?;
+            Ok(format!("a jump to {NOWHERE:#x}"))
+        }
+        Chaos::TripleFault => {
+            let mut sregs = sregs(stopped)?;
+            sregs.idt.limit = 0;
+            stopped.vcpu.set_sregs(&sregs).map_err(KvmError::call("KVM_SET_SREGS"))?;
+            Ok("no handlers".into())
+        }
+        Chaos::Halt => instruction(stopped, CLI_HLT),
+        Chaos::Instruction => instruction(stopped, XORPS),
+        _ => wild_write(stopped, chaos.regions(), seed),
+    }
+}
+
+fn sregs(stopped: &Stopped<'_>) -> Result<kvm_sregs, MachineError> {
+    Ok(stopped.vcpu.get_sregs().map_err(KvmError::call("KVM_GET_SREGS"))?)
+}
+
+/// Has the guest execute these bytes in ring 0, at its next interrupt.
+fn instruction(stopped: &Stopped<'_>, bytes: &[u8]) -> Result<String, MachineError> {
+    let sregs = sregs(stopped)?;
+    let mut handlers = Vec::new();
+    for number in EXCEPTIONS..256 {
+        let mut gate = [0; 16];
+        let at = sregs.idt.base + number * 16;
+        if stopped.memory.read_slice(&mut gate, GuestAddress(at)).is_err() {
+            break;
+        }
+        let [a, b, _, _, _, kind, c, d, e, f, g, h, ..] = gate;
+        let handler = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+        if kind & 0x80 != 0 && !handlers.contains(&handler) {
+            handlers.push(handler);
+        }
+    }
+    for handler in &handlers {
+        write(stopped, *handler, bytes)?;
+    }
+    Ok(format!("{} handlers are {bytes:x?}", handlers.len()))
+}
+
+fn wild_write(stopped: &Stopped<'_>, kinds: &[RegionKind], seed: u64) -> Result<String, MachineError> {
+    let all = regions::read(stopped.memory, stopped.places.region_table)?;
+    let is_wanted = |region: &&Region| kinds.iter().any(|kind| region.kind == *kind as u32);
+    let wanted: Vec<&Region> = all.iter().filter(is_wanted).collect();
+    let pages: u64 = wanted.iter().map(|region| region.len / PAGE_SIZE).sum();
+    let Some(mut left) = seed.checked_rem(pages) else {
+        return Err(MachineError::Io {
+            what: "finding what to change",
+            source: std::io::ErrorKind::NotFound.into(),
+        });
+    };
+    let mut page = 0;
+    for region in wanted {
+        let own = region.len / PAGE_SIZE;
+        if left < own {
+            page = region.base + left * PAGE_SIZE;
+            break;
+        }
+        left -= own;
+    }
+    let mut noise = [0; 4 * WILD_BYTES];
+    crate::machine::shared::HostEntropy
+        .fill(&mut noise)
+        .map_err(MachineError::io("drawing random numbers"))?;
+    for bytes in noise.as_chunks::<4>().0 {
+        let [low, high, value, _] = *bytes;
+        let offset = u64::from(u16::from_le_bytes([low, high])) % PAGE_SIZE;
+        write(stopped, page + offset, &[value])?;
+    }
+    Ok(format!("{WILD_BYTES} bytes of the page {page:#x}"))
+}
+
+fn write(stopped: &Stopped<'_>, at: u64, bytes: &[u8]) -> Result<(), MachineError> {
+    let written = stopped.memory.write_slice(bytes, GuestAddress(at));
+    written.map_err(|error| MachineError::io("writing guest memory")(std::io::Error::other(error)))
+}
