@@ -10,6 +10,7 @@ mod machine;
 use home::{Home, jumps, last_number, numbers};
 use machine::{container, eventually};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 impl Home {
     /// Does something to the guest of `m`; gives what it was, or why it was refused.
@@ -48,7 +49,8 @@ fn a_guest_that_fails_goes_on_from_its_last_good_snapshot() {
     home.ok(&["snapshot", "-t", "good"]);
     let good = home.wait_until_good();
     let pid = home.pid("m");
-    for (number, kind) in ["exception", "triple-fault", "halt", "instruction"].into_iter().enumerate() {
+    let kinds = ["exception", "triple-fault", "halt", "instruction", "loop"];
+    for (number, kind) in kinds.into_iter().enumerate() {
         home.wait_for_number("m", "counter", last_number(&home.output("m", "counter")).unwrap() + 5);
         let said = home.inflict(kind, 1);
         let faults = home.wait_for_faults(number + 1);
@@ -68,7 +70,7 @@ fn a_guest_that_fails_goes_on_from_its_last_good_snapshot() {
     assert_eq!(home.pid("m"), pid, "it is the same process");
     let output = home.output("m", "counter");
     let back: Vec<_> = jumps(&numbers(&output)).into_iter().filter(|(from, to)| to <= from).collect();
-    assert_eq!(back.len(), 4, "each time it went back once: {back:?}");
+    assert_eq!(back.len(), kinds.len(), "each time it went back once: {back:?}");
     let report = home.ok(&["panic", "report"]);
     assert!(report.contains("triple-fault") && report.contains("goes on from"), "{report}");
     home.ok(&["snapshot"]);
@@ -134,4 +136,104 @@ fn whoever_asks_while_the_guest_stands_still_is_told_so_or_served() {
     });
     home.ok(&["snapshot", "-t", "after"]);
     home.wait_for_number("m", "counter", 5);
+}
+
+/// Faults of a campaign: a few in CI, as many as wanted by `SENTIENT_FAULTS`.
+fn wanted_faults() -> u64 {
+    std::env::var("SENTIENT_FAULTS").map_or(22, |count| count.parse().unwrap())
+}
+
+/// What came of a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Outcome {
+    /// It was noticed, and the machine went on by itself.
+    Recovered,
+    /// Nobody has noticed it, and everything works.
+    Harmless,
+    /// The machine does not work, and does not know.
+    Stuck,
+    /// It has ended.
+    Ended,
+}
+
+#[test]
+fn machines_survive_a_campaign_of_faults() {
+    const KINDS: [&str; 11] = [
+        "exception",
+        "triple-fault",
+        "halt",
+        "loop",
+        "instruction",
+        "nucleus",
+        "runtime",
+        "heap",
+        "page-tables",
+        "devices",
+        "container",
+    ];
+    let home = Home::counting();
+    home.ok(&["snapshot", "-t", "good"]);
+    std::fs::create_dir_all(home.of("m", ".heal/trigger")).unwrap();
+    std::fs::write(home.of("m", ".heal/trigger/fault.yaml"), "trigger: 1\nhealthy: 300ms\nbudget: 1000000\n")
+        .unwrap();
+    assert!(home.ok(&["heal", "triggers", "ls"]).contains("1000000 within 60s"));
+    // It is read anew at each fault, of which this is the first.
+    home.wait_until_good();
+    home.inflict("exception", 1);
+    home.wait_for_faults(1);
+    home.wait_until_good();
+    let mut pid = home.pid("m");
+    let mut outcomes = std::collections::BTreeMap::new();
+    let mut known = 1;
+    for fault in 0..wanted_faults() {
+        let kind = KINDS[fault as usize % KINDS.len()];
+        let before = home.output("m", "counter").lines().count();
+        let said = home.inflict(kind, fault.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 8);
+        let deadline = Instant::now() + Duration::from_secs(8);
+        let outcome = loop {
+            if home.pid("m") != pid {
+                break Outcome::Ended;
+            }
+            let faults = home.faults().len();
+            if faults > known {
+                known = faults;
+                break Outcome::Recovered;
+            }
+            // A while of work, and an answer of the guest's.
+            let works = home.output("m", "counter").lines().count() > before + 60;
+            if works && home.run(&["stats"]).status.success() && home.faults().len() == known {
+                break Outcome::Harmless;
+            }
+            if Instant::now() > deadline {
+                break Outcome::Stuck;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        *outcomes.entry((kind, outcome)).or_insert(0_u32) += 1;
+        if outcome != Outcome::Recovered {
+            println!("{kind} ({said}): {outcome:?}");
+        }
+        match outcome {
+            Outcome::Recovered => {}
+            Outcome::Harmless | Outcome::Stuck => drop(home.ok(&["rollback", "--discard", "good"])),
+            Outcome::Ended => {
+                println!("{}", String::from_utf8_lossy(&home.run(&["status"]).stdout));
+                home.ok(&["boot"]);
+                pid = home.pid("m");
+            }
+        }
+        let after = home.output("m", "counter").lines().count();
+        home.wait_for("m", "counter", |output| output.lines().count() > after + 3);
+        home.wait_until_good();
+    }
+    for ((kind, outcome), count) in &outcomes {
+        println!("{kind:12} {outcome:?} {count}");
+    }
+    // Whatever was done to it: what it says is what it counted.
+    for (from, to) in jumps(&numbers(&home.output("m", "counter"))) {
+        assert!(to <= from, "from {from} it went on with {to}");
+    }
+    let lost = |outcome: &Outcome| matches!(outcome, Outcome::Stuck | Outcome::Ended);
+    let lost: u32 = outcomes.iter().filter(|((_, outcome), _)| lost(outcome)).map(|(_, count)| count).sum();
+    assert!(u64::from(lost) * 100 <= wanted_faults(), "{outcomes:?}");
 }

@@ -12,6 +12,7 @@
 //!     .auth/machine.key      the key that signs its snapshots
 //!     .container/NAME/       each container's output
 //!     .lock/, .trace/        what happened to it, and proofs of that: see `proofs::places`
+//!     .heal/trigger/         what is to be done about its faults
 //!     .panic/                its last good snapshot, and what was done about its faults
 //!     .runtime/              the running process: lock, socket, log; and the timeline
 //! ```
@@ -339,6 +340,12 @@ impl MachineFolder {
     #[must_use]
     pub fn fallback(&self) -> PathBuf {
         self.panics().join("fallback.zk")
+    }
+
+    /// What is to be done about its faults, if its owner says so.
+    #[must_use]
+    pub fn fault_trigger(&self) -> PathBuf {
+        self.path.join(".heal").join("trigger").join("fault.yaml")
     }
 
     /// The timeline of its snapshots.

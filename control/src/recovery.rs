@@ -2,12 +2,13 @@
 //!
 //! What would have ended the machine (a panic of the guest's kernel, a triple fault, an instruction that KVM cannot go on with,
 //! a device misused) is told to a thread of the machine's process, while the guest stands still. It puts the machine back to its
-//! last good snapshot, in place, and the guest goes on from there. Good is a snapshot from which the machine has gone on for
-//! [`HEALTHY`]. One fault soon after another means that the fault is in there already: each of them goes one snapshot
-//! further back. After [`BUDGET`] of them within [`WINDOW`] the machine ends, with the last one's reason.
+//! last good snapshot, in place, and the guest goes on from there. Good is a snapshot from which the machine has gone on for a
+//! while. One fault soon after another means that the fault is in there already: each of them goes one snapshot further back.
+//! After too many of them the machine ends, with the last one's reason. How long and how many is its [`Policy`].
 //!
 //! What was done is in `.panic/trace.recover`, a line for each fault, and the last good snapshot in `.panic/fallback.zk`.
 
+mod policy;
 pub(crate) mod routes;
 
 use crate::api::{MachineHealth, Recovered};
@@ -15,6 +16,7 @@ use crate::error::ControlError;
 use crate::history::{short, unix_ns};
 use crate::home::MachineFolder;
 use crate::session::{How, Session};
+pub use policy::{Policy, Trigger};
 use sentient_snapshot::record::{SignedRecord, SnapshotId};
 use sentient_vmm::Ended;
 use serde::{Deserialize, Serialize};
@@ -24,15 +26,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
-
-/// How long a machine has to go on from a snapshot until that counts as good.
-const HEALTHY: Duration = Duration::from_secs(2);
-
-/// Most faults within a time that are recovered from.
-const BUDGET: usize = 8;
-/// That time.
-const WINDOW: Duration = Duration::from_secs(60);
+use std::time::Instant;
 
 /// Most snapshots that are looked through.
 const LOOK_BACK: u64 = 64;
@@ -55,6 +49,7 @@ pub struct Recovery {
 
 #[derive(Default)]
 struct State {
+    policy: Policy,
     /// The snapshot that the machine stands at, and since when.
     at: Option<(SnapshotId, Instant)>,
     /// The last one that was found good.
@@ -128,13 +123,14 @@ impl Default for Recovery {
 
 impl State {
     fn is_well(&self, now: Instant) -> bool {
-        self.running.is_some_and(|since| now.duration_since(since) >= HEALTHY)
+        self.running.is_some_and(|since| now.duration_since(since) >= self.policy.healthy)
     }
 
     /// Whether the snapshot that the machine stands at has become a good one; gives it if it was none before.
     fn prove(&mut self, now: Instant) -> Option<SnapshotId> {
         let (id, since) = self.at?;
-        let is_proven = now.duration_since(since) >= HEALTHY && self.is_well(now) && self.good != Some(id);
+        let is_proven =
+            now.duration_since(since) >= self.policy.healthy && self.is_well(now) && self.good != Some(id);
         is_proven.then(|| {
             self.good = Some(id);
             id
@@ -144,7 +140,7 @@ impl State {
     /// When there is something to prove.
     fn due(&self) -> Option<Instant> {
         let (id, since) = self.at?;
-        (self.good != Some(id)).then(|| since.max(self.running.unwrap_or(since)) + HEALTHY)
+        (self.good != Some(id)).then(|| since.max(self.running.unwrap_or(since)) + self.policy.healthy)
     }
 
     /// The guest has failed.
@@ -152,11 +148,11 @@ impl State {
         let is_well = self.is_well(now);
         self.prove(now);
         self.in_a_row = if is_well || self.faults.is_empty() { 0 } else { self.in_a_row + 1 };
-        while self.faults.front().is_some_and(|fault| now.duration_since(*fault) > WINDOW) {
+        while self.faults.front().is_some_and(|fault| now.duration_since(*fault) > self.policy.within) {
             self.faults.pop_front();
         }
         self.faults.push_back(now);
-        if self.faults.len() > BUDGET { Plan::GiveUp } else { Plan::Back(self.in_a_row) }
+        if self.faults.len() > self.policy.budget { Plan::GiveUp } else { Plan::Back(self.in_a_row) }
     }
 
     /// It goes on.
@@ -185,6 +181,7 @@ impl Session {
             let mut state = self.recovery.state();
             let now = Instant::now();
             (state.at, state.good, state.running) = (Some((head, now)), good, Some(now));
+            state.policy = self.policy();
         }
         let news = self.recovery.news.clone();
         self.door.tell_faults(move |fault| drop(news.send(News::Fault(fault))));
@@ -207,7 +204,12 @@ impl Session {
         // Nobody waits for a guest that cannot answer, and keeps others waiting with it.
         self.containers.set_mute(true);
         let mut live = self.live();
-        let plan = self.recovery.state().plan(started);
+        let policy = self.policy();
+        let plan = {
+            let mut state = self.recovery.state();
+            state.policy = policy;
+            state.plan(started)
+        };
         let mut line = Recovered {
             unix_ns: unix_ns(),
             fault: fault.kind().to_owned(),
@@ -239,7 +241,7 @@ impl Session {
                 Err(error) => line.error = Some(error.to_string()),
             }
         } else {
-            line.error = Some(format!("more than {BUDGET} faults within {WINDOW:?}"));
+            line.error = Some(format!("more than {} faults within {:?}", policy.budget, policy.within));
         }
         line.pause_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         if line.to.is_none() {
@@ -251,6 +253,14 @@ impl Session {
         if let Err(error) = append(self.history.machine(), &line) {
             tracing::error!(%error, "what was done about a fault is not written down");
         }
+    }
+
+    /// What is to be done about faults, as far as it can be read.
+    fn policy(&self) -> Policy {
+        Policy::of(self.history.machine()).unwrap_or_else(|error| {
+            tracing::warn!(%error, "faults are seen to as usual");
+            Policy::default()
+        })
     }
 
     /// Snapshots to go back to, in the order in which they are tried.
@@ -334,6 +344,7 @@ pub fn recoveries(machine: &MachineFolder) -> Result<Vec<Recovered>, ControlErro
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn id(number: u8) -> SnapshotId {
         SnapshotId([number; 32])
@@ -351,7 +362,7 @@ mod tests {
     fn a_snapshot_is_good_when_the_machine_has_gone_on_from_it_for_a_while() {
         let base = Instant::now();
         let mut state = running(base);
-        assert_eq!((state.prove(at(base, 1)), state.due()), (None, Some(base + HEALTHY)));
+        assert_eq!((state.prove(at(base, 1)), state.due()), (None, Some(base + Policy::default().healthy)));
         assert_eq!(
             (state.prove(at(base, 2)), state.prove(at(base, 3)), state.due()),
             (Some(id(1)), None, None)
@@ -367,14 +378,15 @@ mod tests {
         let base = Instant::now();
         let mut state = running(base);
         let mut steps = Vec::new();
-        for fault in 0..=BUDGET {
+        let budget = Policy::default().budget;
+        for fault in 0..=budget {
             state.running = Some(at(base, 10));
             steps.push(match state.plan(at(base, 10 + (fault as u64) / 8)) {
                 Plan::Back(steps) => Some(steps),
                 Plan::GiveUp => None,
             });
         }
-        let expected: Vec<_> = (0..BUDGET).map(Some).chain([None]).collect();
+        let expected: Vec<_> = (0..budget).map(Some).chain([None]).collect();
         assert_eq!(steps, expected);
         // After a while all is forgotten.
         state.running = Some(at(base, 20));

@@ -24,9 +24,15 @@ const EXCEPTIONS: u64 = 32;
 const UD2: &[u8] = &[0x0f, 0x0b];
 const CLI_HLT: &[u8] = &[0xfa, 0xf4, 0xeb, 0xfc];
 const XORPS: &[u8] = &[0x0f, 0x57, 0xc0];
+/// A jump to itself.
+const JMP_SELF: &[u8] = &[0xeb, 0xfe];
 
 /// Bytes of a page that a wild write changes.
 const WILD_BYTES: usize = 16;
+
+/// Pages that are looked at for one in use, and how far they lie from each other: far, and not by a power of two.
+const ATTEMPTS: u64 = 256;
+const STRIDE: u64 = 37;
 
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +44,8 @@ pub enum Chaos {
     TripleFault,
     /// It halts with interrupts off, at the next interrupt.
     Halt,
+    /// It loops with interrupts off, at the next interrupt.
+    Loop,
     /// An instruction that KVM cannot go on with, at the next interrupt.
     Instruction,
     /// Changed bytes in the nucleus' code, constants, variables or stacks.
@@ -56,10 +64,11 @@ pub enum Chaos {
 
 impl Chaos {
     /// All kinds.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Exception,
         Self::TripleFault,
         Self::Halt,
+        Self::Loop,
         Self::Instruction,
         Self::Nucleus,
         Self::Runtime,
@@ -72,7 +81,7 @@ impl Chaos {
     fn regions(self) -> &'static [RegionKind] {
         use RegionKind as Kind;
         match self {
-            Self::Exception | Self::TripleFault | Self::Halt | Self::Instruction => &[],
+            Self::Exception | Self::TripleFault | Self::Halt | Self::Loop | Self::Instruction => &[],
             Self::Nucleus => &[Kind::NucleusText, Kind::NucleusConstants, Kind::NucleusData],
             Self::Runtime => {
                 &[Kind::RuntimeText, Kind::RuntimeConstants, Kind::RuntimeData, Kind::RuntimeStack]
@@ -105,6 +114,7 @@ pub fn inflict(stopped: &Stopped<'_>, chaos: Chaos, seed: u64) -> Result<String,
             Ok("no handlers".into())
         }
         Chaos::Halt => instruction(stopped, CLI_HLT),
+        Chaos::Loop => instruction(stopped, JMP_SELF),
         Chaos::Instruction => instruction(stopped, XORPS),
         _ => wild_write(stopped, chaos.regions(), seed),
     }
@@ -141,20 +151,19 @@ fn wild_write(stopped: &Stopped<'_>, kinds: &[RegionKind], seed: u64) -> Result<
     let is_wanted = |region: &&Region| kinds.iter().any(|kind| region.kind == *kind as u32);
     let wanted: Vec<&Region> = all.iter().filter(is_wanted).collect();
     let pages: u64 = wanted.iter().map(|region| region.len / PAGE_SIZE).sum();
-    let Some(mut left) = seed.checked_rem(pages) else {
-        return Err(MachineError::Io {
-            what: "finding what to change",
-            source: std::io::ErrorKind::NotFound.into(),
-        });
-    };
+    let nothing =
+        || MachineError::Io { what: "finding what to change", source: std::io::ErrorKind::NotFound.into() };
     let mut page = 0;
-    for region in wanted {
-        let own = region.len / PAGE_SIZE;
-        if left < own {
-            page = region.base + left * PAGE_SIZE;
+    // One that is in use, if that is easily found.
+    for attempt in 0..ATTEMPTS {
+        let number =
+            seed.wrapping_add(attempt.wrapping_mul(STRIDE)).checked_rem(pages).ok_or_else(nothing)?;
+        page = page_of(&wanted, number).ok_or_else(nothing)?;
+        let mut bytes = [0; PAGE_SIZE as usize];
+        let read = stopped.memory.read_slice(&mut bytes, GuestAddress(page));
+        if read.is_ok() && bytes.iter().any(|byte| *byte != 0) {
             break;
         }
-        left -= own;
     }
     let mut noise = [0; 4 * WILD_BYTES];
     crate::machine::shared::HostEntropy
@@ -166,6 +175,18 @@ fn wild_write(stopped: &Stopped<'_>, kinds: &[RegionKind], seed: u64) -> Result<
         write(stopped, page + offset, &[value])?;
     }
     Ok(format!("{WILD_BYTES} bytes of the page {page:#x}"))
+}
+
+/// The address of a page, by its number among those of these regions.
+fn page_of(regions: &[&Region], mut number: u64) -> Option<u64> {
+    for region in regions {
+        let own = region.len / PAGE_SIZE;
+        if number < own {
+            return Some(region.base + number * PAGE_SIZE);
+        }
+        number -= own;
+    }
+    None
 }
 
 fn write(stopped: &Stopped<'_>, at: u64, bytes: &[u8]) -> Result<(), MachineError> {

@@ -3,6 +3,7 @@
 use sentient_abi::exit::{self, ContainerEnd};
 use sentient_abi::panic_record::{MESSAGE_LEN, PanicRecord, RECORD_LEN, Reason};
 use std::fmt;
+use std::time::Duration;
 
 /// How a machine ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +16,11 @@ pub enum Ended {
     Halt {
         /// Where.
         rip: u64,
+    },
+    /// The guest does not answer.
+    Hang {
+        /// How much of the processor it has had meanwhile: none, if it has lost what would wake it.
+        busy: Duration,
     },
     /// The vCPU triple-faulted.
     TripleFault {
@@ -100,7 +106,7 @@ impl Ended {
         match self {
             Self::Container(end) => end.process_code(),
             Self::Panic(_) => exit::GUEST_PANIC,
-            Self::Halt { .. } => exit::GUEST_HALT,
+            Self::Halt { .. } | Self::Hang { .. } => exit::GUEST_HALT,
             Self::TripleFault { .. } => exit::TRIPLE_FAULT,
             Self::KvmInternal { .. } | Self::UnexpectedExit(_) => exit::KVM_INTERNAL,
             Self::DeviceViolation(_) => exit::DEVICE_VIOLATION,
@@ -117,6 +123,7 @@ impl Ended {
         match self {
             Self::Panic(_)
             | Self::Halt { .. }
+            | Self::Hang { .. }
             | Self::TripleFault { .. }
             | Self::KvmInternal { .. }
             | Self::UnexpectedExit(_)
@@ -139,6 +146,7 @@ impl Ended {
             Self::Container(ContainerEnd::Killed) => "killed",
             Self::Panic(_) => "guest-panic",
             Self::Halt { .. } => "guest-halt",
+            Self::Hang { .. } => "guest-hang",
             Self::TripleFault { .. } => "triple-fault",
             Self::KvmInternal { .. } => "kvm-internal-error",
             Self::UnexpectedExit(_) => "unexpected-exit",
@@ -170,6 +178,9 @@ impl fmt::Display for Ended {
                     f,
                     "the guest halted for good, with interrupts off, at {rip:#x}, without saying how its container ended"
                 )
+            }
+            Self::Hang { busy } => {
+                write!(f, "the guest does not answer, and has computed for {busy:.1?} meanwhile")
             }
             Self::TripleFault { rip } => {
                 write!(f, "the guest triple-faulted at {rip:#x}: an exception that it could not handle")

@@ -12,6 +12,7 @@ pub mod shared;
 mod start;
 pub mod state;
 pub mod vcpu_thread;
+mod watch;
 
 use crate::bus::Bus;
 use crate::ended::Ended;

@@ -136,6 +136,27 @@ snapshot must have it as it was started last.")]
         #[arg(long, value_name = "SNAPSHOT")]
         to: Option<String>,
     },
+
+    /// See to what is done by itself.
+    #[command(after_help = "Examples:
+  sentctl heal triggers ls")]
+    Triggers {
+        /// What.
+        #[command(subcommand)]
+        command: TriggersCommand,
+    },
+}
+
+/// What to do about triggers.
+#[derive(Debug, Subcommand)]
+pub enum TriggersCommand {
+    /// List them: what is done about what, and by which file.
+    #[command(after_help = "Examples:
+  sentctl heal triggers ls
+  sentctl heal triggers ls --json
+
+A machine's owner changes them by .heal/trigger/fault.yaml in its folder; docs/machines.md has an example.")]
+    Ls,
 }
 
 /// Which containers to list.

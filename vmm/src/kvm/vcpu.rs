@@ -186,6 +186,11 @@ impl Kicker {
         let _ = self.thread.set(gettid());
     }
 
+    /// The number of the thread that runs the vCPU, once it does.
+    pub fn thread(&self) -> Option<i32> {
+        self.thread.get().map(|thread| thread.as_raw_nonzero().get())
+    }
+
     /// Makes the vCPU leave the guest, and keeps it outside.
     pub fn kick(&self) {
         self.immediate_exit().store(1, Ordering::SeqCst);

@@ -3,6 +3,7 @@
 use super::resident::Pending;
 use super::shared::{Console, Events, RngDevice, lock};
 use super::vcpu_thread::VcpuThread;
+use super::watch;
 use crate::ended::Ended;
 use crate::error::MachineError;
 use crate::streams::Input;
@@ -111,8 +112,14 @@ impl EventLoop {
     /// [`MachineError::Io`] if epoll fails.
     pub fn run(&mut self, thread: &VcpuThread) -> Result<Option<Ended>, MachineError> {
         let mut looked = Instant::now();
+        let mut watched = Instant::now();
+        let mut watch = None;
         loop {
-            let mut patience = LOOK_INTERVAL;
+            let is_told = lock(&self.work).events.has_rescuer();
+            if watch.is_none() && is_told {
+                watch = thread.watch();
+            }
+            let mut patience = if watch.is_some() { watch::LOOK } else { LOOK_INTERVAL };
             if let Some(deadline) = self.deadline {
                 let left = deadline.saturating_duration_since(Instant::now());
                 if left.is_zero() {
@@ -143,7 +150,17 @@ impl EventLoop {
             if work.events.has_vcpu_left() {
                 return Ok(None);
             }
-            if handled == 0 || looked.elapsed() >= BUSY_LOOK_INTERVAL {
+            if watched.elapsed() >= watch::LOOK
+                && let Some(watch) = &mut watch
+            {
+                watched = Instant::now();
+                if let Some(fault) = watch.look(&work.events) {
+                    work.fault.get_or_insert(fault);
+                    work.events.nudge();
+                }
+            }
+            let is_quiet = handled == 0 && looked.elapsed() >= LOOK_INTERVAL;
+            if is_quiet || looked.elapsed() >= BUSY_LOOK_INTERVAL {
                 looked = Instant::now();
                 thread.kick();
             }

@@ -56,6 +56,8 @@ pub struct Events {
     ready: OnceLock<Instant>,
     heartbeats: AtomicU64,
     at_rest: AtomicBool,
+    /// How often the guest has come to rest.
+    rests: AtomicU64,
     /// In which life of the guest's what was asked.
     commands: Mutex<Vec<(u64, Command)>>,
     /// Who is told of faults, if somebody is.
@@ -85,6 +87,7 @@ impl Events {
             ready: OnceLock::new(),
             heartbeats: AtomicU64::new(0),
             at_rest: AtomicBool::new(false),
+            rests: AtomicU64::new(0),
             commands: Mutex::new(Vec::new()),
             rescuer: Mutex::new(None),
             accused: Mutex::new(None),
@@ -134,6 +137,12 @@ impl Events {
     /// The guest is where no container is being run.
     pub fn is_at_rest(&self) {
         self.at_rest.store(true, Ordering::SeqCst);
+        self.rests.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// How often it has been there.
+    pub fn rests(&self) -> u64 {
+        self.rests.load(Ordering::SeqCst)
     }
 
     /// Whether it has said that it is since the last time this was asked: it has not gone on if the vCPU was not let.

@@ -6,6 +6,7 @@ use super::resident::Command;
 use super::shared::{Console, Events, RngDevice, lock};
 use super::start::receive_soon;
 use super::state::Places;
+use super::watch::{PATIENCE, Watch};
 use crate::bus::Bus;
 use crate::ended::{Ended, PanicReport};
 use crate::error::MachineError;
@@ -384,6 +385,12 @@ impl VcpuThread {
     /// The way to it.
     pub fn door(&self) -> Arc<Door> {
         Arc::clone(&self.door)
+    }
+
+    /// What watches for a guest that hangs; nothing where Linux does not say how long a thread had the processor.
+    pub fn watch(&self) -> Option<Watch> {
+        let watch = Watch::over(&self.door.kicker, PATIENCE);
+        watch.inspect_err(|error| tracing::warn!(%error, "nobody watches for a guest that hangs")).ok()
     }
 
     /// Kicks the vCPU out of the guest, so that the thread looks around: it may have halted for good.

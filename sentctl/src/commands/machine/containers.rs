@@ -3,7 +3,7 @@
 use super::output::{LOOK, Logs};
 use super::snapshots::DAMAGED;
 use super::{Context, tree};
-use crate::cli::containers::{HealCommand, LogsArgs, MatrixBoxCommand, Names, PsArgs};
+use crate::cli::containers::{HealCommand, LogsArgs, MatrixBoxCommand, Names, PsArgs, TriggersCommand};
 use crate::errors::CommandError;
 use sentient_control::api::{ContainerState, ContainerStatus, Heal, Healed};
 use sentient_control::client::{Client, ClientError, encoded};
@@ -111,7 +111,10 @@ impl Context {
 
     /// `heal`.
     pub fn heal(&self, command: &HealCommand) -> Result<ExitCode, CommandError> {
-        let HealCommand::Container { name, to } = command;
+        let (name, to) = match command {
+            HealCommand::Container { name, to } => (name, to),
+            HealCommand::Triggers { command: TriggersCommand::Ls } => return self.triggers(),
+        };
         let path = format!("/v1/containers/{}/heal", encoded(name));
         let healed: Healed = self.client()?.post(&path, &Heal { to: to.clone() })?;
         self.answer(&healed, |out, healed| {

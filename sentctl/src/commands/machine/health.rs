@@ -6,9 +6,10 @@ use crate::cli::machine::PanicCommand;
 use crate::errors::CommandError;
 use chrono::{DateTime, SecondsFormat};
 use sentient_control::api::{MachineHealth, Recovered};
-use sentient_control::recovery::recoveries;
+use sentient_control::recovery::{Policy, Trigger, recoveries};
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 impl Context {
     /// `health`.
@@ -24,6 +25,21 @@ impl Context {
             let good = good.as_deref().map_or("none yet", short);
             writeln!(out, "last good   {good}")?;
             writeln!(out, "recoveries  {recoveries} since it was started")
+        })
+    }
+
+    /// `heal triggers ls`.
+    pub fn triggers(&self) -> Result<ExitCode, CommandError> {
+        let machine = self.machine()?;
+        let triggers = [Policy::of(&machine)?.trigger(&machine)];
+        self.answer(&triggers, |out, triggers| {
+            writeln!(out, "ON     THEN      HEALTHY    BUDGET            BY")?;
+            triggers.iter().try_for_each(|Trigger { on, then, healthy_ms, budget, within_ms, file }| {
+                let millis = |ms: &u64| format!("{:?}", Duration::from_millis(*ms));
+                let budget = format!("{budget} within {}", millis(within_ms));
+                let by = file.as_ref().map_or("what is usual".into(), |file| file.display().to_string());
+                writeln!(out, "{on:5}  {then:8}  {:9}  {budget:16}  {by}", millis(healthy_ms))
+            })
         })
     }
 
