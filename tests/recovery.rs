@@ -215,7 +215,11 @@ fn machines_survive_a_campaign_of_faults() {
         }
         match outcome {
             Outcome::Recovered => {}
-            Outcome::Harmless | Outcome::Stuck => drop(home.ok(&["rollback", "--discard", "good"])),
+            Outcome::Harmless => drop(home.ok(&["rollback", "--discard", "good"])),
+            Outcome::Stuck => {
+                println!("{:?}", home.run(&["stats"]));
+                home.ok(&["rollback", "--discard", "good"]);
+            }
             Outcome::Ended => {
                 println!("{}", String::from_utf8_lossy(&home.run(&["status"]).stdout));
                 home.ok(&["boot"]);

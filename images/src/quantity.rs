@@ -1,6 +1,7 @@
 //! Sizes and times as people write them: on the command line, and in the texts of packages.
 
 use sentient_abi::stdio::WEIGHTS;
+use serde::Deserialize;
 use std::time::Duration;
 
 /// Reads a size in bytes: a number with an optional K, M, G (powers of 1024; `KiB` and `KB` too).
@@ -20,6 +21,19 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     let number: u64 =
         digits.parse().map_err(|_| format!("`{digits}` is no whole number: use for example 64M"))?;
     number.checked_mul(1 << shift).ok_or_else(|| format!("`{text}` is more than 64 bits of bytes"))
+}
+
+/// A time in a text: as [`parse_duration`] reads it.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Time(pub Duration);
+
+impl TryFrom<String> for Time {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        parse_duration(&text).map(Self)
+    }
 }
 
 /// Reads a time: a number with ns, us, ms, s, m or h; seconds if there is no unit. Not zero.

@@ -62,9 +62,10 @@ A failing input is written to target/fuzz, with the command that replays it.")]
   cargo xtask storm
   cargo xtask storm --seconds 300 --jobs 8 --seed 3
   cargo xtask storm --kills 5000               and machines that stay, killed so often
+  cargo xtask storm --faults 1000              and one whose guest fails so often
 
 With --kills the tests that kill run afterwards, more often than in `cargo xtask test`: the processes of
-machines, and the commands that are given to them.")]
+machines, and the commands that are given to them. With --faults, so does the one that makes guests fail.")]
     Storm(StormArgs),
 }
 
@@ -141,4 +142,8 @@ pub struct StormArgs {
     /// How often each test that kills is to do so.
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     pub kills: u64,
+
+    /// How often a machine's guest is to be made to fail.
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    pub faults: u64,
 }

@@ -3,7 +3,7 @@
 //! Most are left alone, and must print and end as they always do. Some are ended by a signal at a random
 //! moment. None may hang, and none may spoil the cache of compiled programs they all share: at the end
 //! each program runs once more. With `--kills`, machines that stay are killed as well: by the tests of
-//! `tests/` that do so in CI, told to do it more often.
+//! `tests/` that do so in CI, told to do it more often. With `--faults` their guests are made to fail, likewise.
 
 mod deed;
 
@@ -68,7 +68,18 @@ pub fn run(args: &StormArgs) -> Result<(), Failure> {
         tally.count(Fate::LeftAlone, deed.run(&program, cache.path(), Fate::LeftAlone));
     }
     report(&tally, args)?;
-    if args.kills > 0 { kill(args) } else { Ok(()) }
+    if args.kills > 0 {
+        kill(args)?;
+    }
+    if args.faults > 0 { fail(args) } else { Ok(()) }
+}
+
+/// Guests that fail: the test of a campaign, with as many faults as asked for.
+fn fail(args: &StormArgs) -> Result<(), Failure> {
+    let mut tests = step::cargo(&["test", "--locked", "--workspace"]);
+    tests.args(["--test", "recovery", "--", "--nocapture", "machines_survive"]);
+    tests.env("SENTIENT_FAULTS", args.faults.to_string());
+    step::must(&mut tests)
 }
 
 /// Machines that stay: the tests that kill them and their commands, by name, as often as asked for.

@@ -12,7 +12,7 @@
 
 use crate::error::ControlError;
 use crate::home::MachineFolder;
-use sentient_images::quantity::parse_duration;
+use sentient_images::quantity::Time;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::PathBuf;
@@ -53,22 +53,6 @@ struct Text {
     within: Option<Time>,
 }
 
-#[derive(Clone, Copy, Deserialize)]
-#[serde(try_from = "String")]
-struct Time(Duration);
-
-impl TryFrom<String> for Time {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        match parse_duration(&text)? {
-            Duration::ZERO => Err("a time of zero is none".into()),
-            time if time > LONGEST => Err("a day is the longest".into()),
-            time => Ok(Self(time)),
-        }
-    }
-}
-
 /// A machine's policy, and where it is from, for whoever wants to see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Trigger {
@@ -99,6 +83,11 @@ impl Policy {
         }
         if budget.is_some_and(|budget| budget > MOST) {
             return Err(format!("budget: at most {MOST}"));
+        }
+        for (name, time) in [("healthy", healthy), ("within", within)] {
+            if time.is_some_and(|Time(time)| time > LONGEST) {
+                return Err(format!("{name}: a day is the longest"));
+            }
         }
         let usual = Self::default();
         let time = |time: Option<Time>, usual| time.map_or(usual, |Time(time)| time);

@@ -15,7 +15,7 @@
 //! ```
 
 use super::{PERMISSIONS, TsoError, yaml};
-use crate::quantity::{parse_duration, parse_size};
+use crate::quantity::{Time, parse_size};
 use sentient_abi::network::{Destination, MAX_DESTINATIONS, MAX_PORTS};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -163,18 +163,6 @@ impl TryFrom<String> for Size {
             0 => Err("a size of zero would allow nothing; leave it out for no limit".into()),
             size => Ok(Self(size)),
         }
-    }
-}
-
-#[derive(Clone, Copy, Deserialize)]
-#[serde(try_from = "String")]
-struct Time(Duration);
-
-impl TryFrom<String> for Time {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        parse_duration(&text).map(Self)
     }
 }
 
