@@ -58,6 +58,8 @@ pub struct Events {
     at_rest: AtomicBool,
     /// How often the guest has come to rest.
     rests: AtomicU64,
+    /// How often the vCPU's thread has begun or ended to do something while the guest stands still: odd while it does.
+    stops: AtomicU64,
     /// In which life of the guest's what was asked.
     commands: Mutex<Vec<(u64, Command)>>,
     /// Who is told of faults, if somebody is.
@@ -88,6 +90,7 @@ impl Events {
             heartbeats: AtomicU64::new(0),
             at_rest: AtomicBool::new(false),
             rests: AtomicU64::new(0),
+            stops: AtomicU64::new(0),
             commands: Mutex::new(Vec::new()),
             rescuer: Mutex::new(None),
             accused: Mutex::new(None),
@@ -148,6 +151,16 @@ impl Events {
     /// Whether it has said that it is since the last time this was asked: it has not gone on if the vCPU was not let.
     pub fn was_at_rest(&self) -> bool {
         self.at_rest.swap(false, Ordering::SeqCst)
+    }
+
+    /// The vCPU's thread begins, or ends, to do something while the guest stands still.
+    pub fn stop_or_go_on(&self) {
+        self.stops.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// How often it has done so: an odd number while the guest stands still.
+    pub fn stops(&self) -> u64 {
+        self.stops.load(Ordering::SeqCst)
     }
 
     /// The guest has said how it ended.

@@ -524,6 +524,7 @@ impl Parts {
     /// Does something while the guest stands still, which has `failed` or has not; gives whether it can go on.
     fn do_work(&mut self, work: Work, failed: bool) -> bool {
         let Self { vcpu, vm, bus, memory, image, places, clock, events, .. } = self;
+        events.stop_or_go_on();
         let mut stopped = Stopped::new(vcpu, vm, (memory, image.as_ref()), *places, clock, bus);
         // What the guest has handed over by now was written before this instant. The file or pipe behind
         // it may be full: the rest is then written after it.
@@ -550,6 +551,7 @@ impl Parts {
         stopped.net.resume();
         stopped.volumes.resume();
         drop(stopped);
+        events.stop_or_go_on();
         // The devices have work of which nobody will tell: see `Lifecycle::resume`.
         events.nudge();
         can_go_on

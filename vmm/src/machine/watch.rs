@@ -23,8 +23,9 @@ const BUSY: Duration = Duration::from_millis(20);
 /// How often a guest that idles is asked.
 const IDLE: Duration = Duration::from_secs(5);
 
-/// How long one that idles may take to answer.
-const IDLE_PATIENCE: Duration = Duration::from_secs(2);
+/// How often one that idles is looked at before it has to have answered: two seconds, of which those do not count in which this
+/// process was stopped.
+const IDLE_LOOKS: u32 = 40;
 
 /// How much of the processor a vCPU may have before its guest answers, unless somebody says otherwise.
 pub const PATIENCE: Duration = Duration::from_millis(150);
@@ -34,11 +35,12 @@ pub const PATIENCE: Duration = Duration::from_millis(150);
 struct Asked {
     /// How much of the processor the vCPU had had.
     cpu: Duration,
-    at: Instant,
+    /// How often it was looked at since.
+    looks: u32,
     /// How often the guest had come to rest.
     rests: u64,
-    /// In which life it was asked.
-    life: u64,
+    /// How often it had been made to stand still, or let go on.
+    stops: u64,
 }
 
 /// What is known of a guest.
@@ -77,33 +79,28 @@ impl Watch {
         let now = Instant::now();
         let cpu = self.cpu()?;
         let busy = cpu.saturating_sub(std::mem::replace(&mut self.seen, cpu)) >= BUSY;
-        if events.has_failed() {
-            self.asked = None;
-            self.well = now;
+        let (rests, stops) = (events.rests(), events.stops());
+        // What the vCPU's thread does itself is not the guest's doing.
+        if events.has_failed() || stops % 2 == 1 {
+            (self.asked, self.well) = (None, now);
             return None;
         }
-        let (rests, life) = (events.rests(), events.lives());
-        if let Some(asked) = self.asked {
-            if asked.rests != rests || asked.life != life {
+        if let Some(asked) = &mut self.asked {
+            asked.looks += 1;
+            if asked.rests != rests || asked.stops != stops {
                 (self.asked, self.well) = (None, now);
                 return None;
             }
             let had = cpu.saturating_sub(asked.cpu);
-            let is_stuck =
-                had >= self.patience || (had < BUSY && now.duration_since(asked.at) >= IDLE_PATIENCE);
+            let is_stuck = had >= self.patience || (had < BUSY && asked.looks >= IDLE_LOOKS);
             if is_stuck {
                 self.asked = None;
                 return Some(Ended::Hang { busy: had });
             }
         } else if busy || now.duration_since(self.well) >= IDLE {
-            self.asked = Some(Asked { cpu, at: now, rests, life });
+            self.asked = Some(Asked { cpu, looks: 0, rests, stops });
             events.command(Command::Rest);
         }
         None
-    }
-
-    /// Whether the next look is to come soon.
-    pub fn is_close(&self) -> bool {
-        self.asked.is_some() || self.well.elapsed() < LOOK
     }
 }
