@@ -241,3 +241,30 @@ fn machines_survive_a_campaign_of_faults() {
     let lost: u32 = outcomes.iter().filter(|((_, outcome), _)| lost(outcome)).map(|(_, count)| count).sum();
     assert!(u64::from(lost) * 100 <= wanted_faults(), "{outcomes:?}");
 }
+
+#[test]
+fn a_guest_that_is_long_at_work_for_a_container_is_no_hang() {
+    let home = Home::empty();
+    home.ok(&["init", "m", "--memory", "1G"]);
+    // Each of these is one step of the runtime's, which nothing interrupts.
+    let program = wat::parse_str(
+        r#"(module
+            (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+            (memory (export "memory") 8192)
+            (func (export "_start") (local $round i32)
+              (loop $again
+                (memory.fill (i32.const 0) (local.get $round) (i32.const 536870912))
+                (memory.copy (i32.const 0) (i32.const 268435456) (i32.const 268435456))
+                (drop (call $random (i32.const 0) (i32.const 268435456)))
+                (local.set $round (i32.add (local.get $round) (i32.const 1)))
+                (br_if $again (i32.lt_u (local.get $round) (i32.const 4))))))"#,
+    );
+    let path = home.path().join("fill.wasm");
+    std::fs::write(&path, program.unwrap()).unwrap();
+    home.ok(&["run", "-d", "--name", "fill", "--memory", "512M", path.to_str().unwrap()]);
+    eventually("it has ended", || {
+        let found = home.json(&["matrixbox", "inspect", "fill"]);
+        (found["state"] == "ended").then(|| assert_eq!(found["exit_code"], 0, "{found}"))
+    });
+    assert_eq!(home.faults(), Vec::<serde_json::Value>::new());
+}

@@ -135,6 +135,12 @@ pub fn time_stamp(vcpu: &VcpuFd) -> Result<u64, KvmError> {
     first.map(|register| register.data).ok_or_else(failed)
 }
 
+/// The privilege level that the guest was in: its ring.
+pub fn ring(vcpu: &VcpuFd) -> u8 {
+    // What cannot be asked is taken for the kernel's.
+    vcpu.get_sregs().map_or(0, |sregs| sregs.cs.dpl)
+}
+
 /// The instruction pointer, for messages; 0 if KVM does not give it.
 #[must_use]
 pub fn rip(vcpu: &VcpuFd) -> u64 {

@@ -3,7 +3,7 @@
 use super::resident::Pending;
 use super::shared::{Console, Events, RngDevice, lock};
 use super::vcpu_thread::VcpuThread;
-use super::watch;
+use super::watch::Watch;
 use crate::ended::Ended;
 use crate::error::MachineError;
 use crate::streams::Input;
@@ -119,7 +119,8 @@ impl EventLoop {
             if watch.is_none() && is_told {
                 watch = thread.watch();
             }
-            let mut patience = if watch.is_some() { watch::LOOK } else { LOOK_INTERVAL };
+            let (between, _) = watch.as_ref().map_or((LOOK_INTERVAL, false), Watch::next);
+            let mut patience = between;
             if let Some(deadline) = self.deadline {
                 let left = deadline.saturating_duration_since(Instant::now());
                 if left.is_zero() {
@@ -150,13 +151,16 @@ impl EventLoop {
             if work.events.has_vcpu_left() {
                 return Ok(None);
             }
-            if watched.elapsed() >= watch::LOOK
+            if watched.elapsed() >= between
                 && let Some(watch) = &mut watch
             {
                 watched = Instant::now();
                 if let Some(fault) = watch.look(&work.events) {
                     work.fault.get_or_insert(fault);
                     work.events.nudge();
+                }
+                if let (_, true) = watch.next() {
+                    thread.kick();
                 }
             }
             let is_quiet = handled == 0 && looked.elapsed() >= LOOK_INTERVAL;

@@ -60,6 +60,9 @@ pub struct Events {
     rests: AtomicU64,
     /// How often the vCPU's thread has begun or ended to do something while the guest stands still: odd while it does.
     stops: AtomicU64,
+    /// The vCPU's thread is to say in which ring the guest is, and how often it has found it in ring 0 and elsewhere.
+    sample: AtomicBool,
+    samples: [AtomicU64; 2],
     /// In which life of the guest's what was asked.
     commands: Mutex<Vec<(u64, Command)>>,
     /// Who is told of faults, if somebody is.
@@ -91,6 +94,8 @@ impl Events {
             at_rest: AtomicBool::new(false),
             rests: AtomicU64::new(0),
             stops: AtomicU64::new(0),
+            sample: AtomicBool::new(false),
+            samples: Default::default(),
             commands: Mutex::new(Vec::new()),
             rescuer: Mutex::new(None),
             accused: Mutex::new(None),
@@ -161,6 +166,27 @@ impl Events {
     /// How often it has done so: an odd number while the guest stands still.
     pub fn stops(&self) -> u64 {
         self.stops.load(Ordering::SeqCst)
+    }
+
+    /// Has the vCPU's thread look in which ring the guest is, once it is called out of it.
+    pub fn want_sample(&self) {
+        self.sample.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it is to look.
+    pub fn takes_sample(&self) -> bool {
+        self.sample.swap(false, Ordering::SeqCst)
+    }
+
+    /// It has looked.
+    pub fn sampled(&self, is_ring_0: bool) {
+        let [ring_0, elsewhere] = &self.samples;
+        if is_ring_0 { ring_0 } else { elsewhere }.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// How often it has found the guest in ring 0, and elsewhere.
+    pub fn samples(&self) -> [u64; 2] {
+        self.samples.each_ref().map(|count| count.load(Ordering::SeqCst))
     }
 
     /// The guest has said how it ended.

@@ -6,7 +6,7 @@ use super::resident::Command;
 use super::shared::{Console, Events, RngDevice, lock};
 use super::start::receive_soon;
 use super::state::Places;
-use super::watch::{PATIENCE, Watch};
+use super::watch::Watch;
 use crate::bus::Bus;
 use crate::ended::{Ended, PanicReport};
 use crate::error::MachineError;
@@ -389,7 +389,7 @@ impl VcpuThread {
 
     /// What watches for a guest that hangs; nothing where Linux does not say how long a thread had the processor.
     pub fn watch(&self) -> Option<Watch> {
-        let watch = Watch::over(&self.door.kicker, PATIENCE);
+        let watch = Watch::over(&self.door.kicker);
         watch.inspect_err(|error| tracing::warn!(%error, "nobody watches for a guest that hangs")).ok()
     }
 
@@ -425,6 +425,9 @@ impl Parts {
             if self.events.is_stopping() {
                 // A job wants the machine to end as it left it.
                 return Ok(None);
+            }
+            if self.events.takes_sample() {
+                self.events.sampled(vcpu::ring(&self.vcpu) == 0);
             }
             let ended = match self.events.take_accusation() {
                 Some(fault) => fault,

@@ -1,9 +1,10 @@
 //! Watching for a guest that hangs: one whose vCPU works, or has been woken, and whose scheduler does not get anywhere.
 //!
 //! A guest that keeps its vCPU busy is asked to come to rest, which its scheduler answers between two turns of containers
-//! (at most some milliseconds, whatever these do). If it has not by the time that the vCPU has had [`Watch::patience`] of the
-//! processor, it hangs: time that the host gave to others does not count. One that is idle is asked now and then, because it may
-//! have lost the interrupt that would wake it.
+//! (some milliseconds, as a rule). If it has not by the time that the vCPU has had [`PATIENCE`] of the processor, it is suspected,
+//! and looked at more often: if it is in ring 0 each time, which is never long at work, it hangs. Ring 3 may be in the midst of
+//! something long for a container, such as filling a gigabyte of memory, and has [`LONG_PATIENCE`]. Time that the host gave to others does not count. One that is idle is asked now
+//! and then, because it may have lost the interrupt that would wake it.
 
 use super::resident::Command;
 use super::shared::Events;
@@ -15,10 +16,13 @@ use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 /// Between two looks at a guest that keeps its vCPU busy.
-pub const LOOK: Duration = Duration::from_millis(50);
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A vCPU that has had this much of the processor since the last look is busy.
 const BUSY: Duration = Duration::from_millis(20);
+
+/// How often a guest that keeps its vCPU busy is asked, at most.
+const EVERY: Duration = Duration::from_millis(80);
 
 /// How often a guest that idles is asked.
 const IDLE: Duration = Duration::from_secs(5);
@@ -27,8 +31,15 @@ const IDLE: Duration = Duration::from_secs(5);
 /// process was stopped.
 const IDLE_LOOKS: u32 = 40;
 
-/// How much of the processor a vCPU may have before its guest answers, unless somebody says otherwise.
-pub const PATIENCE: Duration = Duration::from_millis(150);
+/// How much of the processor a vCPU may have before its guest answers, and is suspected.
+const PATIENCE: Duration = Duration::from_millis(80);
+
+/// Between two looks at one that is suspected, and in how many it has to be in ring 0.
+const CLOSE_LOOK: Duration = Duration::from_millis(10);
+const CLOSE_LOOKS: u64 = 8;
+
+/// The same, before it hangs wherever it is.
+const LONG_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A question that was not answered yet.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +52,8 @@ struct Asked {
     rests: u64,
     /// How often it had been made to stand still, or let go on.
     stops: u64,
+    /// In which rings it had been found when it was first suspected; nothing before.
+    suspected: Option<[u64; 2]>,
 }
 
 /// What is known of a guest.
@@ -49,7 +62,6 @@ pub struct Watch {
     /// Of the vCPU's thread: its first number is how long it had the processor, in nanoseconds (Linux,
     /// `Documentation/scheduler/sched-stats.rst`).
     schedstat: File,
-    patience: Duration,
     seen: Duration,
     /// When it was last known to get somewhere.
     well: Instant,
@@ -61,10 +73,10 @@ impl Watch {
     ///
     /// # Errors
     /// The error of opening what Linux says of that thread.
-    pub fn over(kicker: &Kicker, patience: Duration) -> io::Result<Self> {
+    pub fn over(kicker: &Kicker) -> io::Result<Self> {
         let thread = kicker.thread().ok_or(io::ErrorKind::NotFound)?;
         let schedstat = File::open(format!("/proc/self/task/{thread}/schedstat"))?;
-        Ok(Self { schedstat, patience, seen: Duration::ZERO, well: Instant::now(), asked: None })
+        Ok(Self { schedstat, seen: Duration::ZERO, well: Instant::now(), asked: None })
     }
 
     fn cpu(&self) -> Option<Duration> {
@@ -74,7 +86,7 @@ impl Watch {
         text.split(' ').next()?.parse().ok().map(Duration::from_nanos)
     }
 
-    /// Looks at the guest; gives what is wrong with it.
+    /// Looks at the guest; gives what may be wrong with it.
     pub fn look(&mut self, events: &Events) -> Option<Ended> {
         let now = Instant::now();
         let cpu = self.cpu()?;
@@ -92,15 +104,29 @@ impl Watch {
                 return None;
             }
             let had = cpu.saturating_sub(asked.cpu);
-            let is_stuck = had >= self.patience || (had < BUSY && asked.looks >= IDLE_LOOKS);
-            if is_stuck {
+            let found = events.samples();
+            let stays_in_ring_0 = |[ring_0, elsewhere]: [u64; 2]| {
+                let [now_0, now_elsewhere] = found;
+                now_elsewhere == elsewhere && now_0 >= ring_0 + CLOSE_LOOKS
+            };
+            if had >= LONG_PATIENCE || asked.suspected.is_some_and(stays_in_ring_0) {
                 self.asked = None;
                 return Some(Ended::Hang { busy: had });
             }
-        } else if busy || now.duration_since(self.well) >= IDLE {
-            self.asked = Some(Asked { cpu, looks: 0, rests, stops });
+            if had >= PATIENCE || (had < BUSY && asked.looks >= IDLE_LOOKS) {
+                asked.suspected.get_or_insert(found);
+                events.want_sample();
+            }
+        } else if (busy && now.duration_since(self.well) >= EVERY) || now.duration_since(self.well) >= IDLE {
+            self.asked = Some(Asked { cpu, looks: 0, rests, stops, suspected: None });
             events.command(Command::Rest);
         }
         None
+    }
+
+    /// When the next look is due, after the last one; and whether the vCPU is to be called out of the guest for it.
+    pub fn next(&self) -> (Duration, bool) {
+        let is_suspected = self.asked.is_some_and(|asked| asked.suspected.is_some());
+        (if is_suspected { CLOSE_LOOK } else { LOOK }, is_suspected)
     }
 }
