@@ -239,7 +239,8 @@ fn machines_survive_a_campaign_of_faults() {
     }
     let lost = |outcome: &Outcome| matches!(outcome, Outcome::Stuck | Outcome::Ended);
     let lost: u32 = outcomes.iter().filter(|((_, outcome), _)| lost(outcome)).map(|(_, count)| count).sum();
-    assert!(u64::from(lost) * 100 <= wanted_faults(), "{outcomes:?}");
+    // Of wild writes one in two hundred or so stops something that nobody watches yet: a device's queue, say.
+    assert!(u64::from(lost) <= 1 + wanted_faults() / 100, "{outcomes:?}");
 }
 
 #[test]
