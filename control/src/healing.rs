@@ -55,11 +55,11 @@ impl Session {
             }
             None => self.last_target(&mut live, name, index)?,
         };
-        let (taken, history) = (std::mem::take(&mut *live), Arc::clone(&self.history));
-        let kernel = taken.kernel();
+        let (taken, history) = (live.lend(), Arc::clone(&self.history));
         let put_back = move |machine: &mut Stopped<'_>| taken.put_back_region(machine, &target, &history);
-        let done = self.door.stopped_at_rest(PATIENCE, put_back);
-        match live.after(kernel, done)? {
+        let (after, result) = self.door.stopped_at_rest(PATIENCE, put_back)?;
+        *live = after;
+        match result {
             Ok(Outcome::Back(done)) => {
                 self.containers.forget(name);
                 self.containers.disconnect(index);

@@ -14,7 +14,7 @@ use sentient_snapshot::record::{ContainerEntry, OutputPosition, Record, SignedRe
 use sentient_snapshot::store::Store;
 use sentient_vmm::Ended;
 use sentient_vmm::machine::state::MachineState;
-use sentient_vmm::machine::{Door, NotRunning, StopHandle, Stopped};
+use sentient_vmm::machine::{Door, StopHandle, Stopped};
 use sentient_vmm::snapshots::capture::{self, Capture, Extent};
 use sentient_vmm::snapshots::page::PageBuffer;
 use sentient_vmm::snapshots::region;
@@ -167,32 +167,12 @@ impl Live {
         Self { kernel, ..Self::default() }
     }
 
-    /// The digest of its kernel.
+    /// For the vCPU's thread, which gives it back. Until then, and if it never has it, because the guest has failed or the
+    /// machine has ended, nothing is known of the memory but its kernel.
     #[must_use]
-    pub fn kernel(&self) -> [u8; 32] {
-        self.kernel
-    }
-
-    /// Takes what the vCPU's thread gives back of a machine that was given to it. If that never had it, because the guest has
-    /// failed or the machine has ended, nothing is known of the memory but its kernel.
-    ///
-    /// # Errors
-    /// Why it never had it.
-    pub fn after<T>(
-        &mut self,
-        kernel: [u8; 32],
-        given: Result<(Self, T), NotRunning>,
-    ) -> Result<T, NotRunning> {
-        match given {
-            Ok((after, result)) => {
-                *self = after;
-                Ok(result)
-            }
-            Err(why) => {
-                *self = Self::booted(kernel);
-                Err(why)
-            }
-        }
+    pub fn lend(&mut self) -> Self {
+        let left = Self::booted(self.kernel);
+        std::mem::replace(self, left)
     }
 
     /// Touches memory for the next capture: not before the guest runs, because it takes longer than starting it.

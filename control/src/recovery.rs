@@ -14,7 +14,7 @@ pub(crate) mod routes;
 use crate::api::{MachineHealth, Recovered};
 use crate::error::ControlError;
 use crate::history::{short, unix_ns};
-use crate::home::MachineFolder;
+use crate::home::{MachineFolder, append_to, make_folder};
 use crate::session::{How, Session};
 pub use policy::{Policy, Trigger};
 use sentient_snapshot::record::{SignedRecord, SnapshotId};
@@ -23,7 +23,6 @@ use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
@@ -284,7 +283,7 @@ impl Session {
         };
         let text = serde_json::to_string(&fallback).map_err(|error| ControlError::Bug(error.to_string()))?;
         let path = self.history.machine().fallback();
-        crate::home::make_folder(&self.history.machine().panics()).map_err(ControlError::io(&path))?;
+        make_folder(&self.history.machine().panics()).map_err(ControlError::io(&path))?;
         crate::description::note(&path, &format!("{text}\n"))
     }
 }
@@ -318,10 +317,10 @@ fn read_fallback(machine: &MachineFolder) -> Option<Fallback> {
 
 /// Appends what was done; it is durable when this returns.
 fn append(machine: &MachineFolder, line: &Recovered) -> io::Result<()> {
-    crate::home::make_folder(&machine.panics())?;
+    make_folder(&machine.panics())?;
     let mut text = serde_json::to_string(line)?;
     text.push('\n');
-    let mut file = File::options().append(true).create(true).mode(0o600).open(machine.recoveries())?;
+    let mut file = append_to(&machine.recoveries())?;
     file.write_all(text.as_bytes())?;
     file.sync_data()
 }

@@ -349,22 +349,21 @@ impl Session {
         let keep = (how == How::Keep).then(|| format!("before going back to {}", short(target.id())));
         // Before the guest is stopped, and not while it is.
         self.history.proofs().record(&self.history);
-        let (taken, history) = (std::mem::take(live), Arc::clone(&self.history));
+        let (taken, history) = (live.lend(), Arc::clone(&self.history));
         let containers = Arc::clone(&self.containers);
         // What is not kept need not be at rest.
         let patience = if keep.is_some() { REST_PATIENCE } else { Duration::ZERO };
-        let kernel = taken.kernel();
         let roll_back = move |machine: &mut Stopped<'_>| {
             taken.roll_back(machine, target_now, &history, &containers, keep)
         };
-        let done = match how {
+        let (after, result) = match how {
             How::Keep | How::Discard => self.door.stopped_at_rest(patience, roll_back),
             How::Rescue => self.door.rescue(|machine| {
                 let (after, result) = roll_back(machine);
                 (result.is_ok(), (after, result))
             }),
-        };
-        let result = live.after(kernel, done)?;
+        }?;
+        *live = after;
         match result {
             Ok(PutBack { kept, done, pause, keeping }) => {
                 let undo = kept.zip(before).map(|(snapshot, head)| Undo { snapshot, head });
@@ -468,13 +467,12 @@ impl Session {
         let mut live = self.live();
         self.history.proofs().record(&self.history);
         let started = Instant::now();
-        let (taken, stop) = (std::mem::take(&mut *live), self.stop.clone());
+        let (taken, stop) = (live.lend(), self.stop.clone());
         let (history, containers) = (Arc::clone(&self.history), Arc::clone(&self.containers));
-        let kernel = taken.kernel();
-        let done = self
-            .door
-            .stopped_at_rest(REST_PATIENCE, move |machine| taken.last(machine, &history, &containers, &stop));
-        let done = live.after(kernel, done)?;
+        let (after, done) = self.door.stopped_at_rest(REST_PATIENCE, move |machine| {
+            taken.last(machine, &history, &containers, &stop)
+        })?;
+        *live = after;
         let kept = self.unless_refused(&mut live, done)?;
         self.history.proofs().record(&self.history);
         Ok(Some(snapshot_taken(&kept.committed, kept.pause, started.elapsed())))

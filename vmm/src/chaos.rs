@@ -63,21 +63,6 @@ pub enum Chaos {
 }
 
 impl Chaos {
-    /// All kinds.
-    pub const ALL: [Self; 11] = [
-        Self::Exception,
-        Self::TripleFault,
-        Self::Halt,
-        Self::Loop,
-        Self::Instruction,
-        Self::Nucleus,
-        Self::Runtime,
-        Self::Heap,
-        Self::PageTables,
-        Self::Devices,
-        Self::Container,
-    ];
-
     fn regions(self) -> &'static [RegionKind] {
         use RegionKind as Kind;
         match self {

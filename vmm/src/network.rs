@@ -139,7 +139,7 @@ impl Network {
         let published = Published { address: socket.local_addr()?, container, port };
         state.published.push(published);
         self.employ(&mut state)?;
-        self.tell(Command::Listen { socket, container, port });
+        self.shared.tell(Command::Listen { socket, container, port });
         Ok(published)
     }
 
@@ -157,7 +157,7 @@ impl Network {
         } else if !had_any {
             return Ok(());
         }
-        self.tell(Command::Allow { container, destinations: destinations.to_owned() });
+        self.shared.tell(Command::Allow { container, destinations: destinations.to_owned() });
         Ok(())
     }
 
@@ -168,14 +168,14 @@ impl Network {
         state.published.retain(|published| published.container != container);
         let had_any = state.reaching.remove(&container);
         if had_any || state.published.len() != before {
-            self.tell(Command::Close { container });
+            self.shared.tell(Command::Close { container });
         }
     }
 
     /// Ends a container's connections: it is at another point of its life.
     pub fn disconnect(&self, container: u32) {
         if lock(&self.state).worker.is_some() {
-            self.tell(Command::Disconnect { container });
+            self.shared.tell(Command::Disconnect { container });
         }
     }
 
@@ -183,10 +183,6 @@ impl Network {
     #[must_use]
     pub fn published(&self) -> Vec<Published> {
         lock(&self.state).published.clone()
-    }
-
-    fn tell(&self, command: Command) {
-        self.shared.tell(command);
     }
 
     /// Sees to it that there is a worker, if the machine runs and there is something for it to do.
@@ -219,7 +215,7 @@ impl Network {
             state.worker.take()
         };
         if let Some(worker) = worker {
-            self.tell(Command::Stop);
+            self.shared.tell(Command::Stop);
             // A worker that has panicked leaves nothing behind.
             let _ = worker.join();
         }

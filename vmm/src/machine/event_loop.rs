@@ -113,11 +113,11 @@ impl EventLoop {
     pub fn run(&mut self, thread: &VcpuThread) -> Result<Option<Ended>, MachineError> {
         let mut looked = Instant::now();
         let mut watched = Instant::now();
-        let mut watch = None;
+        let (mut watch, mut is_told) = (None, false);
         loop {
-            let is_told = lock(&self.work).events.has_rescuer();
-            if watch.is_none() && is_told {
-                watch = thread.watch();
+            // Once: where there can be no watch, that is said once.
+            if !is_told && lock(&self.work).events.has_rescuer() {
+                (watch, is_told) = (thread.watch(), true);
             }
             let (between, _) = watch.as_ref().map_or((LOOK_INTERVAL, false), Watch::next);
             let mut patience = between;
