@@ -1,4 +1,4 @@
-//! Machines whose guests fail: they go on from their last good snapshot by themselves.
+//! Machines whose guests fail: they go on by themselves, with their kernel put back, or from their last good snapshot.
 //!
 //! These tests need KVM, and fail without it.
 
@@ -27,6 +27,20 @@ impl Home {
         self.json(&["panic", "report"]).as_array().unwrap().clone()
     }
 
+    /// Says what `m` is to do about something.
+    fn trigger(&self, on: &str, text: &str) {
+        std::fs::create_dir_all(self.of("m", ".heal/trigger")).unwrap();
+        std::fs::write(self.of("m", &format!(".heal/trigger/{on}.yaml")), text).unwrap();
+    }
+
+    /// Waits until the kernel of `m` was copied with the containers that it has, and puts it back.
+    fn heal_boot(&self) -> serde_json::Value {
+        eventually("the kernel is put back", || {
+            let output = self.run(&["heal", "boot", "--json"]);
+            output.status.success().then(|| serde_json::from_slice(&output.stdout).unwrap())
+        })
+    }
+
     /// Waits until so many faults are known.
     fn wait_for_faults(&self, count: usize) -> Vec<serde_json::Value> {
         eventually("a fault is written down", || Some(self.faults()).filter(|faults| faults.len() >= count))
@@ -43,14 +57,119 @@ impl Home {
     }
 }
 
+/// Faults at the next interrupt.
+const AT_ONCE: [&str; 5] = ["exception", "triple-fault", "halt", "instruction", "loop"];
+
 #[test]
-fn a_guest_that_fails_goes_on_from_its_last_good_snapshot() {
+fn a_kernel_that_fails_is_put_back_and_its_containers_go_on() {
+    let home = Home::counting();
+    let web = container("web");
+    home.ok(&["run", "-d", "--name", "web", "--memory", "8M", "--publish", "80", web.to_str().unwrap()]);
+    home.wait_for("m", "web", |output| output.contains("listening"));
+    let address = home.json(&["matrixbox", "inspect", "web"])["ports"][0]["address"].clone();
+    let pid = home.pid("m");
+    home.heal_boot();
+    for (number, kind) in AT_ONCE.into_iter().enumerate() {
+        home.wait_for_number("m", "counter", last_number(&home.output("m", "counter")).unwrap() + 5);
+        home.wait_until_good();
+        let said = home.inflict(kind, 1);
+        let faults = home.wait_for_faults(number + 1);
+        let fault = &faults[number];
+        assert_eq!(fault["action"].as_str(), Some("heal-boot"), "{said} {fault}");
+        assert_eq!(fault["kept"], serde_json::json!(["counter", "web"]), "{fault}");
+        println!("{kind}: {} after {} us", fault["what"], fault["pause_us"]);
+        home.wait_for_number("m", "counter", last_number(&home.output("m", "counter")).unwrap() + 5);
+        eventually("the server answers", || {
+            let mut curl = Command::new("curl");
+            curl.args(["--silent", "--max-time", "5"]).arg(format!("http://{}/", address.as_str().unwrap()));
+            let answer = curl.output().unwrap();
+            (answer.stdout == b"Hello from a container!\n").then_some(())
+        });
+    }
+    assert_eq!(home.pid("m"), pid, "it is the same process");
+    assert_eq!(jumps(&numbers(&home.output("m", "counter"))), [], "it has counted on as if nothing had been");
+    let report = home.ok(&["panic", "report"]);
+    assert!(report.contains("its kernel was put back") && report.contains("kept: counter, web"), "{report}");
+    // All else works, also what came after the copy.
+    home.ok(&["snapshot", "-t", "after"]);
+    home.start("hello", &container("hello"), &[]);
+    let healed = home.heal_boot();
+    assert!(healed["pages"].as_u64().unwrap() > 0, "{healed}");
+    home.ok(&["rollback", "after"]);
+    home.wait_for_number("m", "counter", 5);
+}
+
+#[test]
+fn a_container_that_was_being_run_is_put_back_or_started_anew() {
+    let home = Home::counting();
+    home.start("busy", &container("faults"), &["loop"]);
+    home.heal_boot();
+    // No snapshot has it: the kernel goes on without it.
+    let outcome = |faults: usize| {
+        home.wait_until_good();
+        home.inflict("exception", 1);
+        let fault = home.wait_for_faults(faults)[faults - 1].clone();
+        assert_eq!(fault["action"].as_str(), Some("heal-boot"), "{fault}");
+        fault
+    };
+    let fault = outcome(1);
+    assert_eq!(fault["kept"], serde_json::json!(["counter"]), "{fault}");
+    assert_eq!(fault["lost"], serde_json::json!(["busy"]), "{fault}");
+    eventually("it is started anew", || {
+        let found = home.json(&["matrixbox", "inspect", "busy"]);
+        (found["state"] == "running").then_some(())
+    });
+    home.ok(&["snapshot"]);
+    home.heal_boot();
+    let fault = outcome(2);
+    assert_eq!(fault["healed"], serde_json::json!(["busy"]), "{fault}");
+    assert_eq!(jumps(&numbers(&home.output("m", "counter"))), [], "its neighbour has noticed nothing");
+    home.ok(&["kill", "busy"]);
+}
+
+#[test]
+fn a_container_that_traps_is_started_again_if_that_is_wanted() {
+    let home = Home::counting();
+    home.trigger("container", "trigger: 1\nthen: restart\nbudget: 2\n");
+    assert!(home.ok(&["heal", "triggers", "ls"]).contains("restart"));
+    home.start("faulty", &container("faults"), &["trap"]);
+    let errors = home.of("m", ".container/faulty/stderr.log");
+    let traps = || std::fs::read_to_string(&errors).unwrap_or_default().matches("trapped").count();
+    eventually("it has trapped three times", || (traps() == 3).then_some(()));
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(traps(), 3, "it is not started for ever");
+}
+
+#[test]
+fn a_machine_is_put_back_to_its_last_good_snapshot_whether_it_runs_or_not() {
     let home = Home::counting();
     home.ok(&["snapshot", "-t", "good"]);
     let good = home.wait_until_good();
+    home.wait_for_number("m", "counter", last_number(&home.output("m", "counter")).unwrap() + 20);
+    home.ok(&["snapshot", "-t", "later"]);
+    let done = home.json(&["panic", "recover"]);
+    assert_eq!(done["id"].as_str(), Some(&*good), "{done}");
+    home.ok(&["rollback", "--undo"]);
+    home.trigger("fault", "trigger: 1\nthen: [stop]\n");
+    home.inflict("exception", 1);
+    eventually("the machine has ended", || {
+        let status = home.json(&["status"]);
+        (status["state"] == "stopped").then_some(())
+    });
+    home.ok(&["panic", "recover"]);
+    let status = home.json(&["status"]);
+    assert_eq!((status["state"].as_str(), status["current"].as_str()), (Some("running"), Some(&*good)));
+    home.wait_for_number("m", "counter", 5);
+}
+
+#[test]
+fn a_guest_that_fails_goes_on_from_its_last_good_snapshot() {
+    let home = Home::counting();
+    home.trigger("fault", "trigger: 1\nthen: [rollback]\n");
+    home.ok(&["snapshot", "-t", "good"]);
+    let good = home.wait_until_good();
     let pid = home.pid("m");
-    let kinds = ["exception", "triple-fault", "halt", "instruction", "loop"];
-    for (number, kind) in kinds.into_iter().enumerate() {
+    for (number, kind) in AT_ONCE.into_iter().enumerate() {
         home.wait_for_number("m", "counter", last_number(&home.output("m", "counter")).unwrap() + 5);
         let said = home.inflict(kind, 1);
         let faults = home.wait_for_faults(number + 1);
@@ -70,7 +189,7 @@ fn a_guest_that_fails_goes_on_from_its_last_good_snapshot() {
     assert_eq!(home.pid("m"), pid, "it is the same process");
     let output = home.output("m", "counter");
     let back: Vec<_> = jumps(&numbers(&output)).into_iter().filter(|(from, to)| to <= from).collect();
-    assert_eq!(back.len(), kinds.len(), "each time it went back once: {back:?}");
+    assert_eq!(back.len(), AT_ONCE.len(), "each time it went back once: {back:?}");
     let report = home.ok(&["panic", "report"]);
     assert!(report.contains("triple-fault") && report.contains("goes on from"), "{report}");
     home.ok(&["snapshot"]);
@@ -80,6 +199,7 @@ fn a_guest_that_fails_goes_on_from_its_last_good_snapshot() {
 #[test]
 fn a_fault_that_is_in_the_snapshot_goes_further_back_and_one_that_stays_ends_it() {
     let home = Home::counting();
+    home.trigger("fault", "trigger: 1\nthen: [rollback]\n");
     home.ok(&["snapshot", "-t", "old"]);
     let old = home.wait_until_good();
     home.ok(&["snapshot", "-t", "new"]);
@@ -173,9 +293,7 @@ fn machines_survive_a_campaign_of_faults() {
     ];
     let home = Home::counting();
     home.ok(&["snapshot", "-t", "good"]);
-    std::fs::create_dir_all(home.of("m", ".heal/trigger")).unwrap();
-    std::fs::write(home.of("m", ".heal/trigger/fault.yaml"), "trigger: 1\nhealthy: 300ms\nbudget: 1000000\n")
-        .unwrap();
+    home.trigger("fault", "trigger: 1\nhealthy: 300ms\nbudget: 1000000\n");
     assert!(home.ok(&["heal", "triggers", "ls"]).contains("1000000 within 60s"));
     // It is read anew at each fault, of which this is the first.
     home.wait_until_good();

@@ -26,6 +26,13 @@ pub const TABLES_PREPARED: u32 = 1;
 /// console ([`stdio`](crate::stdio)). It needs no container in its module.
 pub const RESIDENT: u32 = 2;
 
+/// Bit of the header's flags: no containers are run. A console of a few commands is on the streams of container 0, or on the
+/// serial port.
+pub const ZERO: u32 = 4;
+
+/// What the console's machine exits with when it is to be booted as usual.
+pub const REBOOT: u32 = 3;
+
 const HEADER_LEN: usize = 32;
 const ENTRY_LEN: usize = 40;
 const _: () = assert!((HEADER_LEN + MAX_ENTRIES * ENTRY_LEN) as u64 <= PAGE_SIZE);
@@ -52,6 +59,10 @@ pub enum EntryKind {
     Mounts = 8,
     /// [Where](crate::network::Destinations) the container of this number may connect to.
     Destinations = 9,
+    /// What is known of the machine's faults: text for people.
+    Faults = 10,
+    /// The BLAKE3 digest of what the kernel has in its region of this kind: 32 bytes.
+    Digest = 11,
 }
 
 /// One entry. Offsets are from the start of the module.
@@ -218,6 +229,8 @@ impl<'a> BootModule<'a> {
             7 => EntryKind::Ports,
             8 => EntryKind::Mounts,
             9 => EntryKind::Destinations,
+            10 => EntryKind::Faults,
+            11 => EntryKind::Digest,
             _ => return None,
         };
         Some(Entry {

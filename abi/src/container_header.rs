@@ -4,6 +4,10 @@
 //! runtime keeps for it. So the host can put one back alone, to how a snapshot has it, if two things are so: it was at
 //! rest when the snapshot was taken, and is now; and both times it is the same one, not another that was started with
 //! its number.
+//!
+//! The same holds the other way round: the kernel can be put back, and its containers kept as they are, if each of them is at
+//! rest and what the kernel has outside of their regions for them is what it had then ([`ties`](ContainerHeader::ties)). One of
+//! which that is not so is [lost](LOST): the kernel is told so by what is written here, and takes it away unseen.
 
 use crate::bytes::{read_u32, read_u64};
 
@@ -18,14 +22,19 @@ pub struct ContainerHeader {
     pub magic: u64,
     /// The number that the host gave it when it was loaded: no other container has it.
     pub life: u64,
-    /// [`AT_REST`], or what the guest likes.
+    /// [`AT_REST`], [`LOST`], or what the guest likes.
     pub state: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Counts the pieces of the kernel's memory that it was given, because its own region was full.
+    pub borrowed: u32,
+    /// Counts the pieces of standard input that came for it, and those that it read.
+    pub input: u64,
 }
 
 /// [`ContainerHeader::state`]: it has been run, is not over, and is not being run.
 pub const AT_REST: u32 = 1;
+
+/// [`ContainerHeader::state`], written by the VMM when a new life of the machine begins: what lies in the region is of no use.
+pub const LOST: u32 = 2;
 
 /// The place of [`ContainerHeader::state`] in the header, in bytes.
 pub const STATE: usize = core::mem::offset_of!(ContainerHeader, state);
@@ -38,9 +47,16 @@ impl ContainerHeader {
             magic: read_u64(bytes, 0)?,
             life: read_u64(bytes, 8)?,
             state: read_u32(bytes, STATE)?,
-            reserved: read_u32(bytes, STATE + 4)?,
+            borrowed: read_u32(bytes, STATE + 4)?,
+            input: read_u64(bytes, STATE + 8)?,
         };
         (header.magic == MAGIC).then_some(header)
+    }
+
+    /// What the kernel keeps for it outside of its region: where this is the same, that is.
+    #[must_use]
+    pub fn ties(&self) -> (u32, u64) {
+        (self.borrowed, self.input)
     }
 
     /// Whether what lies in the region is all of the container.
@@ -65,6 +81,9 @@ mod tests {
         );
         bytes[STATE] = 1;
         assert!(ContainerHeader::parse(&bytes).is_some_and(|header| header.is_at_rest()));
-        assert_eq!(ContainerHeader::parse(&bytes[..20]), None);
+        bytes[STATE + 4] = 3;
+        bytes[STATE + 8] = 5;
+        assert_eq!(ContainerHeader::parse(&bytes).map(|header| header.ties()), Some((3, 5)));
+        assert_eq!(ContainerHeader::parse(&bytes[..28]), None);
     }
 }

@@ -15,6 +15,8 @@ pub enum ContainerEnd {
     BadBootModule,
     /// The host has ended it.
     Killed,
+    /// The kernel was put back without it.
+    Lost,
 }
 
 /// Codes above 8 bits are not representable for a process; WASI allows them. They end as this one.
@@ -31,6 +33,7 @@ impl ContainerEnd {
             Self::Unstartable => 4 << 24,
             Self::BadBootModule => 5 << 24,
             Self::Killed => 6 << 24,
+            Self::Lost => 7 << 24,
         }
     }
 
@@ -44,6 +47,7 @@ impl ContainerEnd {
             4 => Some(Self::Unstartable),
             5 => Some(Self::BadBootModule),
             6 => Some(Self::Killed),
+            7 => Some(Self::Lost),
             _ => None,
         }
     }
@@ -58,7 +62,7 @@ impl ContainerEnd {
             Self::CpuLimit => CPU_LIMIT,
             Self::Unstartable => UNSTARTABLE,
             Self::BadBootModule => GUEST_PANIC,
-            Self::Killed => KILLED,
+            Self::Killed | Self::Lost => KILLED,
         }
     }
 }
@@ -112,6 +116,7 @@ mod tests {
             ContainerEnd::Unstartable,
             ContainerEnd::BadBootModule,
             ContainerEnd::Killed,
+            ContainerEnd::Lost,
         ] {
             assert_eq!(ContainerEnd::decode(end.encode()), Some(end));
         }

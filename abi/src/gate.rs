@@ -44,6 +44,8 @@ pub enum Call {
     /// `Unassigned`, `Container` or `Image` to [`Rights`]. [`REFUSED`] for anything else, and when a large
     /// page must be split and no spare table is left: then pages before it have changed already.
     Protect = 11,
+    /// `()`: a byte that has come at the serial port, or [`REFUSED`] if none has.
+    SerialInput = 12,
 }
 
 /// What ring 3 may do with a page: there is nothing else, and nothing both written and executed.
@@ -87,6 +89,7 @@ impl Call {
             9 => Self::RealTimeClock,
             10 => Self::MeasureClocks,
             11 => Self::Protect,
+            12 => Self::SerialInput,
             _ => return None,
         })
     }

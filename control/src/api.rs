@@ -169,7 +169,7 @@ pub struct MachineHealth {
 }
 
 /// A fault of a machine's guest, and what was done about it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Recovered {
     /// When it was found, in nanoseconds since 1970 (UTC).
     pub unix_ns: u64,
@@ -179,7 +179,7 @@ pub struct Recovered {
     pub what: String,
     /// The snapshot that the machine stood at.
     pub before: Option<String>,
-    /// What was done: `rollback`, or `stop`.
+    /// What was done: `heal-boot` (the kernel was put back, and containers kept), `rollback`, or `stop`.
     pub action: String,
     /// The snapshot that it was put back to.
     pub to: Option<String>,
@@ -187,6 +187,26 @@ pub struct Recovered {
     pub pause_us: u64,
     /// What has gone wrong with that.
     pub error: Option<String>,
+    /// Containers that went on as they were, beside a kernel that was put back.
+    #[serde(default)]
+    pub kept: Vec<String>,
+    /// Containers that went back to the last snapshot that has them, beside such a kernel.
+    #[serde(default)]
+    pub healed: Vec<String>,
+    /// Containers that it was put back without, and that were started anew.
+    #[serde(default)]
+    pub lost: Vec<String>,
+}
+
+/// A kernel that was put back, while its containers went on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct KernelHealed {
+    /// Its containers.
+    pub kept: Vec<String>,
+    /// Pages that were put back.
+    pub pages: u64,
+    /// How long the machine stood still for it, in microseconds.
+    pub pause_us: u64,
 }
 
 /// A container to start.

@@ -27,6 +27,7 @@ pub use outputs::Outputs;
 pub use recorded::Returning;
 use sentient_abi::MAX_CONTAINERS;
 use sentient_abi::container_files::Failure;
+use sentient_abi::exit::ContainerEnd;
 use sentient_abi::mounts;
 use sentient_abi::stdio::{FULL_WEIGHT, Status, WEIGHTS};
 use sentient_images::ImageCache;
@@ -65,7 +66,11 @@ pub struct Containers {
     questions: AtomicU32,
     network: OnceLock<Network>,
     mounting: OnceLock<Mounting>,
+    watcher: OnceLock<Watcher>,
 }
+
+/// Who is told that a container runs, or how it has ended.
+type Watcher = Box<dyn Fn(&str, Option<ContainerEnd>) + Send + Sync>;
 
 #[derive(Debug)]
 struct Entry {
@@ -161,6 +166,7 @@ impl Containers {
             questions: AtomicU32::new(0),
             network: OnceLock::new(),
             mounting: OnceLock::new(),
+            watcher: OnceLock::new(),
         })
     }
 
@@ -514,6 +520,13 @@ impl Containers {
     /// Has all that containers have written in the chains of their logs.
     pub fn seal(&self) {
         self.table().iter_mut().for_each(Entry::seal);
+    }
+
+    /// Has somebody told, from here on, when a container runs, and how one ends by itself. `tell` does not wait, and asks nothing
+    /// of the containers.
+    pub(crate) fn tell(&self, tell: impl Fn(&str, Option<ContainerEnd>) + Send + Sync + 'static) {
+        // There is one who wants to know.
+        let _ = self.watcher.set(Box::new(tell));
     }
 
     /// Names of those that run.

@@ -85,7 +85,7 @@ impl Session {
     }
 
     /// The last snapshot, from the current one back, that has the container at rest.
-    fn last_target(
+    pub(crate) fn last_target(
         &self,
         live: &mut Live,
         name: &str,
@@ -131,7 +131,9 @@ impl Session {
             Some(PageContents::Bytes(page)) => ContainerHeader::parse(*page),
             _ => None,
         };
-        let Some(then) = then.filter(|then| then.life == now.life) else { return Ok(Err(Unfit::Absent)) };
+        // What it had of the kernel's memory then, it may have given back since.
+        let is_it = |then: &ContainerHeader| then.life == now.life && then.borrowed == now.borrowed;
+        let Some(then) = then.filter(is_it) else { return Ok(Err(Unfit::Absent)) };
         if !then.is_at_rest() {
             return Ok(Err(Unfit::Running));
         }

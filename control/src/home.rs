@@ -342,10 +342,10 @@ impl MachineFolder {
         self.panics().join("fallback.zk")
     }
 
-    /// What is to be done about its faults, if its owner says so.
+    /// What is to be done about something, if its owner says so.
     #[must_use]
-    pub fn fault_trigger(&self) -> PathBuf {
-        self.path.join(".heal").join("trigger").join("fault.yaml")
+    pub fn trigger(&self, on: &str) -> PathBuf {
+        self.path.join(".heal").join("trigger").join(format!("{on}.yaml"))
     }
 
     /// The timeline of its snapshots.

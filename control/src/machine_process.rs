@@ -179,6 +179,7 @@ fn start(
                 protocol: BootProtocol::Linux64,
                 container: None,
                 resident: true,
+                zero: None,
                 snapshots: true,
                 heartbeat: None,
                 timeout: None,

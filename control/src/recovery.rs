@@ -1,41 +1,46 @@
 //! Recovery: a guest that has failed goes on from a snapshot, by itself.
 //!
 //! What would have ended the machine (a panic of the guest's kernel, a triple fault, an instruction that KVM cannot go on with,
-//! a device misused) is told to a thread of the machine's process, while the guest stands still. It puts the machine back to its
-//! last good snapshot, in place, and the guest goes on from there. Good is a snapshot from which the machine has gone on for a
-//! while. One fault soon after another means that the fault is in there already: each of them goes one snapshot further back.
-//! After too many of them the machine ends, with the last one's reason. How long and how many is its [`Policy`].
+//! a device misused) is told to a thread of the machine's process, while the guest stands still. What it does about that is the
+//! machine's [`Policy`], step by step: at first it puts the [kernel](kernel) back, and the containers go on as they are. If that
+//! cannot be done, or a fault comes soon after it, the whole machine goes back to its last good snapshot. Good is a snapshot from
+//! which the machine has gone on for a while. Each further fault soon after another means that the fault is in there already, and
+//! goes one snapshot further back. After too many of them the machine ends, with the last one's reason.
 //!
 //! What was done is in `.panic/trace.recover`, a line for each fault, and the last good snapshot in `.panic/fallback.zk`.
 
+mod containers;
+mod frozen;
+mod kernel;
 mod policy;
+mod records;
+mod rescue;
 pub(crate) mod routes;
 
-use crate::api::{MachineHealth, Recovered};
+use crate::api::MachineHealth;
 use crate::error::ControlError;
-use crate::history::{short, unix_ns};
-use crate::home::{MachineFolder, append_to, make_folder};
-use crate::session::{How, Session};
-pub use policy::{Policy, Trigger};
-use sentient_snapshot::record::{SignedRecord, SnapshotId};
+use crate::session::Session;
+use containers::Restarts;
+use kernel::Point;
+pub use policy::{ContainerPolicy, Policy, Step, Trigger};
+use records::Fallback;
+pub use records::{recover_stopped, recoveries};
+use sentient_abi::exit::ContainerEnd;
+use sentient_snapshot::record::SnapshotId;
 use sentient_vmm::Ended;
-use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
-
-/// Most snapshots that are looked through.
-const LOOK_BACK: u64 = 64;
 
 /// What the thread is told.
 enum News {
     /// The guest has failed.
     Fault(Ended),
-    /// The machine stands at another snapshot.
-    Moved,
+    /// The machine stands at another snapshot, or its kernel should be copied anew.
+    Changed,
+    /// A container has ended by itself.
+    Ended(String, ContainerEnd),
 }
 
 /// What is known of a machine's health.
@@ -60,23 +65,25 @@ struct State {
     /// How many of them have come soon after the one before.
     in_a_row: usize,
     recovered: u64,
-}
-
-/// `.panic/fallback.zk`.
-#[derive(Debug, Serialize, Deserialize)]
-struct Fallback {
-    /// The last good snapshot.
-    snapshot: String,
-    /// The hash of its vCPU's and devices' state.
-    state: String,
+    /// The kernel as it was last copied.
+    point: Point,
+    /// When containers were started again.
+    restarts: Restarts,
+    /// When it was last looked whether what nobody writes is what it was.
+    checked: Option<Instant>,
 }
 
 /// What is to be done about a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Plan {
+    /// Put the kernel back, and keep the containers.
+    Kernel,
     /// Put the machine back, to so many snapshots before the last good one.
     Back(usize),
-    /// Nothing more.
+    /// Nothing more: there were too many.
     GiveUp,
+    /// Nothing more: that is its policy.
+    Stop,
 }
 
 impl Recovery {
@@ -98,7 +105,14 @@ impl Recovery {
         state.at = Some((to, Instant::now()));
         drop(state);
         // Who is gone needs no news.
-        let _ = self.news.send(News::Moved);
+        let _ = self.news.send(News::Changed);
+    }
+
+    /// Something has become of the machine's containers, or the kernel has something for them that it had not.
+    pub(crate) fn changed(&self) {
+        self.state().point.changed(Instant::now());
+        // Who is gone needs no news.
+        let _ = self.news.send(News::Changed);
     }
 
     /// How the machine fares.
@@ -136,8 +150,19 @@ impl State {
         })
     }
 
-    /// When there is something to prove.
+    /// When there is something to do.
     fn due(&self) -> Option<Instant> {
+        let proof = self.proof_due();
+        [proof, self.point.due(), self.check_due()].into_iter().flatten().min()
+    }
+
+    /// When it is to be looked whether what nobody writes is what it was.
+    fn check_due(&self) -> Option<Instant> {
+        self.checked.map(|checked| checked + self.policy.check)
+    }
+
+    /// When there is something to prove.
+    fn proof_due(&self) -> Option<Instant> {
         let (id, since) = self.at?;
         (self.good != Some(id)).then(|| since.max(self.running.unwrap_or(since)) + self.policy.healthy)
     }
@@ -151,14 +176,23 @@ impl State {
             self.faults.pop_front();
         }
         self.faults.push_back(now);
-        if self.faults.len() > self.policy.budget { Plan::GiveUp } else { Plan::Back(self.in_a_row) }
+        if self.faults.len() > self.policy.budget {
+            return Plan::GiveUp;
+        }
+        match self.policy.step(self.in_a_row) {
+            Step::HealBoot => Plan::Kernel,
+            Step::Rollback => Plan::Back(self.in_a_row - self.policy.first(Step::Rollback).min(self.in_a_row)),
+            Step::Stop => Plan::Stop,
+        }
     }
 
-    /// It goes on.
-    fn recovered(&mut self, to: SnapshotId) {
+    /// It goes on: from another snapshot, or from where it was.
+    fn recovered(&mut self, to: Option<SnapshotId>) {
         let now = Instant::now();
         self.running = Some(now);
-        self.at = Some((to, now));
+        if let Some(to) = to {
+            self.at = Some((to, now));
+        }
         self.recovered += 1;
     }
 }
@@ -171,7 +205,7 @@ impl Session {
     pub fn watch_faults(self: &Arc<Self>) -> Result<(), ControlError> {
         let told = self.recovery.told.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(told) = told else { return Ok(()) };
-        let good = read_fallback(self.history.machine()).and_then(|fallback| {
+        let good = Fallback::read(self.history.machine()).and_then(|fallback| {
             let known = self.history.named(&fallback.snapshot).ok()?;
             Some(known.id())
         });
@@ -181,9 +215,20 @@ impl Session {
             let now = Instant::now();
             (state.at, state.good, state.running) = (Some((head, now)), good, Some(now));
             state.policy = self.policy();
+            state.point.changed(now);
+            state.checked = Some(now);
         }
         let news = self.recovery.news.clone();
         self.door.tell_faults(move |fault| drop(news.send(News::Fault(fault))));
+        let (session, news) = (Arc::downgrade(self), self.recovery.news.clone());
+        self.containers.tell(move |name, end| {
+            if let Some(session) = session.upgrade() {
+                session.recovery.changed();
+            }
+            if let Some(end) = end {
+                let _ = news.send(News::Ended(name.to_owned(), end));
+            }
+        });
         let session = Arc::downgrade(self);
         let watch = move || watch(&told, &session);
         let thread = std::thread::Builder::new().name("recovery".into()).spawn(watch);
@@ -194,97 +239,6 @@ impl Session {
     #[must_use]
     pub fn health(&self) -> MachineHealth {
         self.recovery.health()
-    }
-
-    /// The guest stands still after a fault: puts the machine back, or ends it.
-    fn recover(&self, fault: Ended) {
-        let started = Instant::now();
-        tracing::error!(fault = fault.kind(), "{fault}");
-        // Nobody waits for a guest that cannot answer, and keeps others waiting with it.
-        self.containers.set_mute(true);
-        let mut live = self.live();
-        let policy = self.policy();
-        let plan = {
-            let mut state = self.recovery.state();
-            state.policy = policy;
-            state.plan(started)
-        };
-        let mut line = Recovered {
-            unix_ns: unix_ns(),
-            fault: fault.kind().to_owned(),
-            what: fault.to_string(),
-            before: self.history.timeline().head().ok().flatten().map(|id| id.to_string()),
-            action: "stop".to_owned(),
-            to: None,
-            pause_us: 0,
-            error: None,
-        };
-        if let Plan::Back(steps) = plan {
-            match self.candidates(steps) {
-                Ok(candidates) => {
-                    for target in candidates {
-                        match self.go_to(&mut live, &target, How::Rescue) {
-                            Ok(_) => {
-                                self.recovery.state().recovered(target.id());
-                                "rollback".clone_into(&mut line.action);
-                                line.to = Some(target.id().to_string());
-                                break;
-                            }
-                            Err(error) => {
-                                tracing::error!(%error, "it cannot go on from {}", short(target.id()));
-                                line.error = Some(error.to_string());
-                            }
-                        }
-                    }
-                }
-                Err(error) => line.error = Some(error.to_string()),
-            }
-        } else {
-            line.error = Some(format!("more than {} faults within {:?}", policy.budget, policy.within));
-        }
-        line.pause_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        if line.to.is_none() {
-            self.stop.stop(fault);
-        } else {
-            self.containers.set_mute(false);
-        }
-        drop(live);
-        if let Err(error) = append(self.history.machine(), &line) {
-            tracing::error!(%error, "what was done about a fault is not written down");
-        }
-    }
-
-    /// What is to be done about faults, as far as it can be read.
-    fn policy(&self) -> Policy {
-        Policy::of(self.history.machine()).unwrap_or_else(|error| {
-            tracing::warn!(%error, "faults are seen to as usual");
-            Policy::default()
-        })
-    }
-
-    /// Snapshots to go back to, in the order in which they are tried.
-    fn candidates(&self, steps: usize) -> Result<Vec<SignedRecord>, ControlError> {
-        let timeline = self.history.timeline();
-        let head = self.history.current()?.id();
-        let mut all = vec![head];
-        all.extend(timeline.ancestors(head, LOOK_BACK)?);
-        let good = self.recovery.state().good;
-        let first = all.iter().position(|id| Some(*id) == good).unwrap_or(0);
-        let first = (first + steps).min(all.len() - 1);
-        all.drain(first..).map(|id| Ok(timeline.get(id)?)).collect()
-    }
-
-    /// Writes down a snapshot that was found good.
-    fn write_fallback(&self, id: SnapshotId) -> Result<(), ControlError> {
-        let record = self.history.timeline().get(id)?;
-        let fallback = Fallback {
-            snapshot: id.to_string(),
-            state: format!("{}", blake3::Hash::from(record.record().state.0)),
-        };
-        let text = serde_json::to_string(&fallback).map_err(|error| ControlError::Bug(error.to_string()))?;
-        let path = self.history.machine().fallback();
-        make_folder(&self.history.machine().panics()).map_err(ControlError::io(&path))?;
-        crate::description::note(&path, &format!("{text}\n"))
     }
 }
 
@@ -299,45 +253,32 @@ fn watch(news: &Receiver<News>, session: &Weak<Session>) {
         let Some(session) = session.upgrade() else { return };
         match next {
             Ok(News::Fault(fault)) => session.recover(fault),
-            Ok(News::Moved) => {}
+            Ok(News::Changed) => {}
+            Ok(News::Ended(name, end)) => session.container_ended(&name, end),
             Err(RecvTimeoutError::Timeout) => {
-                let good = session.recovery.state().prove(Instant::now());
-                if let Some(Err(error)) = good.map(|id| session.write_fallback(id)) {
+                let now = Instant::now();
+                let good = session.recovery.state().prove(now);
+                if let Some(Err(error)) = good.map(|id| Fallback::write(&session.history, id)) {
                     tracing::warn!(%error, "the last good snapshot is not written down");
+                }
+                let is_due = |due: Option<Instant>| due.is_some_and(|due| due <= now);
+                let (copy, check) = {
+                    let state = session.recovery.state();
+                    (is_due(state.point.due()), is_due(state.check_due()))
+                };
+                if copy {
+                    session.copy_kernel();
+                }
+                if check {
+                    session.check_frozen();
+                    let policy = session.policy();
+                    let mut state = session.recovery.state();
+                    (state.policy, state.checked) = (policy, Some(Instant::now()));
                 }
             }
             Err(RecvTimeoutError::Disconnected) => return,
         }
     }
-}
-
-fn read_fallback(machine: &MachineFolder) -> Option<Fallback> {
-    serde_json::from_slice(&std::fs::read(machine.fallback()).ok()?).ok()
-}
-
-/// Appends what was done; it is durable when this returns.
-fn append(machine: &MachineFolder, line: &Recovered) -> io::Result<()> {
-    make_folder(&machine.panics())?;
-    let mut text = serde_json::to_string(line)?;
-    text.push('\n');
-    let mut file = append_to(&machine.recoveries())?;
-    file.write_all(text.as_bytes())?;
-    file.sync_data()
-}
-
-/// What was done about a machine's faults, the oldest first. A line that a crash has cut short is left out.
-///
-/// # Errors
-/// That of reading.
-pub fn recoveries(machine: &MachineFolder) -> Result<Vec<Recovered>, ControlError> {
-    let path = machine.recoveries();
-    let file = match File::open(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        opened => opened.map_err(ControlError::io(&path))?,
-    };
-    let lines = BufReader::new(file).lines().collect::<Result<Vec<_>, _>>();
-    let lines = lines.map_err(ControlError::io(&path))?;
-    Ok(lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect())
 }
 
 #[cfg(test)]
@@ -368,7 +309,7 @@ mod tests {
         );
         // One that was taken just before the fault is none.
         state.at = Some((id(2), at(base, 9)));
-        assert!(matches!(state.plan(at(base, 10)), Plan::Back(0)));
+        assert_eq!(state.plan(at(base, 10)), Plan::Kernel);
         assert_eq!(state.good, Some(id(1)));
     }
 
@@ -376,19 +317,33 @@ mod tests {
     fn faults_in_a_row_go_further_back_and_too_many_end_it() {
         let base = Instant::now();
         let mut state = running(base);
-        let mut steps = Vec::new();
+        let mut plans = Vec::new();
         let budget = Policy::default().budget;
         for fault in 0..=budget {
             state.running = Some(at(base, 10));
-            steps.push(match state.plan(at(base, 10 + (fault as u64) / 8)) {
-                Plan::Back(steps) => Some(steps),
-                Plan::GiveUp => None,
-            });
+            plans.push(state.plan(at(base, 10 + (fault as u64) / 8)));
         }
-        let expected: Vec<_> = (0..budget).map(Some).chain([None]).collect();
-        assert_eq!(steps, expected);
+        let back = (0..budget - 1).map(Plan::Back);
+        let expected: Vec<_> = [Plan::Kernel].into_iter().chain(back).chain([Plan::GiveUp]).collect();
+        assert_eq!(plans, expected);
         // After a while all is forgotten.
         state.running = Some(at(base, 20));
-        assert!(matches!(state.plan(at(base, 100)), Plan::Back(0)));
+        assert_eq!(state.plan(at(base, 100)), Plan::Kernel);
+    }
+
+    #[test]
+    fn what_is_done_about_a_fault_and_the_next_is_what_the_policy_says() {
+        let base = Instant::now();
+        for (steps, expected) in [
+            (vec![Step::Stop], vec![Plan::Stop, Plan::Stop]),
+            (vec![Step::Rollback], vec![Plan::Back(0), Plan::Back(1), Plan::Back(2)]),
+            (vec![Step::HealBoot, Step::HealBoot, Step::Stop], vec![Plan::Kernel, Plan::Kernel, Plan::Stop]),
+            (vec![Step::HealBoot, Step::Rollback, Step::Stop], vec![Plan::Kernel, Plan::Back(0), Plan::Stop]),
+        ] {
+            let mut state = running(base);
+            state.policy.then = steps;
+            let plans: Vec<_> = expected.iter().map(|_| state.plan(at(base, 1))).collect();
+            assert_eq!(plans, expected);
+        }
     }
 }

@@ -29,7 +29,7 @@ use sentient_vmm::snapshots::MemoryReader;
 use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 /// How long a container may take to end when it is killed.
@@ -118,6 +118,21 @@ impl Session {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The same, for whoever must not wait for anybody.
+    pub(crate) fn live_now(&self) -> Option<MutexGuard<'_, Live>> {
+        let mut filling = self.filling.try_lock().ok()?;
+        if filling.as_ref().is_some_and(|filling| !filling.wait(Duration::ZERO)) {
+            return None;
+        }
+        *filling = None;
+        drop(filling);
+        match self.live.try_lock() {
+            Ok(live) => Some(live),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
     /// What need not be done before the guest runs, but before the first request.
     ///
     /// # Errors
@@ -150,7 +165,9 @@ impl Session {
     /// [`ControlError`].
     pub fn give_input(&self, name: &str, bytes: &[u8], end: bool) -> Result<Taken, ControlError> {
         // Not with the session's lock: a container that does not read holds up nobody else.
-        self.containers.give(&self.guest, name, bytes, end)
+        let given = self.containers.give(&self.guest, name, bytes, end);
+        self.recovery.changed();
+        given
     }
 
     /// Kills a container.
@@ -368,6 +385,7 @@ impl Session {
             Ok(PutBack { kept, done, pause, keeping }) => {
                 let undo = kept.zip(before).map(|(snapshot, head)| Undo { snapshot, head });
                 self.recovery.moved(target.id());
+                self.recovery.changed();
                 self.history.moved(target.id(), undo)?;
                 self.history.proofs().went_back(&self.history, target, live.head());
                 self.history.proofs().record_soon(&self.history);

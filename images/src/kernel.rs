@@ -1,7 +1,11 @@
 //! The guest kernel as one file: an ELF with its BLAKE3 digest behind it.
 
+use object::Endianness;
+use object::elf::{FileHeader64, ProgramHeader64};
+use object::read::elf::{FileHeader, ProgramHeader};
 use sentient_abi::ABI_VERSION;
-use sentient_abi::kernel_header::{KernelHeader, MAGIC};
+use sentient_abi::kernel_header::{KernelHeader, MAGIC, Segment};
+use sentient_abi::region::access;
 use std::borrow::Cow;
 
 /// Before the digest at the end of the file; the build script writes the same.
@@ -114,6 +118,29 @@ impl KernelImage {
             Cow::Borrowed(elf) => Some(elf),
             Cow::Owned(_) => None,
         }
+    }
+
+    /// What the regions must hold that ring 3 can read and nobody writes: their kinds, and BLAKE3 digests of all their pages.
+    ///
+    /// # Errors
+    /// [`KernelError::NoHeader`] if the file has no such segments.
+    pub fn digests(&self) -> Result<Vec<(u32, [u8; 32])>, KernelError> {
+        let headers = FileHeader64::<Endianness>::parse(self.elf())
+            .and_then(|header| Ok((header.endian()?, header.program_headers(header.endian()?, self.elf())?)));
+        let (endian, programs) = headers.map_err(|_| KernelError::NoHeader)?;
+        let is_wanted = |segment: &&Segment| segment.access & (access::USER | access::WRITE) == access::USER;
+        let digest = |segment: &Segment| {
+            let is_it = |program: &&ProgramHeader64<Endianness>| program.p_vaddr(endian) == segment.base;
+            let program = programs.iter().find(is_it).ok_or(KernelError::NoHeader)?;
+            let data = program.data(endian, self.elf()).map_err(|()| KernelError::NoHeader)?;
+            let mut hasher = blake3::Hasher::new();
+            hasher.update(data);
+            // What the file does not have is zero.
+            let missing = usize::try_from(segment.len).unwrap_or(0).saturating_sub(data.len());
+            hasher.update(&vec![0; missing]);
+            Ok((segment.kind, *hasher.finalize().as_bytes()))
+        };
+        self.header.segments().filter(is_wanted).map(digest).collect()
     }
 
     /// The kernel header.

@@ -1,5 +1,7 @@
 //! What the user may type.
 
+#[cfg(any(debug_assertions, feature = "chaos"))]
+pub mod chaos;
 pub mod containers;
 pub mod machine;
 pub mod package;
@@ -128,10 +130,18 @@ sentctl's. With --json, a report of the run goes to standard error as one line."
     #[command(after_help = "Examples:
   sentctl boot
   sentctl boot demo
-  sentctl boot --verify eager demo")]
+  sentctl boot --verify eager demo
+  sentctl boot --zero demo
+
+--zero boots the kernel alone, for repair: no containers, nothing of the machine's snapshots, and on this terminal a console
+with a handful of commands. `reboot` there boots the machine as usual.")]
     Boot {
         /// The machine; the one that --machine names, or the only one, if not given.
         name: Option<String>,
+
+        /// Boot the kernel alone, with a console on this terminal.
+        #[arg(long, conflicts_with = "verify")]
+        zero: bool,
 
         /// When its memory is read and checked: each page before it is first used, or all before it runs.
         #[arg(long, value_name = "WHEN", default_value = "lazy")]
@@ -261,11 +271,25 @@ program of it begins at its beginning; `sentctl snapshot` keeps those.")]
     /// Put a part of a machine back, while all else goes on.
     #[command(after_help = "Examples:
   sentctl heal container web
-  sentctl heal container web --to before-upgrade")]
+  sentctl heal container web --to before-upgrade
+  sentctl heal boot")]
     Heal {
         /// What.
         #[command(subcommand)]
         command: containers::HealCommand,
+    },
+
+    /// Make a guest fail, to see that it goes on.
+    #[cfg(any(debug_assertions, feature = "chaos"))]
+    #[command(after_help = "Examples:
+  sentctl chaos inflict exception
+  sentctl chaos run --faults 1000
+
+Only in builds with the feature `chaos`.")]
+    Chaos {
+        /// What.
+        #[command(subcommand)]
+        command: chaos::ChaosCommand,
     },
 
     /// Show how the machine fares: its last good snapshot, and how often it was recovered.
@@ -276,7 +300,8 @@ program of it begins at its beginning; `sentctl snapshot` keeps those.")]
 
     /// See to faults of the machine's guest.
     #[command(after_help = "Examples:
-  sentctl panic report")]
+  sentctl panic report
+  sentctl panic recover")]
     Panic {
         /// What.
         #[command(subcommand)]

@@ -71,7 +71,8 @@ fn on_machine(cli: &Cli) -> Result<ExitCode, CommandError> {
     let context = Context::new(cli)?;
     match &cli.command {
         Command::Init(args) => context.init(args),
-        Command::Boot { name, verify } => context.boot(name.as_deref(), *verify),
+        Command::Boot { name, zero: true, verify } => context.boot_zero(name.as_deref(), *verify),
+        Command::Boot { name, verify, .. } => context.boot(name.as_deref(), *verify),
         Command::Stop(args) => context.stop(args),
         Command::Rm(args) => context.rm(args),
         Command::Status => context.status(),
@@ -88,6 +89,8 @@ fn on_machine(cli: &Cli) -> Result<ExitCode, CommandError> {
         Command::Commit(args) => context.commit(args),
         Command::MatrixBox { command } => context.matrixbox(command),
         Command::Heal { command } => context.heal(command),
+        #[cfg(any(debug_assertions, feature = "chaos"))]
+        Command::Chaos { command } => context.chaos(command),
         Command::Health => context.health(),
         Command::Panic { command } => context.panic(command),
         Command::Snapshot(args) => context.snapshot(args),

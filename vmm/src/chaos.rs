@@ -10,6 +10,7 @@ use crate::snapshots::regions;
 use kvm_bindings::kvm_sregs;
 use sentient_abi::PAGE_SIZE;
 use sentient_abi::region::{Region, RegionKind};
+use sentient_devices::Lifecycle;
 use sentient_devices::virtio::rng::Entropy;
 use serde::{Deserialize, Serialize};
 use vm_memory::{Bytes, GuestAddress};
@@ -26,6 +27,9 @@ const CLI_HLT: &[u8] = &[0xfa, 0xf4, 0xeb, 0xfc];
 const XORPS: &[u8] = &[0x0f, 0x57, 0xc0];
 /// A jump to itself.
 const JMP_SELF: &[u8] = &[0xeb, 0xfe];
+
+/// The local APIC's register of the timer's initial count.
+const TIMER_COUNT: usize = 0x380;
 
 /// Bytes of a page that a wild write changes.
 const WILD_BYTES: usize = 16;
@@ -48,6 +52,10 @@ pub enum Chaos {
     Loop,
     /// An instruction that KVM cannot go on with, at the next interrupt.
     Instruction,
+    /// All devices raise their interrupts, of which none has anything to tell.
+    Interrupt,
+    /// The timer that was armed never fires.
+    Timer,
     /// Changed bytes in the nucleus' code, constants, variables or stacks.
     Nucleus,
     /// Changed bytes in the runtime's code, constants, variables or stack.
@@ -66,7 +74,13 @@ impl Chaos {
     fn regions(self) -> &'static [RegionKind] {
         use RegionKind as Kind;
         match self {
-            Self::Exception | Self::TripleFault | Self::Halt | Self::Loop | Self::Instruction => &[],
+            Self::Exception
+            | Self::TripleFault
+            | Self::Halt
+            | Self::Loop
+            | Self::Instruction
+            | Self::Interrupt
+            | Self::Timer => &[],
             Self::Nucleus => &[Kind::NucleusText, Kind::NucleusConstants, Kind::NucleusData],
             Self::Runtime => {
                 &[Kind::RuntimeText, Kind::RuntimeConstants, Kind::RuntimeData, Kind::RuntimeStack]
@@ -83,7 +97,7 @@ impl Chaos {
 ///
 /// # Errors
 /// KVM's, or that of guest memory; a region that there is not.
-pub fn inflict(stopped: &Stopped<'_>, chaos: Chaos, seed: u64) -> Result<String, MachineError> {
+pub fn inflict(stopped: &mut Stopped<'_>, chaos: Chaos, seed: u64) -> Result<String, MachineError> {
     match chaos {
         Chaos::Exception if sregs(stopped)?.cs.dpl == 0 => instruction(stopped, UD2),
         Chaos::Exception => {
@@ -101,6 +115,27 @@ pub fn inflict(stopped: &Stopped<'_>, chaos: Chaos, seed: u64) -> Result<String,
         Chaos::Halt => instruction(stopped, CLI_HLT),
         Chaos::Loop => instruction(stopped, JMP_SELF),
         Chaos::Instruction => instruction(stopped, XORPS),
+        Chaos::Interrupt => {
+            // They are paused, and raise nothing then.
+            stopped.console.resume();
+            stopped.rng.resume();
+            stopped.net.resume();
+            stopped.volumes.resume();
+            let woken = stopped.console.wake_driver().and_then(|()| stopped.rng.wake_driver());
+            let woken = woken.and_then(|()| stopped.net.wake_driver()).and_then(|()| stopped.volumes.wake_driver());
+            let raising = MachineError::io("raising an interrupt");
+            woken.map_err(|error| raising(std::io::Error::other(error)))?;
+            Ok("an interrupt of each device".into())
+        }
+        Chaos::Timer => {
+            let mut lapic = stopped.vcpu.get_lapic().map_err(KvmError::call("KVM_GET_LAPIC"))?;
+            // Its initial count: writing 0 stops it (Intel SDM, volume 3, 12.5.4).
+            if let Some(count) = lapic.regs.get_mut(TIMER_COUNT..TIMER_COUNT + 4) {
+                count.fill(0);
+            }
+            stopped.vcpu.set_lapic(&lapic).map_err(KvmError::call("KVM_SET_LAPIC"))?;
+            Ok("the timer is stopped".into())
+        }
         _ => wild_write(stopped, chaos.regions(), seed),
     }
 }

@@ -36,6 +36,8 @@ pub struct MachineConfig {
     pub container: Option<ContainerRun>,
     /// It goes on when nothing runs in it, and takes containers while it runs.
     pub resident: bool,
+    /// It runs no containers, and has a console instead; what that is to tell of the machine's faults.
+    pub zero: Option<String>,
     /// Whether it can be snapshot: KVM then notes which pages the guest writes.
     pub snapshots: bool,
     /// How often the guest is to say that it is alive; `None` for never, which costs it nothing.

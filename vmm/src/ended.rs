@@ -34,6 +34,13 @@ pub enum Ended {
         /// Where.
         rip: u64,
     },
+    /// A page that nobody writes is not what it was.
+    Corrupted {
+        /// The region.
+        region: String,
+        /// The page: its address.
+        page: u64,
+    },
     /// KVM left the guest for a reason this VMM does not serve.
     UnexpectedExit(String),
     /// The guest broke the protocol of a device.
@@ -105,7 +112,7 @@ impl Ended {
     pub const fn process_code(&self) -> u8 {
         match self {
             Self::Container(end) => end.process_code(),
-            Self::Panic(_) => exit::GUEST_PANIC,
+            Self::Panic(_) | Self::Corrupted { .. } => exit::GUEST_PANIC,
             Self::Halt { .. } | Self::Hang { .. } => exit::GUEST_HALT,
             Self::TripleFault { .. } => exit::TRIPLE_FAULT,
             Self::KvmInternal { .. } | Self::UnexpectedExit(_) => exit::KVM_INTERNAL,
@@ -123,6 +130,7 @@ impl Ended {
         match self {
             Self::Panic(_)
             | Self::Halt { .. }
+            | Self::Corrupted { .. }
             | Self::Hang { .. }
             | Self::TripleFault { .. }
             | Self::KvmInternal { .. }
@@ -144,9 +152,11 @@ impl Ended {
             Self::Container(ContainerEnd::Unstartable) => "unstartable",
             Self::Container(ContainerEnd::BadBootModule) => "bad-boot-module",
             Self::Container(ContainerEnd::Killed) => "killed",
+            Self::Container(ContainerEnd::Lost) => "lost",
             Self::Panic(_) => "guest-panic",
             Self::Halt { .. } => "guest-halt",
             Self::Hang { .. } => "guest-hang",
+            Self::Corrupted { .. } => "corrupted-memory",
             Self::TripleFault { .. } => "triple-fault",
             Self::KvmInternal { .. } => "kvm-internal-error",
             Self::UnexpectedExit(_) => "unexpected-exit",
@@ -172,6 +182,7 @@ impl fmt::Display for Ended {
                 f.write_str("the guest found nothing to run in its boot module")
             }
             Self::Container(ContainerEnd::Killed) => f.write_str("the container was killed"),
+            Self::Container(ContainerEnd::Lost) => f.write_str("the container was lost when the kernel was put back"),
             Self::Panic(report) => write!(f, "the guest kernel panicked: {report}"),
             Self::Halt { rip } => {
                 write!(
@@ -181,6 +192,9 @@ impl fmt::Display for Ended {
             }
             Self::Hang { busy } => {
                 write!(f, "the guest does not answer, and has computed for {busy:.1?} meanwhile")
+            }
+            Self::Corrupted { region, page } => {
+                write!(f, "the page {page:#x} of {region}, which nobody writes, is not what it was")
             }
             Self::TripleFault { rip } => {
                 write!(f, "the guest triple-faulted at {rip:#x}: an exception that it could not handle")

@@ -7,7 +7,7 @@ use crate::kvm::{cpuid, registers::Entry};
 use crate::machine::state::Places;
 use crate::memory::{self, GuestMemory};
 use linux_loader::loader::{Elf, KernelLoader};
-use sentient_abi::boot_module::{EncodedContainer, EntryKind, ModuleBuilder, RESIDENT, TABLES_PREPARED};
+use sentient_abi::boot_module::{EncodedContainer, EntryKind, ModuleBuilder, RESIDENT, TABLES_PREPARED, ZERO};
 use sentient_abi::layout::{self, LayoutError, queues, ram_ranges};
 use sentient_abi::machine_info::{Device, DeviceKind, MAX_DEVICES, MachineInfo};
 use sentient_abi::paging::TableMemory;
@@ -101,9 +101,23 @@ pub fn prepare(config: &MachineConfig, memory: &GuestMemory) -> Result<Prepared,
     let container = config.container.as_ref().map(encoded).transpose()?;
     // PVH starts without paging: the nucleus then builds its tables itself, as under any other loader.
     let tables_prepared = config.protocol == BootProtocol::Linux64;
-    let resident = if config.resident { RESIDENT } else { 0 };
-    let mut builder = ModuleBuilder::new(if tables_prepared { TABLES_PREPARED | resident } else { resident });
+    let flag = |is_set: bool, flag: u32| if is_set { flag } else { 0 };
+    let mut builder = ModuleBuilder::new(
+        flag(tables_prepared, TABLES_PREPARED)
+            | flag(config.resident, RESIDENT)
+            | flag(config.zero.is_some(), ZERO),
+    );
     builder.push(EntryKind::Machine, 0, &info).ok_or(MachineError::ArgumentsTooLong)?;
+    let digests = match &config.zero {
+        Some(_) => config.kernel.digests().map_err(|error| MachineError::Kernel(error.to_string()))?,
+        None => Vec::new(),
+    };
+    if let Some(faults) = &config.zero {
+        builder.push(EntryKind::Faults, 0, faults.as_bytes()).ok_or(MachineError::ArgumentsTooLong)?;
+    }
+    for (kind, digest) in &digests {
+        builder.push(EntryKind::Digest, *kind, digest).ok_or(MachineError::ArgumentsTooLong)?;
+    }
     if let (Some(encoded), Some(ContainerRun { image, .. })) = (&container, &config.container) {
         builder
             .push_container(encoded, &image.bytes, image.exec.clone())

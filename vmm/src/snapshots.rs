@@ -2,11 +2,12 @@
 //!
 //! [`capture`] stops the guest for as long as it takes to copy the pages written since the last look and the
 //! state of vCPU and devices. [`rollback`] stops it for as long as it takes to put back the pages that
-//! differ. What pages are called, where they are kept and who may read them is the business of
+//! differ. [`region`] and [`kernel`] put a part of it back: a container, or all but the containers. What pages are called, where they are kept and who may read them is the business of
 //! `sentient-snapshot`.
 
 pub mod capture;
 pub mod dirty;
+pub mod kernel;
 pub mod page;
 pub mod region;
 pub mod regions;

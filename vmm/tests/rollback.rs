@@ -59,6 +59,7 @@ fn start(name: &str, flags: u32, args: &[&str]) -> Bench {
         protocol: BootProtocol::Linux64,
         container: Some(ContainerRun { spec, image: program(name) }),
         resident: false,
+        zero: None,
         snapshots: true,
         heartbeat: None,
         timeout: Some(Duration::from_secs(60)),

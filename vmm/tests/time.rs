@@ -73,6 +73,7 @@ impl Witnessed {
             protocol: BootProtocol::Linux64,
             container: Some(ContainerRun { spec, image }),
             resident: false,
+            zero: None,
             snapshots: true,
             heartbeat: None,
             timeout: Some(Duration::from_secs(60)),

@@ -115,6 +115,19 @@ impl Containers {
         }
     }
 
+    /// The same of all.
+    pub(crate) fn forget_all(&self) {
+        for entry in self.table().iter_mut() {
+            entry.takes = None;
+        }
+    }
+
+    /// Those that run: their numbers and names.
+    pub(crate) fn live_indices(&self) -> Vec<(u32, String)> {
+        let table = self.table();
+        table.iter().filter(|entry| entry.is_live()).map(|entry| (entry.index, entry.name.clone())).collect()
+    }
+
     pub(super) fn ended_meanwhile(&self, name: &str) -> ControlError {
         ControlError::NotFound(format!(
             "the container `{name}` of `{}` has ended meanwhile",

@@ -34,7 +34,13 @@ impl ContainerSink for Outputs {
     fn event(&mut self, container: u32, event: ContainerEvent) {
         let mut table = self.0.table();
         let found = table.iter_mut().find(|entry| entry.is_live() && entry.index == container);
+        let mut told = None;
         if let Some(entry) = found {
+            told = match &event {
+                ContainerEvent::Started | ContainerEvent::Refused(_) => Some((entry.name.clone(), None)),
+                ContainerEvent::Ended(end) => Some((entry.name.clone(), Some(*end))),
+                _ => None,
+            };
             match event {
                 ContainerEvent::Started => entry.state = ContainerState::Running,
                 ContainerEvent::Status(status) => entry.takes = Some(status),
@@ -49,6 +55,9 @@ impl ContainerSink for Outputs {
             }
         }
         drop(table);
+        if let Some(((name, end), tell)) = told.zip(self.0.watcher.get()) {
+            tell(&name, end);
+        }
         self.0.changed.notify_all();
     }
 }
@@ -62,6 +71,7 @@ fn reason(end: ContainerEnd) -> Option<String> {
         ContainerEnd::Unstartable => "it could not be started; its standard error tells why",
         ContainerEnd::BadBootModule => "the guest could not read it",
         ContainerEnd::Killed => "it was killed",
+        ContainerEnd::Lost => "the kernel was put back, and it could not be kept",
     };
     Some(said.to_owned())
 }

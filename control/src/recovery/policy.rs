@@ -1,10 +1,13 @@
-//! What is done about faults, as the machine's owner wants it: `.heal/trigger/fault.yaml`.
+//! What is done about faults, as the machine's owner wants it: `.heal/trigger/fault.yaml` about those of the guest's kernel,
+//! `.heal/trigger/container.yaml` about containers that trap.
 //!
 //! ```yaml
 //! trigger: 1
-//! healthy: 2s       # how long the machine goes on from a snapshot until that counts as good
-//! budget: 8         # most faults that it is put back after
-//! within: 1m        # in such a time; one more ends it
+//! then: [heal-boot, rollback]   # what is done, and what about the next fault soon after; the last one again and again
+//! healthy: 2s                   # how long the machine goes on until that counts as well
+//! budget: 8                     # most faults that it is put back after
+//! within: 1m                    # in such a time; one more ends it
+//! check: 30s                    # how often it is looked whether what nobody writes is what it was
 //! ```
 //!
 //! It is read at each fault: who changes it need not tell anybody. One that cannot be read is as if it were not there, and the
@@ -15,7 +18,7 @@ use crate::home::MachineFolder;
 use sentient_images::quantity::Time;
 use serde::{Deserialize, Serialize};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The version of the text that is known.
@@ -26,21 +29,75 @@ const MAX_LEN: u64 = 64 << 10;
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// The largest budget.
 const MOST: usize = 1_000_000;
+/// Most steps.
+const MOST_STEPS: usize = 16;
+/// Names of triggers: of their files, without `.yaml`.
+const FAULT: &str = "fault";
+const CONTAINER: &str = "container";
 
-/// What is done about faults.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What can be done about a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// Put the kernel back, and keep the containers; where that cannot be done, [`Rollback`](Self::Rollback).
+    HealBoot,
+    /// Put the machine back to its last good snapshot; the next time in a row, to the one before that, and so on.
+    Rollback,
+    /// End the machine.
+    Stop,
+}
+
+/// What is done about faults of the guest's kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// How long a machine has to go on from a snapshot until that counts as good.
+    /// What is done about a fault, and about those that follow soon after it; never empty.
+    pub then: Vec<Step>,
+    /// How long a machine has to go on until it is well, and a snapshot good that it goes on from.
     pub healthy: Duration,
     /// Most faults within a time that are recovered from.
     pub budget: usize,
     /// That time.
     pub within: Duration,
+    /// How often it is looked whether what nobody writes is what it was.
+    pub check: Duration,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { healthy: Duration::from_secs(2), budget: 8, within: Duration::from_secs(60) }
+        Self {
+            then: vec![Step::HealBoot, Step::Rollback],
+            healthy: Duration::from_secs(2),
+            budget: 8,
+            within: Duration::from_secs(60),
+            check: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What can be done about a container that has trapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ContainerStep {
+    /// Nothing: it has ended.
+    Nothing,
+    /// Start it again as it was started.
+    Restart,
+}
+
+/// What is done about containers that trap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContainerPolicy {
+    /// What is done.
+    pub then: ContainerStep,
+    /// How often within a time.
+    pub budget: usize,
+    /// That time.
+    pub within: Duration,
+}
+
+impl Default for ContainerPolicy {
+    fn default() -> Self {
+        Self { then: ContainerStep::Nothing, budget: 5, within: Duration::from_secs(60) }
     }
 }
 
@@ -48,7 +105,18 @@ impl Default for Policy {
 #[serde(deny_unknown_fields)]
 struct Text {
     trigger: u64,
+    then: Option<Vec<Step>>,
     healthy: Option<Time>,
+    budget: Option<usize>,
+    within: Option<Time>,
+    check: Option<Time>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ContainerText {
+    trigger: u64,
+    then: Option<ContainerStep>,
     budget: Option<usize>,
     within: Option<Time>,
 }
@@ -58,43 +126,92 @@ struct Text {
 pub struct Trigger {
     /// What it is about.
     pub on: &'static str,
-    /// What is done.
-    pub then: &'static str,
-    /// [`Policy::healthy`], in milliseconds.
-    pub healthy_ms: u64,
+    /// What is done, in order.
+    pub then: Vec<String>,
+    /// [`Policy::healthy`], in milliseconds; absent where it means nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub healthy_ms: Option<u64>,
     /// [`Policy::budget`].
     pub budget: usize,
     /// [`Policy::within`], in milliseconds.
     pub within_ms: u64,
+    /// [`Policy::check`], in milliseconds; absent where it means nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub check_ms: Option<u64>,
     /// The file that says so; `None` if there is none.
     pub file: Option<PathBuf>,
 }
 
+/// What is wrong with the numbers that all triggers have.
+fn check(trigger: u64, budget: Option<usize>, times: &[(&str, Option<Time>)]) -> Result<(), String> {
+    if trigger != VERSION {
+        return Err(format!("it is of version {trigger}, and {VERSION} is known"));
+    }
+    if budget.is_some_and(|budget| budget > MOST) {
+        return Err(format!("budget: at most {MOST}"));
+    }
+    match times.iter().find(|(_, time)| time.is_some_and(|Time(time)| time > LONGEST)) {
+        Some((name, _)) => Err(format!("{name}: a day is the longest")),
+        None => Ok(()),
+    }
+}
+
+/// The text of a trigger; `None` where there is no file.
+fn read(path: &Path) -> Result<Option<String>, ControlError> {
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(ControlError::io(path)(error)),
+        Ok(file) if file.len() > MAX_LEN => return Err(damaged(path, "it is too long")),
+        Ok(_) => {}
+    }
+    std::fs::read_to_string(path).map(Some).map_err(ControlError::io(path))
+}
+
+fn damaged(path: &Path, why: &str) -> ControlError {
+    ControlError::Damaged(format!("{}: {why}", path.display()))
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A word of the text.
+fn word(value: impl Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
 impl Policy {
+    /// What is done about fault number `in_a_row`, counted from 0.
+    #[must_use]
+    pub fn step(&self, in_a_row: usize) -> Step {
+        self.then.get(in_a_row).or(self.then.last()).copied().unwrap_or(Step::Stop)
+    }
+
+    /// The place of the first step of a kind.
+    #[must_use]
+    pub fn first(&self, wanted: Step) -> usize {
+        self.then.iter().position(|step| *step == wanted).unwrap_or(0)
+    }
+
     /// The policy of a text.
     ///
     /// # Errors
     /// What is wrong with it, for people.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let Text { trigger, healthy, budget, within } =
+        let Text { trigger, then, healthy, budget, within, check: every } =
             serde_yaml::from_str(text).map_err(|error| error.to_string())?;
-        if trigger != VERSION {
-            return Err(format!("it is of version {trigger}, and {VERSION} is known"));
-        }
-        if budget.is_some_and(|budget| budget > MOST) {
-            return Err(format!("budget: at most {MOST}"));
-        }
-        for (name, time) in [("healthy", healthy), ("within", within)] {
-            if time.is_some_and(|Time(time)| time > LONGEST) {
-                return Err(format!("{name}: a day is the longest"));
-            }
+        check(trigger, budget, &[("healthy", healthy), ("within", within), ("check", every)])?;
+        if then.as_ref().is_some_and(|then| then.is_empty() || then.len() > MOST_STEPS) {
+            return Err(format!("then: one step at least, and at most {MOST_STEPS}; `stop` ends the machine"));
         }
         let usual = Self::default();
         let time = |time: Option<Time>, usual| time.map_or(usual, |Time(time)| time);
         Ok(Self {
+            then: then.unwrap_or(usual.then),
             healthy: time(healthy, usual.healthy),
             budget: budget.unwrap_or(usual.budget),
             within: time(within, usual.within),
+            check: time(every, usual.check),
         })
     }
 
@@ -103,29 +220,64 @@ impl Policy {
     /// # Errors
     /// [`ControlError::Damaged`] with what is wrong with the file, or that of reading it.
     pub fn of(machine: &MachineFolder) -> Result<Self, ControlError> {
-        let path = machine.fault_trigger();
-        let damaged = |why: &str| ControlError::Damaged(format!("{}: {why}", path.display()));
-        match std::fs::metadata(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(error) => return Err(ControlError::io(&path)(error)),
-            Ok(file) if file.len() > MAX_LEN => return Err(damaged("it is too long")),
-            Ok(_) => {}
-        }
-        let text = std::fs::read_to_string(&path).map_err(ControlError::io(&path))?;
-        Self::parse(&text).map_err(|why| damaged(&why))
+        let path = machine.trigger(FAULT);
+        let text = read(&path)?;
+        text.map_or_else(|| Ok(Self::default()), |text| Self::parse(&text).map_err(|why| damaged(&path, &why)))
     }
 
     /// For whoever wants to see it.
     #[must_use]
     pub fn trigger(&self, machine: &MachineFolder) -> Trigger {
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         Trigger {
-            on: "fault",
-            then: "rollback",
-            healthy_ms: millis(self.healthy),
+            on: FAULT,
+            then: self.then.iter().map(word).collect(),
+            healthy_ms: Some(millis(self.healthy)),
             budget: self.budget,
             within_ms: millis(self.within),
-            file: Some(machine.fault_trigger()).filter(|file| file.exists()),
+            check_ms: Some(millis(self.check)),
+            file: Some(machine.trigger(FAULT)).filter(|file| file.exists()),
+        }
+    }
+}
+
+impl ContainerPolicy {
+    /// The policy of a text.
+    ///
+    /// # Errors
+    /// What is wrong with it, for people.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let ContainerText { trigger, then, budget, within } =
+            serde_yaml::from_str(text).map_err(|error| error.to_string())?;
+        check(trigger, budget, &[("within", within)])?;
+        let usual = Self::default();
+        Ok(Self {
+            then: then.unwrap_or(usual.then),
+            budget: budget.unwrap_or(usual.budget),
+            within: within.map_or(usual.within, |Time(within)| within),
+        })
+    }
+
+    /// A machine's policy; the usual one where there is no file.
+    ///
+    /// # Errors
+    /// As [`Policy::of`].
+    pub fn of(machine: &MachineFolder) -> Result<Self, ControlError> {
+        let path = machine.trigger(CONTAINER);
+        let text = read(&path)?;
+        text.map_or_else(|| Ok(Self::default()), |text| Self::parse(&text).map_err(|why| damaged(&path, &why)))
+    }
+
+    /// For whoever wants to see it.
+    #[must_use]
+    pub fn trigger(&self, machine: &MachineFolder) -> Trigger {
+        Trigger {
+            on: CONTAINER,
+            then: vec![word(self.then)],
+            healthy_ms: None,
+            budget: self.budget,
+            within_ms: millis(self.within),
+            check_ms: None,
+            file: Some(machine.trigger(CONTAINER)).filter(|file| file.exists()),
         }
     }
 }
@@ -139,6 +291,11 @@ mod tests {
         assert_eq!(Policy::parse("trigger: 1"), Ok(Policy::default()));
         let wanted = Policy { budget: 3, healthy: Duration::from_millis(500), ..Policy::default() };
         assert_eq!(Policy::parse("trigger: 1\nbudget: 3\nhealthy: 500ms\n"), Ok(wanted));
+        let wanted = Policy { then: vec![Step::Rollback, Step::Stop], ..Policy::default() };
+        assert_eq!(Policy::parse("trigger: 1\nthen: [rollback, stop]"), Ok(wanted));
+        assert_eq!(ContainerPolicy::parse("trigger: 1"), Ok(ContainerPolicy::default()));
+        let wanted = ContainerPolicy { then: ContainerStep::Restart, budget: 1, ..ContainerPolicy::default() };
+        assert_eq!(ContainerPolicy::parse("trigger: 1\nthen: restart\nbudget: 1"), Ok(wanted));
     }
 
     #[test]
@@ -152,10 +309,15 @@ mod tests {
             ("trigger: 1\nwithin: 25h", "a day"),
             ("trigger: 1\nwithin: soon", "soon"),
             ("trigger: 1\nalso: 1", "also"),
+            ("trigger: 1\nthen: []", "one step"),
+            ("trigger: 1\nthen: [pray]", "pray"),
             ("[", "invalid type"),
         ] {
             let error = Policy::parse(text);
             assert!(error.as_ref().is_err_and(|error| error.contains(why)), "{text}: {error:?}");
+            let error = ContainerPolicy::parse(text);
+            let is_for_containers = !text.contains("healthy");
+            assert!(!is_for_containers || error.is_err(), "{text}: {error:?}");
         }
     }
 }

@@ -1,25 +1,29 @@
 //! What the socket says of a machine's health.
 
 use super::recoveries;
-use crate::api::{MachineHealth, Recovered};
+use crate::api::{KernelHealed, MachineHealth, Recovered, Refusal, RolledBack};
 use crate::server::{Answer, Shared, on_thread};
 use crate::session::Session;
 use axum::Router;
 use axum::extract::State;
-use axum::routing::get;
+use axum::routing::{get, post};
 use std::sync::Arc;
 use utoipa::OpenApi;
 
 /// This part of the interface.
 #[derive(OpenApi)]
-#[openapi(paths(health, faults))]
+#[openapi(paths(health, faults, heal_boot, recover))]
 pub struct Interface;
 
 /// Its routes.
 pub fn router() -> Router<Arc<Session>> {
-    let router = Router::new().route("/v1/health", get(health)).route("/v1/faults", get(faults));
+    let router = Router::new()
+        .route("/v1/health", get(health))
+        .route("/v1/faults", get(faults))
+        .route("/v1/heal", post(heal_boot))
+        .route("/v1/recover", post(recover));
     #[cfg(any(debug_assertions, feature = "chaos"))]
-    let router = router.route("/v1/chaos", axum::routing::post(chaos::inflict));
+    let router = router.route("/v1/chaos", post(chaos::inflict));
     router
 }
 
@@ -33,6 +37,20 @@ async fn health(State(session): Shared) -> Answer<MachineHealth> {
 #[utoipa::path(get, path = "/v1/faults", responses((status = 200, body = Vec<Recovered>)))]
 async fn faults(State(session): Shared) -> Answer<Vec<Recovered>> {
     on_thread(session, |session| recoveries(session.history().machine())).await
+}
+
+/// Puts the kernel back to when it was last copied, and keeps all containers as they are.
+#[utoipa::path(post, path = "/v1/heal",
+    responses((status = 200, body = KernelHealed), (status = 409, body = Refusal)))]
+async fn heal_boot(State(session): Shared) -> Answer<KernelHealed> {
+    on_thread(session, |session| session.heal_boot()).await
+}
+
+/// Puts the machine back to its last good snapshot; where it was is kept.
+#[utoipa::path(post, path = "/v1/recover",
+    responses((status = 200, body = RolledBack), (status = 409, body = Refusal)))]
+async fn recover(State(session): Shared) -> Answer<RolledBack> {
+    on_thread(session, |session| session.panic_recover()).await
 }
 
 /// Faults to order, for tests of all this: not in release builds.

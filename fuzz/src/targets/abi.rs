@@ -27,7 +27,7 @@ pub fn boot_module(data: &[u8]) {
             EntryKind::Machine => machine_info(bytes.unwrap_or(&[])),
             EntryKind::Container => container_config(bytes.unwrap_or(&[])),
             EntryKind::Permissions => permissions(bytes.unwrap_or(&[])),
-            EntryKind::ImageDigest => {}
+            EntryKind::ImageDigest | EntryKind::Faults | EntryKind::Digest => {}
             EntryKind::Ports => {
                 let ports = sentient_abi::network::ports(bytes.unwrap_or(&[]));
                 assert!(ports.is_none_or(|mut ports| ports.all(|port| port > 0)), "{entry:?}");
@@ -143,10 +143,9 @@ pub fn machine_info(data: &[u8]) {
 /// A header that is read is what stands there.
 pub fn container_header(data: &[u8]) {
     let Some(header) = ContainerHeader::parse(data) else { return };
-    let ContainerHeader { magic, life, state, reserved } = header;
-    let bytes =
-        [&magic.to_le_bytes()[..], &life.to_le_bytes(), &state.to_le_bytes(), &reserved.to_le_bytes()];
-    assert!(data.starts_with(&bytes.concat()));
+    let ContainerHeader { magic, life, state, borrowed, input } = header;
+    let (start, end) = ([magic.to_le_bytes(), life.to_le_bytes()], [state.to_le_bytes(), borrowed.to_le_bytes()]);
+    assert!(data.starts_with(&[&start.concat()[..], &end.concat(), &input.to_le_bytes()].concat()));
     assert_eq!(header.is_at_rest(), state == 1);
 }
 

@@ -81,6 +81,7 @@ fn config(kernel: KernelImage, protocol: BootProtocol) -> MachineConfig {
         protocol,
         container,
         resident: false,
+        zero: None,
         snapshots: false,
         timeout: None,
         heartbeat: None,

@@ -74,6 +74,13 @@ pub fn serial(bytes: &[u8]) {
     }
 }
 
+/// A byte that has come at the serial port.
+pub fn serial_input() -> Option<u8> {
+    // Line status, bit 0: there is one. All bits are set where there is no port.
+    let status = in8(SERIAL + 5);
+    (status & 1 != 0 && status != u8::MAX).then(|| in8(SERIAL))
+}
+
 fn serial_hex(value: u64) {
     for digit in (0..16).rev() {
         let nibble = (value >> (4 * digit)) as u8 & 15;

@@ -18,7 +18,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use sentient_abi::container_header::{AT_REST, ContainerHeader, MAGIC, STATE};
+use sentient_abi::container_header::{AT_REST, ContainerHeader, LOST, MAGIC, STATE};
 use sentient_abi::region::Region;
 use sentient_abi::{PAGE_SIZE, page_align_up};
 use sentient_engine::CONTAINER_STACK;
@@ -95,13 +95,14 @@ pub struct Arena {
     used: AtomicU64,
 }
 
-/// A [`ContainerHeader`], of which one field changes.
+/// A [`ContainerHeader`], of which three fields change.
 #[repr(C)]
 struct Header {
     magic: u64,
     life: u64,
     state: AtomicU32,
-    reserved: u32,
+    borrowed: AtomicU32,
+    input: AtomicU64,
 }
 
 const _: () = assert!(size_of::<Header>() == size_of::<ContainerHeader>());
@@ -119,7 +120,13 @@ impl Arena {
         let heap = memory + page_align_up(needs.memory).unwrap_or(0);
         let place = region.base as *mut Self;
         let arena = Self {
-            header: Header { magic: MAGIC, life: needs.life, state: AtomicU32::new(0), reserved: 0 },
+            header: Header {
+                magic: MAGIC,
+                life: needs.life,
+                state: AtomicU32::new(0),
+                borrowed: AtomicU32::new(0),
+                input: AtomicU64::new(0),
+            },
             heap: Talc::new(ErrOnOom).lock(),
             span: heap as usize..end as usize,
             free_start: AtomicUsize::new(memory as usize),
@@ -144,6 +151,21 @@ impl Arena {
     /// end.
     pub fn rests(&self, rests: bool) {
         self.header.state.store(if rests { AT_REST } else { 0 }, Relaxed);
+    }
+
+    /// Whether the VMM has said that what lies in the region is of no use.
+    pub fn is_lost(&self) -> bool {
+        self.header.state.load(Relaxed) == LOST
+    }
+
+    /// It is given memory of the runtime's.
+    pub fn borrows(&self) {
+        self.header.borrowed.fetch_add(1, Relaxed);
+    }
+
+    /// Standard input has come for it, or it has read some.
+    pub fn input_moved(&self) {
+        self.header.input.fetch_add(1, Relaxed);
     }
 
     /// Whether an address lies in its heap.

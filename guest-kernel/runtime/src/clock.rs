@@ -111,10 +111,20 @@ pub fn wall_ns() -> u64 {
     }
 }
 
+/// The machine's life; 0 if nobody says.
+pub fn life() -> u64 {
+    page().map_or(0, |page| read_page(page).0.generation)
+}
+
 /// The machine's life and its seed of random numbers; `None` if nobody says.
 pub fn generation() -> Option<(u64, [u8; 32])> {
     let (page, _) = read_page(page()?);
     Some((page.generation, page.seed))
+}
+
+/// The first of the numbers that are given out in a life of the machine: above all that any earlier one has given out.
+pub fn first_number(life: u64) -> u64 {
+    life << 32
 }
 
 /// Number of the time page, another one whenever the VMM has written it; 0 if nobody says.

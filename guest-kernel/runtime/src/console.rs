@@ -80,6 +80,11 @@ pub fn start(machine: &Machine) {
     PRESENT.store(true, Relaxed);
 }
 
+/// Whether there is one; where not, what is written goes to the serial port.
+pub fn is_present() -> bool {
+    PRESENT.load(Relaxed)
+}
+
 /// Writes part of `bytes` to a container's stream; gives how much was taken, which may be nothing.
 pub fn write(kind: FrameKind, container: u32, bytes: &[u8]) -> usize {
     match console().as_mut() {

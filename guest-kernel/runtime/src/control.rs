@@ -72,6 +72,13 @@ impl Control {
         console::pump(&mut |header, bytes| self.take(scheduler, header, bytes));
     }
 
+    /// In another life of the machine, takes away the containers that were not kept.
+    pub fn begin_life(&mut self, scheduler: &mut Scheduler) {
+        for index in scheduler.begin_life() {
+            self.ended(&mut scheduler.machine, index, ContainerEnd::Lost);
+        }
+    }
+
     /// A container of the boot module was started.
     pub fn started(&mut self, index: u32) {
         self.set(index, Slot::Running);
@@ -93,6 +100,8 @@ impl Control {
     }
 
     fn take(&mut self, scheduler: &mut Scheduler, header: &FrameHeader, bytes: &[u8]) {
+        // It may begin between two frames: at the answer to a `Rest`.
+        self.begin_life(scheduler);
         let index = header.container;
         let slot = self.slots.get_mut(index as usize);
         match (header.kind, slot) {

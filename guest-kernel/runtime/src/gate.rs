@@ -79,6 +79,12 @@ pub fn serial(bytes: &[u8]) {
     }
 }
 
+/// A byte that has come at the serial port.
+pub fn serial_input() -> Option<u8> {
+    // What was refused is no byte.
+    u8::try_from(call(Call::SerialInput, 0, 0)).ok()
+}
+
 /// The real-time clock as `pack_time` packs it; 0 if there is none.
 pub fn real_time_clock() -> u64 {
     call(Call::RealTimeClock, 0, 0)

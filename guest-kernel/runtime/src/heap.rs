@@ -56,6 +56,18 @@ pub fn remove(container: u32) {
     }
 }
 
+/// A container's arena.
+pub fn arena_of(container: u32) -> Option<&'static Arena> {
+    let slot = ARENAS.get(container as usize)?;
+    // SAFETY: null, or an arena that is there until `remove`.
+    unsafe { slot.load(Relaxed).as_ref() }
+}
+
+/// Containers of which the VMM has said that what lies in their regions is of no use.
+pub fn lost() -> impl Iterator<Item = u32> {
+    (0..MAX_CONTAINERS).filter(|container| arena_of(*container).is_some_and(Arena::is_lost))
+}
+
 /// The arena that is allocated from.
 pub fn current() -> Option<&'static Arena> {
     // SAFETY: null, or an arena that is set for as long as it is there (`within`, `enter`).
@@ -110,6 +122,7 @@ unsafe impl GlobalAlloc for Heaps {
             if !own.is_null() {
                 return own;
             }
+            arena.borrows();
         }
         // SAFETY: the caller's contract.
         unsafe { RUNTIME.alloc(layout) }
@@ -131,6 +144,7 @@ unsafe impl GlobalAlloc for Heaps {
         if !own.is_null() {
             return own;
         }
+        arena.borrows();
         // SAFETY: the caller's contract: `new_size` is no length that wraps. Both are there for the length that is
         // copied, and the old one is not used any more.
         unsafe {

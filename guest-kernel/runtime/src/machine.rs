@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::string::String;
 use core::ops::Range;
 use core::ptr::NonNull;
-use sentient_abi::boot_module::{BootModule, Container, Entry, EntryKind, ModuleError, RESIDENT};
+use sentient_abi::boot_module::{BootModule, Container, Entry, EntryKind, ModuleError, RESIDENT, ZERO};
 use sentient_abi::machine_info::MachineInfo;
 use sentient_abi::region::{MAX_REGIONS, NAME_LEN, Region, RegionKind, RegionTable, access, padded_name};
 
@@ -57,6 +57,25 @@ impl Machine {
     /// Whether it takes containers from the host, and goes on without one.
     pub fn is_resident(&self) -> bool {
         self.info.is_some() && self.module.is_ok_and(|module| module.flags() & RESIDENT != 0)
+    }
+
+    /// Whether it runs no containers, and has a [console](crate::zero) instead.
+    pub fn is_zero(&self) -> bool {
+        self.module.is_ok_and(|module| module.flags() & ZERO != 0)
+    }
+
+    /// All regions.
+    pub fn regions(&self) -> impl Iterator<Item = &Region> {
+        self.table().iter()
+    }
+
+    /// What the boot module has of a kind.
+    pub fn entries(&self, kind: EntryKind) -> impl Iterator<Item = (Entry, &'static [u8])> {
+        let module = self.module.ok();
+        let entries = module.into_iter().flat_map(|module| {
+            module.entries().filter_map(move |entry| Some((entry, module.data(&entry)?)))
+        });
+        entries.filter(move |(entry, _)| entry.kind == kind)
     }
 
     /// An entry of the boot module.

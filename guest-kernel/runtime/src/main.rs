@@ -49,6 +49,7 @@ mod thread;
 mod upcall;
 mod virtqueue;
 mod volumes;
+mod zero;
 
 use arena::Needs;
 use container::{Container, Room};
@@ -82,6 +83,9 @@ extern "C" fn main(module: *const u8, len: u64, regions: *mut RegionTable, senti
     console::start(&machine);
     heartbeat::start(&machine);
     gate::announce(Event::Ready);
+    if machine.is_zero() {
+        zero::run(&machine)
+    }
     let resident = machine.is_resident();
     let mut images = Images::new();
     let first = first_container(&mut machine, &mut images);

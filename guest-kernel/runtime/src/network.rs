@@ -308,7 +308,7 @@ impl Network {
         let generation = clock::generation().map(|(generation, _)| generation);
         if generation != self.generation {
             self.generation = generation;
-            self.table.cut_all(&mut self.sockets);
+            self.table.cut_all(&mut self.sockets, generation.unwrap_or(0));
         }
     }
 }

@@ -20,13 +20,14 @@ use crate::machine::Machine;
 use crate::report;
 use crate::thread::{State, Stopped, Thread};
 use crate::upcall::Interrupted;
-use crate::{clock, gate, heartbeat, network, volumes};
+use crate::{clock, gate, heap, heartbeat, network, volumes};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::cell::Cell;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::Relaxed};
 use sentient_abi::container_files::Failure;
 use sentient_abi::exit::ContainerEnd;
+use sentient_abi::region::RegionKind;
 use sentient_abi::stdio::Status;
 use sentient_wasi::{Errno, Files, Wait};
 
@@ -141,6 +142,8 @@ pub struct Scheduler {
     turn: Cell<u64>,
     /// The time page by which waits for a time were last looked at.
     time_page: Cell<u64>,
+    /// The machine's life that all this is of.
+    life: u64,
     upcall: bool,
     /// Containers that have ended and had files of others, and of whom: what they had open is to be closed.
     left: Vec<(u32, u32)>,
@@ -154,6 +157,7 @@ impl Scheduler {
             threads: Vec::new(),
             turn: Cell::new(0),
             time_page: Cell::new(clock::page_number()),
+            life: clock::life(),
             upcall: false,
             left: Vec::new(),
         }
@@ -257,6 +261,7 @@ impl Scheduler {
             heartbeat::beat_if_due();
             if let Some(control) = &mut control {
                 control.receive(self);
+                control.begin_life(self);
             }
             network::pump();
             volumes::pump();
@@ -274,6 +279,39 @@ impl Scheduler {
                 None => self.idle(deadline),
             }
         }
+    }
+
+    /// In another life of the machine, the VMM may have put the kernel back and kept its containers. Gives those that it has
+    /// not kept: nothing of them is here any more.
+    pub fn begin_life(&mut self) -> Vec<u32> {
+        let life = clock::life();
+        if life == self.life {
+            return Vec::new();
+        }
+        self.life = life;
+        volumes::begin_life(life);
+        let lost: Vec<u32> = heap::lost().collect();
+        for index in &lost {
+            let Some(region) = self.machine.owned(RegionKind::Container, *index) else { continue };
+            let region = region.base as usize..(region.base + region.len) as usize;
+            // A thread is known by where it lies. What is there may be anything: nobody looks, and nothing is dropped.
+            let lies_there = |thread: &Box<Thread>| region.contains(&((&raw const **thread).addr()));
+            if let Some(at) = self.threads.iter().position(lies_there) {
+                core::mem::forget(self.threads.swap_remove(at));
+            }
+        }
+        for index in &lost {
+            self.leave(*index, None);
+        }
+        lost
+    }
+
+    /// A container is over, which may have had the files of another one.
+    fn leave(&mut self, index: u32, files_of: Option<u32>) {
+        for other in self.threads.iter().filter(|other| other.files_of == Some(index)) {
+            doom(other, ContainerEnd::Killed);
+        }
+        self.left.extend(files_of.map(|of| (index, of)));
     }
 
     /// Wakes threads whose wait is over; gives the next deadline of those that go on waiting.
@@ -388,10 +426,7 @@ impl Scheduler {
                 report::tell_limit(&thread);
             }
             last = Some(end);
-            for other in self.threads.iter().filter(|other| other.files_of == Some(thread.index)) {
-                doom(other, ContainerEnd::Killed);
-            }
-            self.left.extend(thread.files_of.map(|of| (thread.index, of)));
+            self.leave(thread.index, thread.files_of);
             match &mut control {
                 Some(control) => {
                     let index = thread.index;

@@ -178,7 +178,9 @@ impl Thread {
         }
         heap::enter(allocating);
         self.words.set(platform::exchange(mine));
-        self.arena.rests(self.doomed.get().is_none() && !matches!(self.state.get(), State::Ended(_)));
+        // Whoever has asked the host for something would ask again where that is not known, and have it done twice.
+        let is_amid = self.doomed.get().is_some() || self.asks_host.get();
+        self.arena.rests(!is_amid && !matches!(self.state.get(), State::Ended(_)));
     }
 
     /// It is to end in this way, at its next host function at the latest.

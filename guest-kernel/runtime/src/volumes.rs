@@ -10,7 +10,7 @@
 
 use crate::machine::Machine;
 use crate::virtqueue::{SIZE, VirtQueue};
-use crate::{gate, heap, scheduler};
+use crate::{clock, gate, heap, scheduler};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -91,6 +91,11 @@ pub fn start(machine: &Machine) {
 /// A number for an open file.
 pub fn new_handle() -> u64 {
     HANDLES.fetch_add(1, Relaxed)
+}
+
+/// Life number `life` of the machine begins: containers may have numbers of files that this has not given out.
+pub fn begin_life(life: u64) {
+    HANDLES.fetch_max(clock::first_number(life), Relaxed);
 }
 
 /// Asks for something, for the thread that runs, which waits for the answer.

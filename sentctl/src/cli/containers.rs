@@ -137,6 +137,14 @@ snapshot must have it as it was started last.")]
         to: Option<String>,
     },
 
+    /// Put the kernel back, and keep the containers.
+    #[command(after_help = "Examples:
+  sentctl heal boot
+
+The kernel's memory goes back to when it was last copied, which is done by itself whenever containers have come or gone. The
+containers go on as they are, without their connections. It is what is done at first when the kernel fails.")]
+    Boot,
+
     /// See to what is done by itself.
     #[command(after_help = "Examples:
   sentctl heal triggers ls")]
@@ -155,7 +163,7 @@ pub enum TriggersCommand {
   sentctl heal triggers ls
   sentctl heal triggers ls --json
 
-A machine's owner changes them by .heal/trigger/fault.yaml in its folder; docs/machines.md has an example.")]
+A machine's owner changes them by .heal/trigger/fault.yaml and container.yaml in its folder; docs/machines.md has examples.")]
     Ls,
 }
 

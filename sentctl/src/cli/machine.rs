@@ -264,6 +264,12 @@ pub enum PanicCommand {
   sentctl panic report
   sentctl panic report --json
 
-A machine whose guest fails goes on from its last good snapshot by itself. The machine need not run for this.")]
+A machine whose guest fails goes on by itself. The machine need not run for this.")]
     Report,
+    /// Put the machine back to its last good snapshot, and boot it if it has ended.
+    #[command(after_help = "Examples:
+  sentctl panic recover
+
+A machine whose guest fails does this by itself. One that runs keeps where it was: `sentctl rollback --undo` returns there.")]
+    Recover,
 }

@@ -11,9 +11,9 @@ mod neighbours;
 mod proofs;
 mod runs;
 mod sharing;
-mod snapshots;
+pub mod snapshots;
 mod snarkjs;
-mod statistics;
+pub mod statistics;
 
 use crate::cli::BenchArgs;
 use crate::errors::CommandError;

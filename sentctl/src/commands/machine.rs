@@ -3,6 +3,8 @@
 //! A machine that runs is asked over its socket; of one that does not, the snapshots are opened here.
 
 mod attach;
+#[cfg(any(debug_assertions, feature = "chaos"))]
+mod chaos;
 mod commit;
 pub mod containers;
 mod copy;
@@ -16,6 +18,7 @@ pub mod removal;
 pub mod snapshots;
 mod stats;
 pub mod tree;
+mod zero;
 pub mod zk;
 pub mod zk_keys;
 pub mod zk_verify;

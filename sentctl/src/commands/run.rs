@@ -62,6 +62,7 @@ pub fn run(
         protocol: args.boot_protocol.into(),
         container: Some(ContainerRun { spec, image }),
         resident: false,
+        zero: None,
         snapshots: false,
         heartbeat: args.heartbeat,
         timeout: args.timeout,
@@ -114,7 +115,7 @@ fn terminal_flags(streams: &Streams) -> u32 {
 }
 
 /// Ctrl-C and friends stop the machine; a second one does not wait for it.
-fn stop_on_signals(handle: StopHandle) -> Result<(), CommandError> {
+pub fn stop_on_signals(handle: StopHandle) -> Result<(), CommandError> {
     let mut signals =
         Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(CommandError::io("installing signal handlers"))?;
     let watch = move || {

@@ -132,6 +132,19 @@ impl MachineState {
     /// # Errors
     /// [`StateError`]; the machine must then not go on.
     pub fn write(&self, machine: &mut Stopped<'_>) -> Result<(), StateError> {
+        self.write_at(machine, self.monotonic_ns)
+    }
+
+    /// The same, but its monotonic clock goes on from where it is now.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn write_now(&self, machine: &mut Stopped<'_>) -> Result<(), StateError> {
+        let now = machine.clock.monotonic_ns(machine.vcpu)?;
+        self.write_at(machine, now)
+    }
+
+    fn write_at(&self, machine: &mut Stopped<'_>, monotonic_ns: u64) -> Result<(), StateError> {
         machine.serial.restore(&self.serial)?;
         machine.sentinel.restore(&self.sentinel)?;
         machine.console.restore(&self.console)?;
@@ -141,7 +154,7 @@ impl MachineState {
         self.irqchip.write(machine.vm)?;
         self.vcpu.write(machine.vcpu)?;
         let at = machine.places.time_page;
-        machine.clock.renew(machine.vcpu, machine.memory, at, self.monotonic_ns, self.generation)?;
+        machine.clock.renew(machine.vcpu, machine.memory, at, monotonic_ns, self.generation)?;
         Ok(())
     }
 

@@ -239,6 +239,12 @@ impl Door {
         self.events.tell_faults(tell);
     }
 
+    /// Has the guest stand still because of a fault that it has not noticed itself.
+    pub fn accuse(&self, fault: Ended) {
+        self.events.accuse(fault);
+        self.kicker.kick();
+    }
+
     fn why_not(&self) -> NotRunning {
         if self.events.has_vcpu_left() { NotRunning::Ended } else { NotRunning::Failed }
     }

@@ -1,9 +1,9 @@
 //! Putting a part of memory back, while the rest of the machine stays as it is.
 
+use super::kernel::{put_range_back, written};
 use super::page::{PageSource, address};
-use super::rollback::{Done, Failed, merge, put};
-use super::{dirty, regions};
-use crate::error::MachineError;
+use super::regions;
+use super::rollback::{Done, Failed};
 use crate::machine::vcpu_thread::Stopped;
 use sentient_abi::PAGE_SIZE;
 use sentient_abi::container_header::ContainerHeader;
@@ -54,18 +54,8 @@ pub fn put_back(
         Some(header) if !header.is_at_rest() => return Ok(Outcome::NotAtRest),
         Some(_) => {}
     }
-    let written = dirty::take(machine.vm, machine.memory).map_err(|error| Failed::before(error.into()))?;
-    dirty::keep(machine.memory, &written);
-    let within = |numbers: &[u64]| -> Vec<u64> {
-        numbers.iter().copied().filter(|number| pages.contains(number)).collect()
-    };
-    let numbers = merge(&within(&written), &within(differing));
-    let reading = MachineError::io("reading a snapshot's pages");
-    let contents = source.pages(&numbers).map_err(|error| Failed::before(reading(error)))?;
-    for (number, contents) in numbers.iter().zip(&contents) {
-        put(machine.memory, *number, *contents)
-            .map_err(|error| Failed::amid(MachineError::io("writing guest memory")(error)))?;
-    }
+    let written = written(machine)?;
+    let put = put_range_back(machine, &pages, (&written, differing), source)?;
     // There are no page tables in it.
-    Ok(Outcome::Back(Done { pages: numbers.len(), translations: false, pause: started.elapsed() }))
+    Ok(Outcome::Back(Done { pages: put, translations: false, pause: started.elapsed() }))
 }

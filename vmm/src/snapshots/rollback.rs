@@ -120,7 +120,7 @@ fn bytes_of(contents: PageContents<'_>) -> &PageBytes {
 
 /// Whether a page of page tables maps anything otherwise than it will. The processor sets the accessed and
 /// dirty bits by itself, and takes no notice of what they are set to.
-fn table_differs(memory: &GuestMemory, number: u64, new: PageContents<'_>) -> bool {
+pub(super) fn table_differs(memory: &GuestMemory, number: u64, new: PageContents<'_>) -> bool {
     let mut old = [0; PAGE_SIZE as usize];
     if memory.read_slice(&mut old, address(number)).is_err() {
         return true;

@@ -130,6 +130,7 @@ pub fn config(kernel: KernelImage) -> MachineConfig {
             image: CompiledImage { bytes: vec![0; 4096], exec: 0..0, memory_minimum: 0 },
         }),
         resident: false,
+        zero: None,
         snapshots: false,
         heartbeat: None,
         timeout: Some(Duration::from_secs(20)),

@@ -82,6 +82,7 @@ impl Resident {
             protocol,
             container: None,
             resident: true,
+            zero: None,
             snapshots: true,
             heartbeat: None,
             timeout: None,

@@ -6,6 +6,7 @@
 
 use super::InputState;
 use super::output::Output;
+use crate::heap;
 use crate::virtqueue::VirtQueue;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -28,6 +29,13 @@ struct Filled {
     id: u16,
     at: u32,
     end: u32,
+}
+
+/// Notes in a container's header that what is kept of its standard input is not what it was.
+fn input_moved(container: u32) {
+    if let Some(arena) = heap::arena_of(container) {
+        arena.input_moved();
+    }
 }
 
 /// Whether a frame's payload is given out as it comes: it is data, of any length.
@@ -164,8 +172,12 @@ impl Input {
             FrameKind::Stdin if stream.open => {
                 let room = (stream.window as usize).saturating_sub(stream.kept.len());
                 stream.kept.extend(bytes.iter().take(room));
+                input_moved(header.container);
             }
-            FrameKind::StdinEnd if stream.open => stream.ended = true,
+            FrameKind::StdinEnd if stream.open => {
+                stream.ended = true;
+                input_moved(header.container);
+            }
             FrameKind::Stdin | FrameKind::StdinEnd => {}
             FrameKind::Load => {
                 if !stream.open {
@@ -241,6 +253,7 @@ impl Input {
         for (to, from) in buffer.iter_mut().zip(stream.kept.drain(..len)) {
             *to = from;
         }
+        input_moved(container);
         len
     }
 

@@ -39,8 +39,7 @@ struct Listener {
 struct Connected {
     name: u64,
     container: u32,
-    /// `None` if it was cut by a new life.
-    socket: Option<SocketHandle>,
+    socket: SocketHandle,
     /// What is to be asked for as soon as it is there.
     question: Option<Vec<u8>>,
     /// The container receives no more.
@@ -200,7 +199,7 @@ impl Table {
         self.connections.push(Connected {
             name,
             container,
-            socket: Some(socket),
+            socket,
             question,
             deaf: false,
             seen,
@@ -215,7 +214,7 @@ impl Table {
         container: u32,
         connection: Connection,
     ) -> Option<(SocketAddr, SocketAddr)> {
-        let socket: &Socket<'_> = sockets.get(self.find(container, connection)?.socket?);
+        let socket: &Socket<'_> = sockets.get(self.find(container, connection)?.socket);
         Some((socket.local_endpoint()?.into(), socket.remote_endpoint()?.into()))
     }
 
@@ -250,7 +249,7 @@ impl Table {
         if connected.deaf {
             return Ok(0);
         }
-        let socket: &mut Socket<'_> = sockets.get_mut(connected.socket.ok_or(StreamError::Reset)?);
+        let socket: &mut Socket<'_> = sockets.get_mut(connected.socket);
         let received = if peek { socket.peek_slice(buffer) } else { socket.recv_slice(buffer) };
         connected.seen = Look::of(socket);
         match received {
@@ -262,7 +261,7 @@ impl Table {
     }
 
     pub fn receive_ready(&self, sockets: &SocketSet<'static>, container: u32, from: Connection) -> Readiness {
-        let Some(Connected { socket: Some(socket), deaf: false, .. }) = self.find(container, from) else {
+        let Some(Connected { socket, deaf: false, .. }) = self.find(container, from) else {
             return Readiness::Closed;
         };
         let socket: &Socket<'_> = sockets.get(*socket);
@@ -281,7 +280,7 @@ impl Table {
         bytes: &[u8],
     ) -> Result<usize, StreamError> {
         let connected = self.find_mut(container, to).ok_or(StreamError::Reset)?;
-        let socket: &mut Socket<'_> = sockets.get_mut(connected.socket.ok_or(StreamError::Reset)?);
+        let socket: &mut Socket<'_> = sockets.get_mut(connected.socket);
         if !socket.may_send() {
             let was_cut = socket.state() == State::Closed;
             return Err(if was_cut { StreamError::Reset } else { StreamError::Closed });
@@ -296,7 +295,7 @@ impl Table {
     }
 
     pub fn send_ready(&self, sockets: &SocketSet<'static>, container: u32, to: Connection) -> Readiness {
-        let Some(Connected { socket: Some(socket), .. }) = self.find(container, to) else {
+        let Some(Connected { socket, .. }) = self.find(container, to) else {
             return Readiness::Closed;
         };
         let socket: &Socket<'_> = sockets.get(*socket);
@@ -317,19 +316,18 @@ impl Table {
     ) {
         let Some(connected) = self.find_mut(container, connection) else { return };
         connected.deaf |= receiving;
-        if let Some(socket) = connected.socket.filter(|_| sending) {
-            sockets.get_mut::<Socket<'_>>(socket).close();
+        if sending {
+            sockets.get_mut::<Socket<'_>>(connected.socket).close();
         }
     }
 
     pub fn close(&mut self, sockets: &mut SocketSet<'static>, container: u32, connection: Connection) {
         let found = self.connections.iter().position(|connected| connected.is(container, connection));
         let Some(at) = found else { return };
-        if let Some(socket) = self.connections.swap_remove(at).socket {
-            sockets.get_mut::<Socket<'_>>(socket).close();
-            let until = clock::monotonic_ns().saturating_add(LINGER_NS);
-            self.leaving.push(Leaving { container, socket, until });
-        }
+        let socket = self.connections.swap_remove(at).socket;
+        sockets.get_mut::<Socket<'_>>(socket).close();
+        let until = clock::monotonic_ns().saturating_add(LINGER_NS);
+        self.leaving.push(Leaving { container, socket, until });
     }
 
     /// A container is gone. Its sockets reset what they are part of, and are gone after that.
@@ -344,7 +342,9 @@ impl Table {
         });
         self.connections.retain(|connected| {
             let stays = connected.container != container;
-            gone.extend(connected.socket.filter(|_| !stays));
+            if !stays {
+                gone.push(connected.socket);
+            }
             stays
         });
         for leaving in self.leaving.iter().filter(|leaving| leaving.container == container) {
@@ -356,16 +356,18 @@ impl Table {
         }
     }
 
-    /// Cuts all connections without a word: nobody is at their other ends any more.
-    pub fn cut_all(&mut self, sockets: &mut SocketSet<'static>) {
+    /// Cuts all connections without a word: in life number `life` of the machine, nobody is at their other ends. Containers
+    /// may know names, and have seen changes, that this has not: what it counts begins anew, above all that was.
+    pub fn cut_all(&mut self, sockets: &mut SocketSet<'static>, life: u64) {
         let waiting = self.listeners.iter_mut().flat_map(|listener| listener.waiting.drain(..));
-        let connected = self.connections.iter_mut().filter_map(|connected| connected.socket.take());
+        let connected = self.connections.drain(..).map(|connected| connected.socket);
         let leaving = self.leaving.drain(..).map(|leaving| leaving.socket);
         for socket in waiting.chain(connected).chain(leaving) {
             sockets.remove(socket);
         }
+        self.named = self.named.max(clock::first_number(life));
         for changes in &mut self.changes {
-            *changes = changes.wrapping_add(1);
+            *changes = changes.wrapping_add(1).max(clock::first_number(life));
         }
     }
 
@@ -414,8 +416,7 @@ impl Table {
     pub fn notice(&mut self, sockets: &SocketSet<'static>) {
         let mut changed = 0_u64;
         for connected in &mut self.connections {
-            let Some(socket) = connected.socket else { continue };
-            let look = Look::of(sockets.get(socket));
+            let look = Look::of(sockets.get(connected.socket));
             if look != connected.seen {
                 connected.seen = look;
                 changed |= 1 << connected.container;

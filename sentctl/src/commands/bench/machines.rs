@@ -68,6 +68,7 @@ impl Computing {
             protocol: BootProtocol::Linux64,
             container: Some(ContainerRun { spec, image: image.clone() }),
             resident: false,
+            zero: None,
             snapshots,
             heartbeat: None,
             timeout: None,

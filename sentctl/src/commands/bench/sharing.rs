@@ -77,6 +77,7 @@ impl Resident {
             protocol: BootProtocol::Linux64,
             container: None,
             resident: true,
+            zero: None,
             snapshots: false,
             heartbeat: None,
             timeout: None,

@@ -113,6 +113,7 @@ impl Context {
     pub fn heal(&self, command: &HealCommand) -> Result<ExitCode, CommandError> {
         let (name, to) = match command {
             HealCommand::Container { name, to } => (name, to),
+            HealCommand::Boot => return self.heal_boot(),
             HealCommand::Triggers { command: TriggersCommand::Ls } => return self.triggers(),
         };
         let path = format!("/v1/containers/{}/heal", encoded(name));

@@ -1,12 +1,15 @@
 //! `health` and `panic`: how a machine fares, and what was done about its faults.
 
-use super::Context;
+use super::snapshots::write_back;
 use super::tree::{short, time};
+use super::{Context, Reach};
 use crate::cli::machine::PanicCommand;
 use crate::errors::CommandError;
 use chrono::{DateTime, SecondsFormat};
-use sentient_control::api::{MachineHealth, Recovered};
-use sentient_control::recovery::{Policy, Trigger, recoveries};
+use sentient_control::api::{KernelHealed, MachineHealth, MachineStatus, Recovered, RolledBack};
+use sentient_control::client::Client;
+use sentient_control::machine_process::{Task, Verify};
+use sentient_control::recovery::{ContainerPolicy, Policy, Trigger, recover_stopped, recoveries};
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -31,21 +34,30 @@ impl Context {
     /// `heal triggers ls`.
     pub fn triggers(&self) -> Result<ExitCode, CommandError> {
         let machine = self.machine()?;
-        let triggers = [Policy::of(&machine)?.trigger(&machine)];
+        let triggers =
+            [Policy::of(&machine)?.trigger(&machine), ContainerPolicy::of(&machine)?.trigger(&machine)];
         self.answer(&triggers, |out, triggers| {
-            writeln!(out, "ON     THEN      HEALTHY    BUDGET            BY")?;
-            triggers.iter().try_for_each(|Trigger { on, then, healthy_ms, budget, within_ms, file }| {
-                let millis = |ms: &u64| format!("{:?}", Duration::from_millis(*ms));
-                let budget = format!("{budget} within {}", millis(within_ms));
+            writeln!(out, "ON         THEN                 HEALTHY    BUDGET            BY")?;
+            triggers.iter().try_for_each(|trigger| {
+                let Trigger { on, then, healthy_ms, budget, within_ms, file, .. } = trigger;
+                let millis = |ms: u64| format!("{:?}", Duration::from_millis(ms));
+                let (then, healthy) = (then.join(", "), healthy_ms.map_or("-".into(), millis));
+                let budget = format!("{budget} within {}", millis(*within_ms));
                 let by = file.as_ref().map_or("what is usual".into(), |file| file.display().to_string());
-                writeln!(out, "{on:5}  {then:8}  {:9}  {budget:16}  {by}", millis(healthy_ms))
+                writeln!(out, "{on:9}  {then:19}  {healthy:9}  {budget:16}  {by}")
             })
         })
     }
 
     /// `panic`.
     pub fn panic(&self, command: &PanicCommand) -> Result<ExitCode, CommandError> {
-        let PanicCommand::Report = command;
+        match command {
+            PanicCommand::Report => self.panic_report(),
+            PanicCommand::Recover => self.panic_recover(),
+        }
+    }
+
+    fn panic_report(&self) -> Result<ExitCode, CommandError> {
         // Also of a machine that has ended by one.
         let faults = recoveries(&self.machine()?)?;
         self.answer(&faults, |out, faults| {
@@ -55,21 +67,61 @@ impl Context {
             faults.iter().try_for_each(|fault| write_fault(out, fault))
         })
     }
+
+    fn panic_recover(&self) -> Result<ExitCode, CommandError> {
+        let machine = self.machine()?;
+        match self.reach()? {
+            Reach::Running(client) => {
+                let done: RolledBack =
+                    self.during("recovering the machine", || client.post("/v1/recover", &serde_json::json!({})))?;
+                self.answer(&done, write_back)
+            }
+            Reach::Stopped(history) => {
+                let to = recover_stopped(&history)?;
+                // Its folder is the process' from here on.
+                drop(history);
+                self.during("booting the machine", || {
+                    self.start_process(&machine, Task::Boot { verify: Verify::Lazy })
+                })?;
+                let status: MachineStatus = Client::new(machine)?.get("/v1/machine")?;
+                self.answer(&status, |out, status| {
+                    writeln!(out, "{} runs, from {}", status.name, short(&to.to_string()))
+                })
+            }
+        }
+    }
+
+    /// `heal boot`.
+    pub fn heal_boot(&self) -> Result<ExitCode, CommandError> {
+        let healed: KernelHealed = self.client()?.post("/v1/heal", &serde_json::json!({}))?;
+        self.answer(&healed, |out, healed| {
+            let KernelHealed { kept, pages, pause_us } = healed;
+            let kept = match &kept[..] {
+                [] => "there were no containers".to_owned(),
+                kept => format!("kept {}", kept.join(", ")),
+            };
+            writeln!(out, "the kernel was put back: {pages} pages, paused {}; {kept}", time(*pause_us))
+        })
+    }
 }
 
-fn write_fault(out: &mut dyn Write, fault: &Recovered) -> std::io::Result<()> {
-    let Recovered { unix_ns, fault, what, before, action, to, pause_us, error } = fault;
+pub(super) fn write_fault(out: &mut dyn Write, fault: &Recovered) -> std::io::Result<()> {
+    let Recovered { unix_ns, fault, what, before, action, to, pause_us, error, kept, healed, lost } = fault;
     let at = DateTime::from_timestamp_nanos(i64::try_from(*unix_ns).unwrap_or(i64::MAX));
     writeln!(out, "{}  {fault}: {what}", at.to_rfc3339_opts(SecondsFormat::Millis, true))?;
     let before = before.as_deref().map_or("no snapshot", short);
-    match to {
-        Some(to) => writeln!(
-            out,
-            "  it stood at {before}, and goes on from {}, after {}",
-            short(to),
-            time(*pause_us)
-        )?,
-        None => writeln!(out, "  it stood at {before}, and was ended: {action}")?,
+    let after = time(*pause_us);
+    match (to, action.as_str()) {
+        (Some(to), _) => {
+            writeln!(out, "  it stood at {before}, and goes on from {}, after {after}", short(to))?;
+        }
+        (None, "heal-boot") => writeln!(out, "  its kernel was put back, and it goes on after {after}")?,
+        (None, action) => writeln!(out, "  it stood at {before}, and was ended: {action}")?,
+    }
+    for (what, names) in [("kept", kept), ("put back", healed), ("started anew", lost)] {
+        if !names.is_empty() {
+            writeln!(out, "  {what}: {}", names.join(", "))?;
+        }
     }
     error.iter().try_for_each(|error| writeln!(out, "  {error}"))
 }

@@ -62,7 +62,7 @@ impl Context {
         })
     }
 
-    fn start_process(&self, machine: &MachineFolder, task: Task) -> Result<(), ControlError> {
+    pub(super) fn start_process(&self, machine: &MachineFolder, task: Task) -> Result<(), ControlError> {
         let (machine, home) = (machine.clone(), self.home.clone());
         process::start(&Invocation { task, machine, home }).map(drop)
     }

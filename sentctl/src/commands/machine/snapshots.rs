@@ -84,19 +84,7 @@ impl Context {
             let wanted = Rollback { to: args.snapshot.clone(), back: args.back, discard: args.discard };
             self.during("going back", || client.post("/v1/rollback", &wanted))?
         };
-        self.answer(&done, |out, done| {
-            let (id, pause) = (tree::short(&done.id), tree::time(done.pause_us));
-            writeln!(out, "back at {id}: {} pages, paused {pause}", done.pages)?;
-            match &done.kept {
-                Some(kept) => writeln!(
-                    out,
-                    "was kept as {}, {} of the pause; `sentctl rollback --undo` returns there",
-                    tree::short(kept),
-                    tree::time(done.keep_us)
-                ),
-                None => Ok(()),
-            }
-        })
+        self.answer(&done, write_back)
     }
 
     /// `diff`.
@@ -246,4 +234,19 @@ fn write_pruned(out: &mut dyn Write, pruned: &Pruned) -> std::io::Result<()> {
         write!(out, ", {} to be given back with more", tree::bytes(*waiting_bytes))?;
     }
     writeln!(out)
+}
+
+/// Tells where a machine was put back to.
+pub(super) fn write_back(out: &mut dyn Write, done: &RolledBack) -> std::io::Result<()> {
+    let (id, pause) = (tree::short(&done.id), tree::time(done.pause_us));
+    writeln!(out, "back at {id}: {} pages, paused {pause}", done.pages)?;
+    match &done.kept {
+        Some(kept) => writeln!(
+            out,
+            "was kept as {}, {} of the pause; `sentctl rollback --undo` returns there",
+            tree::short(kept),
+            tree::time(done.keep_us)
+        ),
+        None => Ok(()),
+    }
 }

@@ -67,7 +67,7 @@ impl Table {
         call: Connection,
     ) -> Result<Answer, StreamError> {
         let connected = self.find_mut(container, call).ok_or(StreamError::Reset)?;
-        let socket: &mut Socket<'_> = sockets.get_mut(connected.socket.ok_or(StreamError::Reset)?);
+        let socket: &mut Socket<'_> = sockets.get_mut(connected.socket);
         if let Some(question) = connected.question.take_if(|_| socket.may_send()) {
             // It fits into a buffer that nothing was put into before.
             let _ = socket.send_slice(&question);
@@ -91,7 +91,7 @@ impl Table {
 
     /// See [`answer_ready`](super::answer_ready): also if there is something to do for an answer to come.
     pub fn answer_ready(&self, sockets: &SocketSet<'static>, container: u32, call: Connection) -> Readiness {
-        let Some(Connected { socket: Some(socket), question, .. }) = self.find(container, call) else {
+        let Some(Connected { socket, question, .. }) = self.find(container, call) else {
             return Readiness::Closed;
         };
         let socket: &Socket<'_> = sockets.get(*socket);

@@ -1,0 +1,79 @@
+//! What is written down of faults: `.panic/trace.recover`, a line for each and what was done about it, and
+//! `.panic/fallback.zk`, the last good snapshot.
+
+use crate::api::Recovered;
+use crate::error::ControlError;
+use crate::history::History;
+use crate::home::{MachineFolder, append_to, make_folder};
+use sentient_snapshot::record::SnapshotId;
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+
+/// `.panic/fallback.zk`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Fallback {
+    /// The last good snapshot.
+    pub(super) snapshot: String,
+    /// The hash of its vCPU's and devices' state.
+    state: String,
+}
+
+impl Fallback {
+    /// What a machine's file says; `None` where there is none, or one that cannot be read.
+    pub(super) fn read(machine: &MachineFolder) -> Option<Self> {
+        serde_json::from_slice(&std::fs::read(machine.fallback()).ok()?).ok()
+    }
+
+    /// Writes down a snapshot that was found good.
+    pub(super) fn write(history: &History, id: SnapshotId) -> Result<(), ControlError> {
+        let record = history.timeline().get(id)?;
+        let fallback = Self {
+            snapshot: id.to_string(),
+            state: format!("{}", blake3::Hash::from(record.record().state.0)),
+        };
+        let text = serde_json::to_string(&fallback).map_err(|error| ControlError::Bug(error.to_string()))?;
+        let path = history.machine().fallback();
+        make_folder(&history.machine().panics()).map_err(ControlError::io(&path))?;
+        crate::description::note(&path, &format!("{text}\n"))
+    }
+}
+
+/// Has a machine that does not run stand at its last good snapshot: the next boot goes on from there. Gives that snapshot, or the
+/// current one if none was found good.
+///
+/// # Errors
+/// [`ControlError`].
+pub fn recover_stopped(history: &History) -> Result<SnapshotId, ControlError> {
+    let good = Fallback::read(history.machine()).and_then(|fallback| history.named(&fallback.snapshot).ok());
+    let current = history.current()?.id();
+    match good.map(|record| record.id()).filter(|good| *good != current) {
+        Some(good) => history.moved(good, None).map(|()| good),
+        None => Ok(current),
+    }
+}
+
+/// Appends what was done; it is durable when this returns.
+pub(super) fn append(machine: &MachineFolder, line: &Recovered) -> io::Result<()> {
+    make_folder(&machine.panics())?;
+    let mut text = serde_json::to_string(line)?;
+    text.push('\n');
+    let mut file = append_to(&machine.recoveries())?;
+    file.write_all(text.as_bytes())?;
+    file.sync_data()
+}
+
+/// What was done about a machine's faults, the oldest first. A line that a crash has cut short is left out.
+///
+/// # Errors
+/// That of reading.
+pub fn recoveries(machine: &MachineFolder) -> Result<Vec<Recovered>, ControlError> {
+    let path = machine.recoveries();
+    let file = match File::open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        opened => opened.map_err(ControlError::io(&path))?,
+    };
+    let lines = BufReader::new(file).lines().collect::<Result<Vec<_>, _>>();
+    let lines = lines.map_err(ControlError::io(&path))?;
+    Ok(lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect())
+}
