@@ -153,8 +153,9 @@ fn a_machine_is_put_back_to_its_last_good_snapshot_whether_it_runs_or_not() {
     home.trigger("fault", "trigger: 1\nthen: [stop]\n");
     home.inflict("exception", 1);
     eventually("the machine has ended", || {
-        let status = home.json(&["status"]);
-        (status["state"] == "stopped").then_some(())
+        let status = home.run(&["--json", "status"]);
+        let said: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap_or_default();
+        (said["state"] == "stopped").then_some(())
     });
     home.ok(&["panic", "recover"]);
     let status = home.json(&["status"]);
