@@ -3,7 +3,7 @@
 //! The kernel is compiled without frame pointers, as a rule, and carries no tables for unwinding. So there
 //! are two ways, and the second only where the first finds nothing:
 //!
-//! 1. rbp is the first of a chain of frame pointers, if it looks like it: each lies above the one before
+//! 1. rbp is the first of a chain of frame pointers, if it looks like it: each lies above the frame before
 //!    it, and beside it is a return address into a function.
 //! 2. Words of the stack that lie in a function may be return addresses, or what is left of them after the
 //!    call has returned. They are marked as guesses.
@@ -88,18 +88,18 @@ struct Stack<'a, R> {
 }
 
 impl<R: Fn(u64, &mut [u8]) -> bool> Stack<'_, R> {
-    /// Frames by the chain of frame pointers, as far as it looks sound. It ends, since each lies above the
-    /// one before it; the caller takes only so many.
+    /// Frames by the chain of frame pointers, as far as it looks sound. It ends, since each frame, a pointer
+    /// and a return address, lies above the one before it; the caller takes only so many.
     fn chain(&self, registers: &Registers) -> impl Iterator<Item = Frame> {
-        let (mut below, mut pointer) = (registers.rsp, registers.rbp);
+        let (mut lowest, mut pointer) = (registers.rsp, registers.rbp);
         std::iter::from_fn(move || {
-            if pointer <= below || !pointer.is_multiple_of(WORD) {
+            if pointer < lowest || !pointer.is_multiple_of(WORD) {
                 return None;
             }
             let next = self.word(pointer)?;
-            let frame = Frame::returning_to(self.word(pointer.checked_add(WORD)?)?, self.symbols, false)?;
-            (below, pointer) = (pointer, next);
-            Some(frame)
+            let address = self.word(pointer.checked_add(WORD)?)?;
+            (lowest, pointer) = (pointer.checked_add(2 * WORD)?, next);
+            Frame::returning_to(address, self.symbols, false)
         })
     }
 
@@ -194,10 +194,16 @@ mod tests {
 
     #[test]
     fn a_chain_that_bites_its_tail_ends() {
-        for next in [STACK + 8, STACK, 0, STACK + 9] {
+        for next in [STACK + 8, STACK + 16, STACK, 0, STACK + 9] {
             let found = frames(&registers(STACK + 8), &symbols(), memory(&[0, next, 0x1105]));
             assert_eq!(shown(&found), ["inner+0x10", "middle+0x5"], "{next:#x}");
         }
+    }
+
+    #[test]
+    fn a_function_without_variables_of_its_own_has_its_frame_at_rsp() {
+        let found = frames(&registers(STACK), &symbols(), memory(&[0, 0x1105]));
+        assert_eq!(shown(&found), ["inner+0x10", "middle+0x5"]);
     }
 
     #[test]
