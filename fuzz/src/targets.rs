@@ -6,6 +6,7 @@
 mod abi;
 mod boot;
 mod control;
+mod crash;
 mod devices;
 mod images;
 mod network;
@@ -78,6 +79,8 @@ targets! {
     stdio_mux: "frames of streams, cut and blocked anywhere", devices::stdio_mux from noise, 4096, 3_000;
     ports: "a driver of the serial port and the sentinel", devices::ports from noise, 4096, 5_000;
     panic_report: "the record a dying guest leaves", vmm::panic_report from panic_records, 2048, 20_000;
+    symbols: "the kernel's names for its addresses", crash::symbols from symbol_tables, 2048, 20_000;
+    backtrace: "registers and stack of a guest that failed", crash::backtrace from stacks, 2048, 5_000;
     kernel: "a kernel image with a valid digest", vmm::kernel from patches, 256, 400;
     kernel_file: "a kernel image as it is found", images::kernel_file from kernel_files, 4096, 50_000;
     image_cache: "a compiled image in the cache", images::image_cache from cache_entries, 65_536, 500;
