@@ -1,4 +1,5 @@
-//! Builds the guest kernel with the toolchain at hand, and leaves `kernel.elf` in `OUT_DIR`.
+//! Builds the guest kernel with the toolchain at hand, and leaves `kernel.elf` in `OUT_DIR`, and beside it
+//! `kernel.symbols`: names for its addresses, which `kernel.elf` has not.
 //!
 //! Nucleus and runtime are workspaces of their own, built with the flags below into `target/guest`, so
 //! that neither `cargo clippy` nor a change of the host's flags rebuilds them. cargo runs this script
@@ -33,5 +34,8 @@ fn main() {
     kernel.extend_from_slice(merge::DIGEST_MAGIC);
     kernel.extend_from_slice(digest.as_bytes());
     std::fs::write(out.join("kernel.elf"), kernel).expect("OUT_DIR is writable");
+    let symbols = sentient_crash::SymbolTable::of_elfs(&[&nucleus, &runtime])
+        .unwrap_or_else(|error| panic!("the kernel's symbols, of nucleus (0) and runtime (1): {error}"));
+    std::fs::write(out.join("kernel.symbols"), symbols.encode()).expect("OUT_DIR is writable");
     println!("cargo::rustc-env=SENTIENT_KERNEL_DIGEST={digest}");
 }

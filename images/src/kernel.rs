@@ -17,6 +17,15 @@ const HEADER_AT: usize = sentient_abi::PAGE_SIZE as usize;
 
 static EMBEDDED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kernel.elf"));
 
+static EMBEDDED_SYMBOLS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kernel.symbols"));
+
+/// The embedded kernel's functions, encoded: `sentient_crash::SymbolTable` reads them. They are those of no
+/// other kernel.
+#[must_use]
+pub fn embedded_symbols() -> &'static [u8] {
+    EMBEDDED_SYMBOLS
+}
+
 /// The embedded kernel's digest, in hexadecimal.
 pub const EMBEDDED_DIGEST: &str = env!("SENTIENT_KERNEL_DIGEST");
 
@@ -187,6 +196,16 @@ mod tests {
         let kernel = KernelImage::embedded().unwrap();
         assert_eq!(kernel.header().abi_version, ABI_VERSION);
         assert_eq!(kernel.header().segments().count(), 7);
+    }
+
+    #[test]
+    fn the_embedded_symbols_are_those_of_the_embedded_kernel() {
+        let symbols = sentient_crash::SymbolTable::decode(embedded_symbols()).unwrap();
+        let kernel = KernelImage::embedded().unwrap();
+        let header = kernel.header();
+        assert_eq!(symbols.find(header.runtime_entry), Some(("runtime_start", 0)));
+        assert_eq!(symbols.find(header.linux64_entry), Some(("linux64_start", 0)));
+        assert_eq!(symbols.find(header.panic_record), None, "it is no function");
     }
 
     #[test]
