@@ -196,6 +196,9 @@ pub struct Recovered {
     /// Containers that it was put back without, and that were started anew.
     #[serde(default)]
     pub lost: Vec<String>,
+    /// The name of the files in `.panic/` that have what is kept of the guest: its record, and for a while a core.
+    #[serde(default)]
+    pub crash: Option<String>,
 }
 
 /// A kernel that was put back, while its containers went on.

@@ -10,6 +10,7 @@
 //! What was done is in `.panic/trace.recover`, a line for each fault, and the last good snapshot in `.panic/fallback.zk`.
 
 mod containers;
+mod crash;
 mod frozen;
 mod kernel;
 mod policy;
@@ -21,6 +22,7 @@ use crate::api::MachineHealth;
 use crate::error::ControlError;
 use crate::session::Session;
 use containers::Restarts;
+pub use crash::crashes;
 use kernel::Point;
 pub use policy::{ContainerPolicy, Policy, Step, Trigger};
 use records::Fallback;
@@ -181,7 +183,9 @@ impl State {
         }
         match self.policy.step(self.in_a_row) {
             Step::HealBoot => Plan::Kernel,
-            Step::Rollback => Plan::Back(self.in_a_row - self.policy.first(Step::Rollback).min(self.in_a_row)),
+            Step::Rollback => {
+                Plan::Back(self.in_a_row - self.policy.first(Step::Rollback).min(self.in_a_row))
+            }
             Step::Stop => Plan::Stop,
         }
     }

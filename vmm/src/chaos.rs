@@ -122,7 +122,8 @@ pub fn inflict(stopped: &mut Stopped<'_>, chaos: Chaos, seed: u64) -> Result<Str
             stopped.net.resume();
             stopped.volumes.resume();
             let woken = stopped.console.wake_driver().and_then(|()| stopped.rng.wake_driver());
-            let woken = woken.and_then(|()| stopped.net.wake_driver()).and_then(|()| stopped.volumes.wake_driver());
+            let woken =
+                woken.and_then(|()| stopped.net.wake_driver()).and_then(|()| stopped.volumes.wake_driver());
             let raising = MachineError::io("raising an interrupt");
             woken.map_err(|error| raising(std::io::Error::other(error)))?;
             Ok("an interrupt of each device".into())

@@ -182,7 +182,9 @@ impl fmt::Display for Ended {
                 f.write_str("the guest found nothing to run in its boot module")
             }
             Self::Container(ContainerEnd::Killed) => f.write_str("the container was killed"),
-            Self::Container(ContainerEnd::Lost) => f.write_str("the container was lost when the kernel was put back"),
+            Self::Container(ContainerEnd::Lost) => {
+                f.write_str("the container was lost when the kernel was put back")
+            }
             Self::Panic(report) => write!(f, "the guest kernel panicked: {report}"),
             Self::Halt { rip } => {
                 write!(

@@ -7,7 +7,9 @@ use crate::kvm::{cpuid, registers::Entry};
 use crate::machine::state::Places;
 use crate::memory::{self, GuestMemory};
 use linux_loader::loader::{Elf, KernelLoader};
-use sentient_abi::boot_module::{EncodedContainer, EntryKind, ModuleBuilder, RESIDENT, TABLES_PREPARED, ZERO};
+use sentient_abi::boot_module::{
+    EncodedContainer, EntryKind, ModuleBuilder, RESIDENT, TABLES_PREPARED, ZERO,
+};
 use sentient_abi::layout::{self, LayoutError, queues, ram_ranges};
 use sentient_abi::machine_info::{Device, DeviceKind, MAX_DEVICES, MachineInfo};
 use sentient_abi::paging::TableMemory;

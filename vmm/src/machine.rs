@@ -4,6 +4,7 @@
 //! limit, requests to stop. The other runs the vCPU and answers its register accesses.
 
 mod build;
+pub mod crash;
 mod event_loop;
 mod input_room;
 pub mod placement;

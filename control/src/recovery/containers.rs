@@ -61,11 +61,8 @@ mod tests {
 
     #[test]
     fn one_that_always_traps_is_not_started_for_ever() {
-        let policy = ContainerPolicy {
-            then: ContainerStep::Restart,
-            budget: 2,
-            within: Duration::from_secs(10),
-        };
+        let policy =
+            ContainerPolicy { then: ContainerStep::Restart, budget: 2, within: Duration::from_secs(10) };
         let base = Instant::now();
         let mut restarts = Restarts::default();
         let mut allow = |name, seconds| restarts.allow(name, &policy, base + Duration::from_secs(seconds));

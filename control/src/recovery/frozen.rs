@@ -29,7 +29,11 @@ impl Session {
         let Some(live) = self.live_now() else { return };
         let Some(head) = live.head().cloned() else { return };
         let Some(first) = self.damage(&head).into_iter().next() else { return };
-        tracing::error!(page = first.page, region = first.region, "a page that nobody writes is not what it was");
+        tracing::error!(
+            page = first.page,
+            region = first.region,
+            "a page that nobody writes is not what it was"
+        );
         // What is noted as written is put back, whatever is done about it.
         let memory = self.memory.clone();
         let noted = self.door.stopped(move |machine: &mut Stopped<'_>| {

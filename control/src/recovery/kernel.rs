@@ -139,7 +139,8 @@ impl Session {
         }
         let (taken, history) = (live.lend(), Arc::clone(&self.history));
         let copied = Arc::clone(&point);
-        let work = move |machine: &mut Stopped<'_>| taken.rebuild_kernel(machine, &copied, &casualties, &history);
+        let work =
+            move |machine: &mut Stopped<'_>| taken.rebuild_kernel(machine, &copied, &casualties, &history);
         let (after, result) = match how {
             How::Rescue => self.door.rescue(|machine| {
                 let (after, result) = work(machine);
@@ -173,7 +174,9 @@ impl Session {
     /// Names of the point's containers, by index.
     fn names_of(&self, point: &KernelPoint) -> Vec<(u32, String)> {
         let live = self.containers.live_indices();
-        live.into_iter().filter(|(index, _)| point.containers().iter().any(|known| known.index == *index)).collect()
+        live.into_iter()
+            .filter(|(index, _)| point.containers().iter().any(|known| known.index == *index))
+            .collect()
     }
 
     /// Containers that the kernel of a point cannot go on with as they are now, while the guest stands still.
@@ -234,7 +237,9 @@ impl Live {
         };
         let mut others = point.containers().iter().filter(|known| !is_casualty(known));
         if !others.all(|known| KernelPoint::keeps(machine, known)) {
-            return Err(conflict("a container is being run, or has been given input just now; try again".into()));
+            return Err(conflict(
+                "a container is being run, or has been given input just now; try again".into(),
+            ));
         }
         let Some(head) = self.head().cloned() else {
             return Err(conflict("the log of written pages was lost".into()));
@@ -246,7 +251,9 @@ impl Live {
         let written = kernel::written(machine).map_err(failure)?;
         let mut pages = 0;
         let all = regions::read(machine.memory, machine.places.region_table);
-        for region in all.map_err(|error| conflict(error.to_string()))?.iter().filter(|region| is_frozen(region, &head)) {
+        for region in
+            all.map_err(|error| conflict(error.to_string()))?.iter().filter(|region| is_frozen(region, &head))
+        {
             let mut source = SnapshotPages { map: &head, cache: &mut self.cache, store: history.store() };
             let put = kernel::put_range_back(machine, &pages_of(region), (&written, &[]), &mut source);
             pages += put.map_err(failure)?;

@@ -202,7 +202,9 @@ impl Policy {
             serde_yaml::from_str(text).map_err(|error| error.to_string())?;
         check(trigger, budget, &[("healthy", healthy), ("within", within), ("check", every)])?;
         if then.as_ref().is_some_and(|then| then.is_empty() || then.len() > MOST_STEPS) {
-            return Err(format!("then: one step at least, and at most {MOST_STEPS}; `stop` ends the machine"));
+            return Err(format!(
+                "then: one step at least, and at most {MOST_STEPS}; `stop` ends the machine"
+            ));
         }
         let usual = Self::default();
         let time = |time: Option<Time>, usual| time.map_or(usual, |Time(time)| time);
@@ -222,7 +224,10 @@ impl Policy {
     pub fn of(machine: &MachineFolder) -> Result<Self, ControlError> {
         let path = machine.trigger(FAULT);
         let text = read(&path)?;
-        text.map_or_else(|| Ok(Self::default()), |text| Self::parse(&text).map_err(|why| damaged(&path, &why)))
+        text.map_or_else(
+            || Ok(Self::default()),
+            |text| Self::parse(&text).map_err(|why| damaged(&path, &why)),
+        )
     }
 
     /// For whoever wants to see it.
@@ -264,7 +269,10 @@ impl ContainerPolicy {
     pub fn of(machine: &MachineFolder) -> Result<Self, ControlError> {
         let path = machine.trigger(CONTAINER);
         let text = read(&path)?;
-        text.map_or_else(|| Ok(Self::default()), |text| Self::parse(&text).map_err(|why| damaged(&path, &why)))
+        text.map_or_else(
+            || Ok(Self::default()),
+            |text| Self::parse(&text).map_err(|why| damaged(&path, &why)),
+        )
     }
 
     /// For whoever wants to see it.
@@ -294,7 +302,8 @@ mod tests {
         let wanted = Policy { then: vec![Step::Rollback, Step::Stop], ..Policy::default() };
         assert_eq!(Policy::parse("trigger: 1\nthen: [rollback, stop]"), Ok(wanted));
         assert_eq!(ContainerPolicy::parse("trigger: 1"), Ok(ContainerPolicy::default()));
-        let wanted = ContainerPolicy { then: ContainerStep::Restart, budget: 1, ..ContainerPolicy::default() };
+        let wanted =
+            ContainerPolicy { then: ContainerStep::Restart, budget: 1, ..ContainerPolicy::default() };
         assert_eq!(ContainerPolicy::parse("trigger: 1\nthen: restart\nbudget: 1"), Ok(wanted));
     }
 

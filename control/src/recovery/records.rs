@@ -10,6 +10,11 @@ use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 
+/// A time as part of a file's name: milliseconds since 1970.
+pub(super) fn now_ms(unix_ns: u64) -> u64 {
+    unix_ns / 1_000_000
+}
+
 /// `.panic/fallback.zk`.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Fallback {

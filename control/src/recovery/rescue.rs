@@ -1,7 +1,7 @@
 //! What is done while the guest stands still after a fault.
 
 use super::kernel::Rebuilt;
-use super::{Plan, Policy, records};
+use super::{Plan, Policy, crash, records};
 use crate::api::{Recovered, RolledBack};
 use crate::error::ControlError;
 use crate::history::{short, unix_ns};
@@ -38,6 +38,7 @@ impl Session {
             action: "stop".to_owned(),
             ..Recovered::default()
         };
+        let crash = self.crash(&fault);
         let mut rebuilt = None;
         match plan {
             Plan::Kernel => {
@@ -54,12 +55,15 @@ impl Session {
         let goes_on = rebuilt.is_some() || line.to.is_some();
         if goes_on {
             self.containers.set_mute(false);
-        } else {
-            self.stop.stop(fault);
         }
         drop(live);
-        if let Err(error) = records::append(self.history.machine(), &line) {
+        let machine = self.history.machine();
+        line.crash = crash.and_then(|crash| crash::keep(machine, line.unix_ns, &fault, crash, !goes_on));
+        if let Err(error) = records::append(machine, &line) {
             tracing::error!(%error, "what was done about a fault is not written down");
+        }
+        if !goes_on {
+            self.stop.stop(fault);
         }
         self.start_again(rebuilt.map(|rebuilt| rebuilt.lost).unwrap_or_default());
     }

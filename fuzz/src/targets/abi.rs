@@ -144,7 +144,8 @@ pub fn machine_info(data: &[u8]) {
 pub fn container_header(data: &[u8]) {
     let Some(header) = ContainerHeader::parse(data) else { return };
     let ContainerHeader { magic, life, state, borrowed, input } = header;
-    let (start, end) = ([magic.to_le_bytes(), life.to_le_bytes()], [state.to_le_bytes(), borrowed.to_le_bytes()]);
+    let (start, end) =
+        ([magic.to_le_bytes(), life.to_le_bytes()], [state.to_le_bytes(), borrowed.to_le_bytes()]);
     assert!(data.starts_with(&[&start.concat()[..], &end.concat(), &input.to_le_bytes()].concat()));
     assert_eq!(header.is_at_rest(), state == 1);
 }

@@ -72,9 +72,9 @@ impl Machine {
     /// What the boot module has of a kind.
     pub fn entries(&self, kind: EntryKind) -> impl Iterator<Item = (Entry, &'static [u8])> {
         let module = self.module.ok();
-        let entries = module.into_iter().flat_map(|module| {
-            module.entries().filter_map(move |entry| Some((entry, module.data(&entry)?)))
-        });
+        let entries = module
+            .into_iter()
+            .flat_map(|module| module.entries().filter_map(move |entry| Some((entry, module.data(&entry)?))));
         entries.filter(move |(entry, _)| entry.kind == kind)
     }
 

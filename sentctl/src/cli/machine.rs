@@ -262,14 +262,32 @@ pub enum PanicCommand {
     /// Show the faults of the machine's guest, and what was done about each.
     #[command(after_help = "Examples:
   sentctl panic report
-  sentctl panic report --json
+  sentctl panic report --verbose
+  sentctl panic report --html --output report.html
 
-A machine whose guest fails goes on by itself. The machine need not run for this.")]
-    Report,
+A machine whose guest fails goes on by itself. The machine need not run for this. The cores of the last few faults are in .panic/
+in its folder: gdb .panic/kernel.symbols.elf .panic/crash-TIME.core.")]
+    Report(ReportArgs),
     /// Put the machine back to its last good snapshot, and boot it if it has ended.
     #[command(after_help = "Examples:
   sentctl panic recover
 
 A machine whose guest fails does this by itself. One that runs keeps where it was: `sentctl rollback --undo` returns there.")]
     Recover,
+}
+
+/// How to tell of faults.
+#[derive(Args, Debug)]
+pub struct ReportArgs {
+    /// Tell all that is kept: registers, calls, stack, the log's last lines.
+    #[arg(short, long, conflicts_with = "html")]
+    pub verbose: bool,
+
+    /// Make one page of it, for a browser.
+    #[arg(long)]
+    pub html: bool,
+
+    /// Write the page to this file instead of standard output.
+    #[arg(short, long, value_name = "FILE", requires = "html")]
+    pub output: Option<PathBuf>,
 }

@@ -25,7 +25,7 @@ use std::time::Instant;
 use vm_memory::{Bytes, GuestAddress};
 
 /// Kinds of regions that are the kernel's, and are written.
-const KERNEL: [RegionKind; 7] = [
+pub const KERNEL: [RegionKind; 7] = [
     RegionKind::NucleusData,
     RegionKind::RegionTable,
     RegionKind::RuntimeData,
@@ -113,7 +113,7 @@ impl KernelPoint {
             let Some(header) = header else { return Ok(None) };
             containers.push(Known { index: region.owner, first, life: header.life, ties: header.ties() });
         }
-        let numbers = kernel_pages(machine, &regions)?;
+        let numbers = in_use(machine, &regions, &KERNEL)?;
         let mut buffer = PageBuffer::default();
         buffer.begin(numbers.len());
         for number in &numbers {
@@ -163,9 +163,13 @@ impl KernelPoint {
     pub fn put_back(&self, machine: &mut Stopped<'_>, lost: &[u32]) -> Result<Done, Failed> {
         let started = Instant::now();
         let before = |error: MachineError| Failed::before(error);
-        let in_use = kernel_pages(machine, &self.regions).map_err(before)?;
-        let tables: Vec<Range<u64>> =
-            self.regions.iter().filter(|region| is_of(region, &[RegionKind::PageTables])).map(pages_of).collect();
+        let in_use = in_use(machine, &self.regions, &KERNEL).map_err(before)?;
+        let tables: Vec<Range<u64>> = self
+            .regions
+            .iter()
+            .filter(|region| is_of(region, &[RegionKind::PageTables]))
+            .map(pages_of)
+            .collect();
         let mut then = self.numbers.iter().copied().zip(self.buffer.pages()).peekable();
         let (mut pages, mut translations) = (0, false);
         for number in merge(&in_use, &self.numbers) {
@@ -229,10 +233,16 @@ pub fn put_range_back(
     Ok(numbers.len())
 }
 
-/// Pages of these regions that are the kernel's and in use, ascending.
-fn kernel_pages(machine: &Stopped<'_>, regions: &[Region]) -> Result<Vec<u64>, MachineError> {
-    let own: Vec<Range<u64>> =
-        regions.iter().filter(|region| is_of(region, &KERNEL)).map(pages_of).collect();
+/// Pages of regions of these kinds that are in use, ascending.
+///
+/// # Errors
+/// [`MachineError::Io`].
+pub fn in_use(
+    machine: &Stopped<'_>,
+    regions: &[Region],
+    kinds: &[RegionKind],
+) -> Result<Vec<u64>, MachineError> {
+    let own: Vec<Range<u64>> = regions.iter().filter(|region| is_of(region, kinds)).map(pages_of).collect();
     let touched = capture::touched(machine)?;
     Ok(touched.into_iter().filter(|number| own.iter().any(|range| range.contains(number))).collect())
 }

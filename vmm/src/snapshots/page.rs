@@ -95,6 +95,12 @@ impl PageBuffer {
         Ok(())
     }
 
+    /// The page that was added as this one, counted from 0.
+    #[must_use]
+    pub fn page(&self, place: usize) -> Option<&PageBytes> {
+        self.room.get(place).filter(|_| place < self.len).map(|Room(page)| page)
+    }
+
     /// The pages, in the order they were added.
     pub fn pages(&self) -> impl Iterator<Item = &PageBytes> {
         self.room.iter().take(self.len).map(|Room(page)| page)

@@ -196,14 +196,7 @@ impl Table {
         let name = self.named;
         self.named += 1;
         let seen = Look::of(sockets.get(socket));
-        self.connections.push(Connected {
-            name,
-            container,
-            socket,
-            question,
-            deaf: false,
-            seen,
-        });
+        self.connections.push(Connected { name, container, socket, question, deaf: false, seen });
         Connection(name)
     }
 

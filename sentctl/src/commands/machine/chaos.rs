@@ -128,7 +128,9 @@ fn write(out: &mut dyn Write, campaign: &Campaign) -> std::io::Result<()> {
             0 => "-".to_owned(),
             all => format!("{} %", tally.kept * 100 / all),
         };
-        let Tally { kind, faults, recovered, heal_boot, harmless, stuck, ended, pause_ms, pause_most_ms, .. } = tally;
+        let Tally {
+            kind, faults, recovered, heal_boot, harmless, stuck, ended, pause_ms, pause_most_ms, ..
+        } = tally;
         writeln!(
             out,
             "{kind:13}{faults:>7}{recovered:>11}{heal_boot:>11}{harmless:>10}{stuck:>7}{ended:>7}{kept:>7}  {pause_ms:.1} ms ({pause_most_ms:.1})"
@@ -161,7 +163,9 @@ impl Victim {
         let client = stage.client()?;
         let trigger = stage.machine.trigger("fault");
         let written = trigger.parent().map_or(Ok(()), std::fs::create_dir_all);
-        written.and_then(|()| std::fs::write(&trigger, TRIGGER)).map_err(CommandError::io("writing a trigger"))?;
+        written
+            .and_then(|()| std::fs::write(&trigger, TRIGGER))
+            .map_err(CommandError::io("writing a trigger"))?;
         let workload = Workload::start(&stage)?;
         let _: SnapshotTaken = client.post("/v1/snapshots", &json!({ "tag": "good" }))?;
         let mut victim = Self { stage, client, workload, known: 0, wrong: Vec::new() };
@@ -191,7 +195,10 @@ impl Victim {
         }
     }
 
-    fn wait(&mut self, mut done: impl FnMut(&mut Self) -> Result<bool, CommandError>) -> Result<bool, CommandError> {
+    fn wait(
+        &mut self,
+        mut done: impl FnMut(&mut Self) -> Result<bool, CommandError>,
+    ) -> Result<bool, CommandError> {
         let deadline = Instant::now() + PATIENCE;
         while !done(self)? {
             if Instant::now() > deadline {
@@ -297,7 +304,8 @@ fn run(args: &RunArgs) -> Result<Campaign, CommandError> {
     for fault in 0..args.faults {
         let place = usize::try_from(fault).unwrap_or(0) % KINDS.len();
         let Some(kind) = KINDS.get(place) else { continue };
-        let tally = tallies.entry(place).or_insert_with(|| Tally { kind: (*kind).to_owned(), ..Tally::default() });
+        let tally =
+            tallies.entry(place).or_insert_with(|| Tally { kind: (*kind).to_owned(), ..Tally::default() });
         let seed = args.seed.wrapping_add(fault).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 8;
         victim.suffer(kind, seed, tally)?;
     }

@@ -3,14 +3,21 @@
 use super::snapshots::write_back;
 use super::tree::{short, time};
 use super::{Context, Reach};
-use crate::cli::machine::PanicCommand;
+use crate::cli::machine::{PanicCommand, ReportArgs};
 use crate::errors::CommandError;
 use chrono::{DateTime, SecondsFormat};
 use sentient_control::api::{KernelHealed, MachineHealth, MachineStatus, Recovered, RolledBack};
 use sentient_control::client::Client;
+use sentient_control::description::Description;
+use sentient_control::history::unix_ns;
+use sentient_control::home::MachineFolder;
 use sentient_control::machine_process::{Task, Verify};
-use sentient_control::recovery::{ContainerPolicy, Policy, Trigger, recover_stopped, recoveries};
+use sentient_control::recovery::{ContainerPolicy, Policy, Trigger, crashes, recover_stopped, recoveries};
+use sentient_crash::html;
+use sentient_crash::record::CrashRecord;
+use serde::Serialize;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -52,28 +59,68 @@ impl Context {
     /// `panic`.
     pub fn panic(&self, command: &PanicCommand) -> Result<ExitCode, CommandError> {
         match command {
-            PanicCommand::Report => self.panic_report(),
+            PanicCommand::Report(args) => self.panic_report(args),
             PanicCommand::Recover => self.panic_recover(),
         }
     }
 
-    fn panic_report(&self) -> Result<ExitCode, CommandError> {
+    fn panic_report(&self, args: &ReportArgs) -> Result<ExitCode, CommandError> {
         // Also of a machine that has ended by one.
-        let faults = recoveries(&self.machine()?)?;
-        self.answer(&faults, |out, faults| {
-            if faults.is_empty() {
-                return writeln!(out, "no fault of this machine is known");
-            }
-            faults.iter().try_for_each(|fault| write_fault(out, fault))
+        let machine = self.machine()?;
+        let faults = recoveries(&machine)?;
+        if args.html {
+            return self.panic_page(&machine, faults, args.output.as_deref());
+        }
+        let crashes = if args.verbose { crashes(&machine)? } else { Vec::new() };
+        let answer = Report { faults, crashes };
+        if !args.verbose {
+            return self.answer(&answer.faults, |out, faults| write_faults(out, faults));
+        }
+        self.answer(&answer, |out, Report { faults, crashes }| {
+            write_faults(out, faults)?;
+            crashes.iter().try_for_each(|crash| write!(out, "\n{}", crash.text()))
         })
+    }
+
+    /// `panic report --html`.
+    fn panic_page(
+        &self,
+        machine: &MachineFolder,
+        faults: Vec<Recovered>,
+        output: Option<&Path>,
+    ) -> Result<ExitCode, CommandError> {
+        let fault = |fault: Recovered| html::Fault {
+            unix_ns: fault.unix_ns,
+            kind: fault.fault,
+            what: fault.what,
+            action: fault.action,
+            before: fault.before,
+            to: fault.to,
+            pause_us: fault.pause_us,
+            error: fault.error,
+        };
+        let page = html::page(&html::Page {
+            machine: machine.name().to_owned(),
+            id: Description::read(machine)?.id.to_string(),
+            made_unix_ns: unix_ns(),
+            faults: faults.into_iter().map(fault).collect(),
+            crashes: crashes(machine)?,
+        });
+        let failed = CommandError::io("writing the page");
+        match output {
+            Some(path) => std::fs::write(path, page).map_err(failed)?,
+            None => std::io::stdout().lock().write_all(page.as_bytes()).map_err(failed)?,
+        }
+        Ok(ExitCode::SUCCESS)
     }
 
     fn panic_recover(&self) -> Result<ExitCode, CommandError> {
         let machine = self.machine()?;
         match self.reach()? {
             Reach::Running(client) => {
-                let done: RolledBack =
-                    self.during("recovering the machine", || client.post("/v1/recover", &serde_json::json!({})))?;
+                let done: RolledBack = self.during("recovering the machine", || {
+                    client.post("/v1/recover", &serde_json::json!({}))
+                })?;
                 self.answer(&done, write_back)
             }
             Reach::Stopped(history) => {
@@ -105,8 +152,23 @@ impl Context {
     }
 }
 
+/// What `panic report --verbose` tells.
+#[derive(Serialize)]
+struct Report {
+    faults: Vec<Recovered>,
+    crashes: Vec<CrashRecord>,
+}
+
+fn write_faults(out: &mut dyn Write, faults: &[Recovered]) -> std::io::Result<()> {
+    if faults.is_empty() {
+        return writeln!(out, "no fault of this machine is known");
+    }
+    faults.iter().try_for_each(|fault| write_fault(out, fault))
+}
+
 pub(super) fn write_fault(out: &mut dyn Write, fault: &Recovered) -> std::io::Result<()> {
-    let Recovered { unix_ns, fault, what, before, action, to, pause_us, error, kept, healed, lost } = fault;
+    let Recovered { unix_ns, fault, what, before, action, to, pause_us, error, kept, healed, lost, crash } =
+        fault;
     let at = DateTime::from_timestamp_nanos(i64::try_from(*unix_ns).unwrap_or(i64::MAX));
     writeln!(out, "{}  {fault}: {what}", at.to_rfc3339_opts(SecondsFormat::Millis, true))?;
     let before = before.as_deref().map_or("no snapshot", short);
@@ -123,5 +185,6 @@ pub(super) fn write_fault(out: &mut dyn Write, fault: &Recovered) -> std::io::Re
             writeln!(out, "  {what}: {}", names.join(", "))?;
         }
     }
+    crash.iter().try_for_each(|crash| writeln!(out, "  kept of it: .panic/{crash}"))?;
     error.iter().try_for_each(|error| writeln!(out, "  {error}"))
 }

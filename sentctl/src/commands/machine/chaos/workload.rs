@@ -169,7 +169,11 @@ mod tests {
         let mut line = |number: u64| format!("{number:016x} {:016x}\n", rule.hash(number));
         let lines: Vec<String> = (1..=9000).map(&mut line).collect();
         assert_eq!(chain(&lines.concat()), Ok(9000));
-        assert_eq!(chain(&format!("{}{}", lines[..5].concat(), lines[2..9].concat())), Ok(12), "it was put back");
+        assert_eq!(
+            chain(&format!("{}{}", lines[..5].concat(), lines[2..9].concat())),
+            Ok(12),
+            "it was put back"
+        );
         assert!(chain(&format!("{}{}", lines[..5].concat(), lines[6])).is_err());
         assert!(chain(&lines[8999].replace('0', "1")).is_err());
         assert!(chain(&format!("{}{}", lines[0], lines[1].replace(' ', " 1"))).is_err());
