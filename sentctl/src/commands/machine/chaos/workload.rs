@@ -97,7 +97,7 @@ impl Workload {
         stage.start("chain", &chain, 4 << 20, &[])?;
         let web = stage.program("web", WEB)?;
         let start = json!({
-            "program": web, "name": "web", "memory_bytes": 8 << 20, "ports": [{ "host": "127.0.0.1:0", "port": 80 }],
+            "program": web, "name": "web", "memory_bytes": 8 << 20, "ports": ["80"],
         });
         let started: ContainerStatus = stage.client()?.post("/v1/containers", &start)?;
         let server = started.ports.first().and_then(|port| port.address.parse().ok());
