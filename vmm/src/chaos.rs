@@ -58,6 +58,8 @@ pub enum Chaos {
     Timer,
     /// Changed bytes in the nucleus' code, constants, variables or stacks.
     Nucleus,
+    /// Changed bytes in the code or the constants of either.
+    Code,
     /// Changed bytes in the runtime's code, constants, variables or stack.
     Runtime,
     /// Changed bytes in the runtime's heap.
@@ -81,6 +83,7 @@ impl Chaos {
             | Self::Instruction
             | Self::Interrupt
             | Self::Timer => &[],
+            Self::Code => &[Kind::NucleusText, Kind::RuntimeText, Kind::RuntimeConstants],
             Self::Nucleus => &[Kind::NucleusText, Kind::NucleusConstants, Kind::NucleusData],
             Self::Runtime => {
                 &[Kind::RuntimeText, Kind::RuntimeConstants, Kind::RuntimeData, Kind::RuntimeStack]

@@ -41,6 +41,14 @@ pub fn registry() -> Result<(), Failure> {
     debian("docker-registry", "docker-registry")
 }
 
+/// gdb, which opens the cores of guests that failed. Debian's, if it is missing and we are root.
+///
+/// # Errors
+/// [`Failure::Missing`] if it is not there and cannot be installed.
+pub fn gdb() -> Result<(), Failure> {
+    debian("gdb", "gdb")
+}
+
 /// curl, with which the docs speak HTTP. Debian's, if it is missing and we are root.
 ///
 /// # Errors

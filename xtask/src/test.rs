@@ -62,6 +62,9 @@ pub fn run(args: &TestArgs) -> Result<(), Failure> {
         if let Err(missing) = needs::curl() {
             steps.note("curl", &missing);
         }
+        if let Err(missing) = needs::gdb() {
+            steps.note("gdb", &missing);
+        }
         summary = tests(&mut steps, &args.filter);
     }
     finish(steps, summary)

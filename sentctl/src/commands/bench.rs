@@ -9,6 +9,7 @@ mod kernels;
 mod machines;
 mod neighbours;
 mod proofs;
+mod recovery;
 mod runs;
 mod sharing;
 pub mod snapshots;
@@ -44,7 +45,7 @@ struct Figure {
 type Measurement = fn(u32) -> Result<(Series, Map<String, Value>), CommandError>;
 
 /// Every figure with its bar and how it is measured.
-const FIGURES: [(&str, Bar, Measurement); 35] = [
+const FIGURES: [(&str, Bar, Measurement); 38] = [
     ("cold_first_byte_ms", Bar::AtMost(5.0), runs::cold_first_byte),
     ("wasm_ratio", Bar::AtLeast(0.95), kernels::ratio),
     ("wasm_ratio_two", Bar::AtLeast(0.95), sharing::ratio_of_two),
@@ -74,6 +75,9 @@ const FIGURES: [(&str, Bar, Measurement); 35] = [
     ("containers_per_second", Bar::AtLeast(500.0), containers::per_second),
     ("container_overhead_kib", Bar::AtMost(256.0), containers::overhead),
     ("heal_container_ms", Bar::AtMost(1.0), containers::heal),
+    ("heal_boot_ms", Bar::AtMost(20.0), recovery::heal_boot),
+    ("panic_to_running_ms", Bar::AtMost(5.0), recovery::panic_to_running),
+    ("hang_detect_ms", Bar::AtMost(250.0), recovery::hang_detect),
     ("http_requests_per_second", Bar::None, http::requests_per_second),
     ("snapshot_durable_256_ms", Bar::None, snapshots::durable_on_disk),
     ("snapshot_durable_256_tmpfs_ms", Bar::None, snapshots::durable_on_tmpfs),
