@@ -128,6 +128,36 @@ fn a_container_that_was_being_run_is_put_back_or_started_anew() {
 }
 
 #[test]
+fn no_byte_of_standard_input_is_lost_or_read_twice_when_the_kernel_is_put_back() {
+    let home = Home::counting();
+    let cat = container("cat");
+    home.ok(&["run", "-d", "-i", "--name", "cat", "--memory", "8M", cat.to_str().unwrap()]);
+    let give = |text: &str| {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--fail", "--unix-socket"]).arg(home.of("m", ".runtime/control.sock"));
+        curl.args(["--data-binary", text, "http://machine/v1/containers/cat/input"]);
+        assert!(curl.output().unwrap().status.success());
+    };
+    let mut expected = String::new();
+    for round in 0..6 {
+        let line = format!("line {round}\n");
+        give(&line);
+        expected.push_str(&line);
+        home.wait_for("m", "cat", |output| output == expected);
+        let healed = home.heal_boot();
+        assert_eq!(healed["kept"], serde_json::json!(["counter", "cat"]), "{healed}");
+        // What it has got since the copy is not in there: it is not kept as if nothing were.
+        if round == 2 {
+            give("once\n");
+            expected.push_str("once\n");
+            home.wait_for("m", "cat", |output| output == expected);
+        }
+    }
+    assert_eq!(home.output("m", "cat"), expected);
+    assert_eq!(jumps(&numbers(&home.output("m", "counter"))), []);
+}
+
+#[test]
 fn a_container_that_traps_is_started_again_if_that_is_wanted() {
     let home = Home::counting();
     home.trigger("container", "trigger: 1\nthen: restart\nbudget: 2\n");
@@ -269,9 +299,14 @@ fn machines_survive_a_campaign_of_faults() {
     let home = Home::empty();
     let output = home.run(&["chaos", "run", "--faults", &wanted_faults(), "--json"]);
     let errors = String::from_utf8_lossy(&output.stderr);
-    let campaign: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {errors}"));
+    let campaign: serde_json::Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {errors}"));
     println!("{campaign:#}");
-    assert_eq!(campaign["wrong"], serde_json::json!([]), "whatever was done to it, it says what it counted: {errors}");
+    assert_eq!(
+        campaign["wrong"],
+        serde_json::json!([]),
+        "whatever was done to it, it says what it counted: {errors}"
+    );
     let sum = |name: &str| -> u64 {
         campaign["kinds"].as_array().unwrap().iter().map(|kind| kind[name].as_u64().unwrap()).sum()
     };
@@ -296,7 +331,10 @@ fn a_page_of_code_that_is_another_one_is_found_and_put_back() {
         let said = home.inflict("code", seed);
         let fault = home.wait_for_faults(number)[number - 1].clone();
         // It may have been executed before anybody looked.
-        assert!(["corrupted-memory", "guest-panic"].contains(&fault["fault"].as_str().unwrap()), "{said} {fault}");
+        assert!(
+            ["corrupted-memory", "guest-panic"].contains(&fault["fault"].as_str().unwrap()),
+            "{said} {fault}"
+        );
     }
     home.wait_until_good();
     std::thread::sleep(Duration::from_millis(500));
@@ -325,7 +363,8 @@ fn what_is_kept_of_a_guest_that_failed_is_told_and_a_debugger_opens_it() {
     let mut gdb = Command::new("gdb");
     gdb.args(["-batch", "-nx", "-ex", "info symbol $rip", "-ex", "x/1i $rip"]);
     let gdb = gdb.arg(home.of("m", ".panic/kernel.symbols.elf")).arg(core).output();
-    let gdb = gdb.unwrap_or_else(|error| panic!("this test needs gdb: {error}. On Debian: apt-get install gdb"));
+    let gdb =
+        gdb.unwrap_or_else(|error| panic!("this test needs gdb: {error}. On Debian: apt-get install gdb"));
     let said = String::from_utf8_lossy(&gdb.stdout);
     assert!(said.contains("vector_stubs") && said.contains("ud2"), "{said}");
 }
@@ -349,13 +388,28 @@ fn the_kernel_alone_has_a_console_for_repair() {
         String::from_utf8(output.stdout).unwrap()
     };
     let said = typed("regions\nmem\nlog\nverify\nwhat\n");
-    for part in ["runtime-text", "u-x", "free ", "its kernel was put back", "as it should be", "no command `what`"] {
+    for part in
+        ["runtime-text", "u-x", "free ", "its kernel was put back", "as it should be", "no command `what`"]
+    {
         assert!(said.contains(part), "no {part} in {said}");
     }
     assert!(!said.contains("DAMAGED"), "{said}");
     let status = home.json(&["status"]);
     assert_eq!(status["state"], "stopped");
     typed("help\nreboot\n");
+    home.wait_for_number("m", "counter", 5);
+
+    home.trigger("fault", "trigger: 1\nthen: [zero]\n");
+    home.inflict("exception", 1);
+    let refused = eventually("it has fallen to zero mode", || {
+        let output = home.run(&["boot"]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        said.contains("has fallen").then_some(said)
+    });
+    assert!(refused.contains("exception 6"), "{refused}");
+    assert!(typed("log\n").contains("was ended: zero"));
+    home.refused(&["boot"]);
+    typed("reboot\n");
     home.wait_for_number("m", "counter", 5);
 }
 

@@ -342,6 +342,12 @@ impl MachineFolder {
         self.panics().join("fallback.zk")
     }
 
+    /// It has fallen to zero mode, and is not booted as usual before somebody says so. Says why.
+    #[must_use]
+    pub fn fallen(&self) -> PathBuf {
+        self.panics().join("zero")
+    }
+
     /// What is to be done about something, if its owner says so.
     #[must_use]
     pub fn trigger(&self, on: &str) -> PathBuf {

@@ -26,7 +26,7 @@ pub use crash::crashes;
 use kernel::Point;
 pub use policy::{ContainerPolicy, Policy, Step, Trigger};
 use records::Fallback;
-pub use records::{recover_stopped, recoveries};
+pub use records::{fallen, recover_stopped, recoveries, rise};
 use sentient_abi::exit::ContainerEnd;
 use sentient_snapshot::record::SnapshotId;
 use sentient_vmm::Ended;
@@ -84,6 +84,8 @@ enum Plan {
     Back(usize),
     /// Nothing more: there were too many.
     GiveUp,
+    /// Nothing more, and nothing as usual before somebody has looked.
+    Zero,
     /// Nothing more: that is its policy.
     Stop,
 }
@@ -186,6 +188,7 @@ impl State {
             Step::Rollback => {
                 Plan::Back(self.in_a_row - self.policy.first(Step::Rollback).min(self.in_a_row))
             }
+            Step::Zero => Plan::Zero,
             Step::Stop => Plan::Stop,
         }
     }

@@ -31,6 +31,9 @@ const JMP_SELF: &[u8] = &[0xeb, 0xfe];
 /// The local APIC's register of the timer's initial count.
 const TIMER_COUNT: usize = 0x380;
 
+/// Its registers of interrupts that are requested and were not delivered.
+const PENDING: [usize; 8] = [0x200, 0x210, 0x220, 0x230, 0x240, 0x250, 0x260, 0x270];
+
 /// Bytes of a page that a wild write changes.
 const WILD_BYTES: usize = 16;
 
@@ -52,10 +55,12 @@ pub enum Chaos {
     Loop,
     /// An instruction that KVM cannot go on with, at the next interrupt.
     Instruction,
+    /// The stack pointer points to nowhere.
+    Stack,
     /// All devices raise their interrupts, of which none has anything to tell.
-    Interrupt,
-    /// The timer that was armed never fires.
-    Timer,
+    InterruptDoubled,
+    /// What is pending never comes, and the timer that was armed never fires.
+    InterruptLost,
     /// Changed bytes in the nucleus' code, constants, variables or stacks.
     Nucleus,
     /// Changed bytes in the code or the constants of either.
@@ -81,8 +86,9 @@ impl Chaos {
             | Self::Halt
             | Self::Loop
             | Self::Instruction
-            | Self::Interrupt
-            | Self::Timer => &[],
+            | Self::Stack
+            | Self::InterruptDoubled
+            | Self::InterruptLost => &[],
             Self::Code => &[Kind::NucleusText, Kind::RuntimeText, Kind::RuntimeConstants],
             Self::Nucleus => &[Kind::NucleusText, Kind::NucleusConstants, Kind::NucleusData],
             Self::Runtime => {
@@ -118,7 +124,7 @@ pub fn inflict(stopped: &mut Stopped<'_>, chaos: Chaos, seed: u64) -> Result<Str
         Chaos::Halt => instruction(stopped, CLI_HLT),
         Chaos::Loop => instruction(stopped, JMP_SELF),
         Chaos::Instruction => instruction(stopped, XORPS),
-        Chaos::Interrupt => {
+        Chaos::InterruptDoubled => {
             // They are paused, and raise nothing then.
             stopped.console.resume();
             stopped.rng.resume();
@@ -131,14 +137,26 @@ pub fn inflict(stopped: &mut Stopped<'_>, chaos: Chaos, seed: u64) -> Result<Str
             woken.map_err(|error| raising(std::io::Error::other(error)))?;
             Ok("an interrupt of each device".into())
         }
-        Chaos::Timer => {
+        Chaos::Stack => {
+            let mut regs = stopped.vcpu.get_regs().map_err(KvmError::call("KVM_GET_REGS"))?;
+            regs.rsp = NOWHERE;
+            stopped.vcpu.set_regs(&regs).map_err(KvmError::call("KVM_SET_REGS"))?;
+            Ok(format!("a stack at {NOWHERE:#x}"))
+        }
+        Chaos::InterruptLost => {
             let mut lapic = stopped.vcpu.get_lapic().map_err(KvmError::call("KVM_GET_LAPIC"))?;
             // Its initial count: writing 0 stops it (Intel SDM, volume 3, 12.5.4).
             if let Some(count) = lapic.regs.get_mut(TIMER_COUNT..TIMER_COUNT + 4) {
                 count.fill(0);
             }
+            // What is requested: 32 bits of vectors in each of eight registers (12.8.4).
+            for register in PENDING {
+                if let Some(bits) = lapic.regs.get_mut(register..register + 4) {
+                    bits.fill(0);
+                }
+            }
             stopped.vcpu.set_lapic(&lapic).map_err(KvmError::call("KVM_SET_LAPIC"))?;
-            Ok("the timer is stopped".into())
+            Ok("nothing is pending, and the timer is stopped".into())
         }
         _ => wild_write(stopped, chaos.regions(), seed),
     }

@@ -43,6 +43,8 @@ pub enum Ended {
     },
     /// KVM left the guest for a reason this VMM does not serve.
     UnexpectedExit(String),
+    /// A thread of the machine's process that works for a device has panicked: a bug of this program's.
+    Thread(&'static str),
     /// The guest broke the protocol of a device.
     DeviceViolation(String),
     /// The time was up.
@@ -115,7 +117,7 @@ impl Ended {
             Self::Panic(_) | Self::Corrupted { .. } => exit::GUEST_PANIC,
             Self::Halt { .. } | Self::Hang { .. } => exit::GUEST_HALT,
             Self::TripleFault { .. } => exit::TRIPLE_FAULT,
-            Self::KvmInternal { .. } | Self::UnexpectedExit(_) => exit::KVM_INTERNAL,
+            Self::KvmInternal { .. } | Self::UnexpectedExit(_) | Self::Thread(_) => exit::KVM_INTERNAL,
             Self::DeviceViolation(_) => exit::DEVICE_VIOLATION,
             Self::Timeout => exit::TIMEOUT,
             Self::Interrupted => exit::INTERRUPTED,
@@ -135,6 +137,7 @@ impl Ended {
             | Self::TripleFault { .. }
             | Self::KvmInternal { .. }
             | Self::UnexpectedExit(_)
+            | Self::Thread(_)
             | Self::DeviceViolation(_) => true,
             Self::Container(_) | Self::Timeout | Self::Interrupted | Self::Terminated | Self::BrokenPipe => {
                 false
@@ -160,6 +163,7 @@ impl Ended {
             Self::TripleFault { .. } => "triple-fault",
             Self::KvmInternal { .. } => "kvm-internal-error",
             Self::UnexpectedExit(_) => "unexpected-exit",
+            Self::Thread(_) => "thread-panic",
             Self::DeviceViolation(_) => "device-violation",
             Self::Timeout => "timeout",
             Self::Interrupted => "interrupted",
@@ -207,6 +211,12 @@ impl fmt::Display for Ended {
             }
             Self::UnexpectedExit(what) => {
                 write!(f, "KVM left the guest in a way this VMM does not know: {what}")
+            }
+            Self::Thread(thread) => {
+                write!(
+                    f,
+                    "the machine's {thread} thread has panicked; please report it, with the machine's log"
+                )
             }
             Self::DeviceViolation(what) => write!(f, "the guest misused a device: {what}"),
             Self::Timeout => f.write_str("the time was up (--timeout)"),

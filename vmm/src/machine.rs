@@ -225,8 +225,8 @@ impl Machine {
         lock(&rng).start();
         lock(&net).start();
         lock(&volumes).start();
-        network.start(Arc::clone(&vm), net)?;
-        mounting.start(Arc::clone(&vm), volumes)?;
+        network.start(Arc::clone(&vm), net, Arc::clone(&events))?;
+        mounting.start(Arc::clone(&vm), volumes, Arc::clone(&events))?;
         let doorbell = |position: u64, queue: u32| vm.doorbell(device_base(position) + NOTIFY_OFFSET, queue);
         let doorbells = event_loop::Doorbells {
             receive: doorbell(0, 0)?,

@@ -16,7 +16,7 @@ mod worker;
 use crate::error::MachineError;
 use crate::handover::{NET, device_base};
 use crate::kvm::vm::Vm;
-use crate::machine::shared::{HostEntropy, lock};
+use crate::machine::shared::{Events, HostEntropy, lock};
 use crate::memory::GuestMemory;
 pub use cable::Link;
 pub use gateway::Gateway;
@@ -26,7 +26,7 @@ use sentient_devices::virtio::mmio::MmioTransport;
 use sentient_devices::virtio::mmio::registers::NOTIFY_OFFSET;
 use sentient_devices::virtio::net::Net;
 use sentient_devices::virtio::rng::Entropy;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
@@ -51,12 +51,29 @@ pub struct Published {
 /// What the worker is told.
 #[derive(Debug)]
 enum Command {
-    Listen { socket: TcpListener, container: u32, port: u16 },
-    Close { container: u32 },
-    Disconnect { container: u32 },
-    Allow { container: u32, destinations: String },
-    Found { caller: u64, found: Result<Vec<IpAddr>, Status> },
+    Listen {
+        socket: TcpListener,
+        container: u32,
+        port: u16,
+    },
+    Close {
+        container: u32,
+    },
+    Disconnect {
+        container: u32,
+    },
+    Allow {
+        container: u32,
+        destinations: String,
+    },
+    Found {
+        caller: u64,
+        found: Result<Vec<IpAddr>, Status>,
+    },
     Stop,
+    /// Panic, to see that somebody sees to that.
+    #[cfg(any(debug_assertions, feature = "chaos"))]
+    Die,
 }
 
 /// What the worker and those who tell it something share.
@@ -82,13 +99,16 @@ impl Shared {
 struct Parts {
     vm: Arc<Vm>,
     device: Arc<Mutex<NetDevice>>,
+    events: Arc<Events>,
+    /// What tells of the guest's notifications, in the order of the device's queues, from the first worker on.
+    doorbells: Option<[EventFd; 2]>,
 }
 
 #[derive(Default)]
 struct State {
     published: Vec<Published>,
-    /// Containers that may connect to somewhere.
-    reaching: BTreeSet<u32>,
+    /// Containers that may connect to somewhere, and where to.
+    reaching: BTreeMap<u32, String>,
     worker: Option<JoinHandle<()>>,
     /// `None` before the machine runs, and when it has ended.
     parts: Option<Parts>,
@@ -117,9 +137,14 @@ impl Network {
     ///
     /// # Errors
     /// [`MachineError::Io`] if there can be no worker for what is published already.
-    pub(crate) fn start(&self, vm: Arc<Vm>, device: Arc<Mutex<NetDevice>>) -> Result<(), MachineError> {
+    pub(crate) fn start(
+        &self,
+        vm: Arc<Vm>,
+        device: Arc<Mutex<NetDevice>>,
+        events: Arc<Events>,
+    ) -> Result<(), MachineError> {
         let mut state = lock(&self.state);
-        state.parts = Some(Parts { vm, device });
+        state.parts = Some(Parts { vm, device, events, doorbells: None });
         self.employ(&mut state).map_err(MachineError::io("starting the network"))
     }
 
@@ -150,9 +175,9 @@ impl Network {
     /// That there can be no thread for the network.
     pub fn allow(&self, container: u32, destinations: &str) -> io::Result<()> {
         let mut state = lock(&self.state);
-        let had_any = state.reaching.remove(&container);
+        let had_any = state.reaching.remove(&container).is_some();
         if !destinations.is_empty() {
-            state.reaching.insert(container);
+            state.reaching.insert(container, destinations.to_owned());
             self.employ(&mut state)?;
         } else if !had_any {
             return Ok(());
@@ -166,7 +191,7 @@ impl Network {
         let mut state = lock(&self.state);
         let before = state.published.len();
         state.published.retain(|published| published.container != container);
-        let had_any = state.reaching.remove(&container);
+        let had_any = state.reaching.remove(&container).is_some();
         if had_any || state.published.len() != before {
             self.shared.tell(Command::Close { container });
         }
@@ -188,21 +213,62 @@ impl Network {
     /// Sees to it that there is a worker, if the machine runs and there is something for it to do.
     fn employ(&self, state: &mut State) -> io::Result<()> {
         let has_work = !state.published.is_empty() || !state.reaching.is_empty();
-        let Some(parts) = state.parts.as_ref().filter(|_| state.worker.is_none() && has_work) else {
+        let Some(parts) = state.parts.as_mut().filter(|_| state.worker.is_none() && has_work) else {
             return Ok(());
         };
-        let doorbell =
-            |queue| parts.vm.doorbell(device_base(NET) + NOTIFY_OFFSET, queue).map_err(io::Error::other);
+        let [receive, transmit] = match &parts.doorbells {
+            Some(doorbells) => doorbells,
+            None => {
+                let place = device_base(NET) + NOTIFY_OFFSET;
+                let doorbell = |queue| parts.vm.doorbell(place, queue).map_err(io::Error::other);
+                let made = [doorbell(0)?, doorbell(1)?];
+                parts.doorbells.insert(made)
+            }
+        };
+        let doorbells = [receive.try_clone()?, transmit.try_clone()?];
         let mut seed = [0; size_of::<u64>()];
         HostEntropy.fill(&mut seed)?;
         let worker = Worker::new(
             Arc::clone(&parts.device),
             Arc::clone(&self.shared),
-            [doorbell(0)?, doorbell(1)?],
+            Arc::clone(&parts.events),
+            doorbells,
             u64::from_le_bytes(seed),
         )?;
-        state.worker = Some(std::thread::Builder::new().name("network".into()).spawn(|| worker.run())?);
+        let events = Arc::clone(&parts.events);
+        let run = move || events.unless_it_panics("network", || worker.run());
+        state.worker = Some(std::thread::Builder::new().name("network".into()).spawn(run)?);
         Ok(())
+    }
+
+    /// Has another worker do what one has left that has panicked. The guest must not know of any connection.
+    ///
+    /// # Errors
+    /// That of starting it, or of an address that is somebody else's by now.
+    pub fn revive(&self) -> io::Result<()> {
+        let mut state = lock(&self.state);
+        if !state.worker.as_ref().is_some_and(JoinHandle::is_finished) {
+            return Ok(());
+        }
+        state.worker = None;
+        // What it was told last died with it, or is told again.
+        lock(&self.shared.commands).clear();
+        self.employ(&mut state)?;
+        for Published { address, container, port } in &state.published {
+            let socket = TcpListener::bind(address)?;
+            socket.set_nonblocking(true)?;
+            self.shared.tell(Command::Listen { socket, container: *container, port: *port });
+        }
+        for (container, destinations) in &state.reaching {
+            self.shared.tell(Command::Allow { container: *container, destinations: destinations.clone() });
+        }
+        Ok(())
+    }
+
+    /// Has the worker panic.
+    #[cfg(any(debug_assertions, feature = "chaos"))]
+    pub fn die(&self) {
+        self.shared.tell(Command::Die);
     }
 
     /// The machine has ended.

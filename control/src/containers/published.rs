@@ -64,6 +64,23 @@ impl Containers {
         }
     }
 
+    /// Has the threads of devices go on that have panicked.
+    pub(crate) fn revive(&self) {
+        let network = self.network.get().map_or(Ok(()), |network| network.revive());
+        let volumes = self.mounting.get().map_or(Ok(()), |mounting| mounting.revive());
+        if let Err(error) = network.and(volumes) {
+            tracing::error!(%error, "a device of the machine's is not served any more");
+        }
+    }
+
+    /// Has the network's thread panic.
+    #[cfg(any(debug_assertions, feature = "chaos"))]
+    pub(crate) fn kill_thread(&self) {
+        if let Some(network) = self.network.get() {
+            network.die();
+        }
+    }
+
     /// Ends the connections of a container that is at another point of its life.
     pub(crate) fn disconnect(&self, index: u32) {
         if let Some(network) = self.network.get() {

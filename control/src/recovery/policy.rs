@@ -8,6 +8,7 @@
 //! budget: 8                     # most faults that it is put back after
 //! within: 1m                    # in such a time; one more ends it
 //! check: 30s                    # how often it is looked whether what nobody writes is what it was
+//! hang: 200ms                   # how much of the processor the kernel may have without an answer until it hangs
 //! ```
 //!
 //! It is read at each fault: who changes it need not tell anybody. One that cannot be read is as if it were not there, and the
@@ -43,6 +44,8 @@ pub enum Step {
     HealBoot,
     /// Put the machine back to its last good snapshot; the next time in a row, to the one before that, and so on.
     Rollback,
+    /// End the machine, and have it booted as usual only when somebody has said so: until then it has a console for repair.
+    Zero,
     /// End the machine.
     Stop,
 }
@@ -60,6 +63,8 @@ pub struct Policy {
     pub within: Duration,
     /// How often it is looked whether what nobody writes is what it was.
     pub check: Duration,
+    /// How much of the processor the kernel may have without an answer until it hangs.
+    pub hang: Duration,
 }
 
 impl Default for Policy {
@@ -70,6 +75,7 @@ impl Default for Policy {
             budget: 8,
             within: Duration::from_secs(60),
             check: Duration::from_secs(30),
+            hang: Duration::from_millis(200),
         }
     }
 }
@@ -110,6 +116,7 @@ struct Text {
     budget: Option<usize>,
     within: Option<Time>,
     check: Option<Time>,
+    hang: Option<Time>,
 }
 
 #[derive(Deserialize)]
@@ -138,6 +145,9 @@ pub struct Trigger {
     /// [`Policy::check`], in milliseconds; absent where it means nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub check_ms: Option<u64>,
+    /// [`Policy::hang`], in milliseconds; absent where it means nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hang_ms: Option<u64>,
     /// The file that says so; `None` if there is none.
     pub file: Option<PathBuf>,
 }
@@ -198,9 +208,13 @@ impl Policy {
     /// # Errors
     /// What is wrong with it, for people.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let Text { trigger, then, healthy, budget, within, check: every } =
+        let Text { trigger, then, healthy, budget, within, check: every, hang } =
             serde_yaml::from_str(text).map_err(|error| error.to_string())?;
-        check(trigger, budget, &[("healthy", healthy), ("within", within), ("check", every)])?;
+        check(
+            trigger,
+            budget,
+            &[("healthy", healthy), ("within", within), ("check", every), ("hang", hang)],
+        )?;
         if then.as_ref().is_some_and(|then| then.is_empty() || then.len() > MOST_STEPS) {
             return Err(format!(
                 "then: one step at least, and at most {MOST_STEPS}; `stop` ends the machine"
@@ -214,6 +228,7 @@ impl Policy {
             budget: budget.unwrap_or(usual.budget),
             within: time(within, usual.within),
             check: time(every, usual.check),
+            hang: time(hang, usual.hang),
         })
     }
 
@@ -240,6 +255,7 @@ impl Policy {
             budget: self.budget,
             within_ms: millis(self.within),
             check_ms: Some(millis(self.check)),
+            hang_ms: Some(millis(self.hang)),
             file: Some(machine.trigger(FAULT)).filter(|file| file.exists()),
         }
     }
@@ -285,6 +301,7 @@ impl ContainerPolicy {
             budget: self.budget,
             within_ms: millis(self.within),
             check_ms: None,
+            hang_ms: None,
             file: Some(machine.trigger(CONTAINER)).filter(|file| file.exists()),
         }
     }

@@ -44,12 +44,39 @@ impl Fallback {
     }
 }
 
+/// Has a machine fall to zero mode.
+pub(super) fn fall(machine: &MachineFolder, line: &Recovered) -> Result<(), ControlError> {
+    make_folder(&machine.panics()).map_err(ControlError::io(&machine.panics()))?;
+    crate::description::note(&machine.fallen(), &format!("{}\n", line.what))
+}
+
+/// Why a machine has fallen to zero mode; `None` if it has not.
+#[must_use]
+pub fn fallen(machine: &MachineFolder) -> Option<String> {
+    let why = std::fs::read_to_string(machine.fallen()).ok()?;
+    Some(why.trim().to_owned())
+}
+
+/// It is booted as usual from here on.
+///
+/// # Errors
+/// That of removing the note.
+pub fn rise(machine: &MachineFolder) -> Result<(), ControlError> {
+    match std::fs::remove_file(machine.fallen()) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(ControlError::io(&machine.fallen())(error))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Has a machine that does not run stand at its last good snapshot: the next boot goes on from there. Gives that snapshot, or the
 /// current one if none was found good.
 ///
 /// # Errors
 /// [`ControlError`].
 pub fn recover_stopped(history: &History) -> Result<SnapshotId, ControlError> {
+    rise(history.machine())?;
     let good = Fallback::read(history.machine()).and_then(|fallback| history.named(&fallback.snapshot).ok());
     let current = history.current()?.id();
     match good.map(|record| record.id()).filter(|good| *good != current) {

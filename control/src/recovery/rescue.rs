@@ -22,6 +22,7 @@ impl Session {
         tracing::error!(fault = fault.kind(), "{fault}");
         // Nobody waits for a guest that cannot answer, and keeps others waiting with it.
         self.containers.set_mute(true);
+        self.containers.revive();
         let mut live = self.live();
         let policy = self.policy();
         let (budget, within) = (policy.budget, policy.within);
@@ -49,6 +50,12 @@ impl Session {
             }
             Plan::Back(steps) => self.back(&mut live, steps, &mut line),
             Plan::GiveUp => line.error = Some(format!("more than {budget} faults within {within:?}")),
+            Plan::Zero => {
+                "zero".clone_into(&mut line.action);
+                if let Err(error) = records::fall(self.history.machine(), &line) {
+                    line.error = Some(format!("its next boot is as usual: {error}"));
+                }
+            }
             Plan::Stop => {}
         }
         line.pause_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -144,10 +151,12 @@ impl Session {
 
     /// What is to be done about faults, as far as it can be read.
     pub(super) fn policy(&self) -> Policy {
-        Policy::of(self.history.machine()).unwrap_or_else(|error| {
+        let policy = Policy::of(self.history.machine()).unwrap_or_else(|error| {
             tracing::warn!(%error, "faults are seen to as usual");
             Policy::default()
-        })
+        });
+        self.door.set_hang_after(policy.hang);
+        policy
     }
 
     /// Snapshots to go back to, in the order in which they are tried.

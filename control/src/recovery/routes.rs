@@ -57,30 +57,64 @@ async fn recover(State(session): Shared) -> Answer<RolledBack> {
 #[cfg(any(debug_assertions, feature = "chaos"))]
 mod chaos {
     use super::{Answer, Shared, on_thread};
+    use crate::error::ControlError;
     use crate::server::Body;
+    use crate::session::Session;
     use axum::Json;
     use axum::extract::State;
     use sentient_vmm::chaos::{Chaos, inflict as inflict_on};
     use serde::Deserialize;
 
+    /// How often an interrupt comes that is stuck.
+    const STUCK: u32 = 300;
+
     /// What is to be done to the guest.
     #[derive(Clone, Copy, Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct Wanted {
-        kind: Chaos,
+        kind: Kind,
         /// Chooses where.
         #[serde(default)]
         seed: u64,
     }
 
+    #[derive(Clone, Copy, Debug, Deserialize)]
+    #[serde(untagged)]
+    enum Kind {
+        Process(Process),
+        Guest(Chaos),
+    }
+
+    /// What is done by this process, and not to the guest.
+    #[derive(Clone, Copy, Debug, Deserialize)]
+    #[serde(rename_all = "kebab-case")]
+    enum Process {
+        /// A thread that works for a device panics.
+        Thread,
+        /// The devices raise their interrupts again and again.
+        InterruptStuck,
+    }
+
     pub async fn inflict(State(session): Shared, body: Body<Wanted>) -> Answer<String> {
         let Json(Wanted { kind, seed }) = body?;
-        let inflict = move |session: &crate::session::Session| {
-            let done = session.door.stopped(move |stopped| inflict_on(stopped, kind, seed))??;
-            // One that idles notices nothing before it is woken.
-            session.guest.ask(0);
-            Ok(done)
-        };
-        on_thread(session, inflict).await
+        on_thread(session, move |session| match kind {
+            Kind::Guest(kind) => to_guest(session, kind, seed),
+            Kind::Process(Process::Thread) => {
+                session.containers.kill_thread();
+                Ok("the network's thread".into())
+            }
+            Kind::Process(Process::InterruptStuck) => {
+                (0..STUCK).try_for_each(|_| to_guest(session, Chaos::InterruptDoubled, seed).map(drop))?;
+                Ok(format!("{STUCK} interrupts of each device"))
+            }
+        })
+        .await
+    }
+
+    fn to_guest(session: &Session, kind: Chaos, seed: u64) -> Result<String, ControlError> {
+        let done = session.door.stopped(move |stopped| inflict_on(stopped, kind, seed))??;
+        // One that idles notices nothing before it is woken.
+        session.guest.ask(0);
+        Ok(done)
     }
 }

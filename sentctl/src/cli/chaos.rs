@@ -11,8 +11,9 @@ pub enum ChaosCommand {
   sentctl chaos inflict heap --seed 7
   sentctl panic report
 
-Kinds: exception, triple-fault, halt, loop, instruction (at the next interrupt); interrupt, timer; code, nucleus, runtime,
-heap, page-tables, devices, container (changed bytes somewhere in there, chosen by --seed).")]
+Kinds: exception, triple-fault, halt, loop, instruction (at the next interrupt); stack; interrupt-doubled, interrupt-lost,
+interrupt-stuck; thread (of this program's, that works for a device); code, nucleus, runtime, heap, page-tables, devices,
+container (changed bytes somewhere in there, chosen by --seed).")]
     Inflict(InflictArgs),
 
     /// Do one fault after the other to a machine of its own, whose containers check what they say.

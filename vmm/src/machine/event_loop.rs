@@ -141,7 +141,7 @@ impl EventLoop {
             if let Some(ended) = work.decide() {
                 return Ok(Some(ended));
             }
-            if let Some(fault) = work.fault.take() {
+            if let Some(fault) = work.events.take_report().or_else(|| work.fault.take()) {
                 if !work.events.has_rescuer() {
                     return Ok(Some(fault));
                 }

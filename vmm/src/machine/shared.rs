@@ -1,5 +1,6 @@
 //! What the threads of a machine share.
 
+use super::event_loop::end_by;
 use super::input_room::InputRoom;
 use super::resident::Command;
 use crate::ended::Ended;
@@ -7,19 +8,24 @@ use crate::memory::GuestMemory;
 use crate::streams::HostStreams;
 use sentient_devices::sentinel::Signal;
 use sentient_devices::virtio::console;
+use sentient_devices::virtio::device::DeviceError;
 use sentient_devices::virtio::mmio::MmioTransport;
 use sentient_devices::virtio::rng::{Entropy, Rng};
 use sentient_devices::virtio::stdio_mux::StdioMux;
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 /// The console with containers' streams behind it.
 pub type Console = MmioTransport<console::Console<StdioMux<HostStreams>>, GuestMemory>;
 /// The entropy device.
 pub type RngDevice = MmioTransport<Rng<HostEntropy>, GuestMemory>;
+
+/// How much of the processor a guest may have before it has to have answered, where nobody says otherwise.
+const HANG_AFTER_NS: u64 = 200_000_000;
 
 /// The host's random numbers.
 #[derive(Debug)]
@@ -60,6 +66,8 @@ pub struct Events {
     rests: AtomicU64,
     /// How often the vCPU's thread has begun or ended to do something while the guest stands still: odd while it does.
     stops: AtomicU64,
+    /// How much of the processor a guest may have before it has to have answered, in nanoseconds.
+    hang_after: AtomicU64,
     /// The vCPU's thread is to say in which ring the guest is, and how often it has found it in ring 0 and elsewhere.
     sample: AtomicBool,
     samples: [AtomicU64; 2],
@@ -69,6 +77,8 @@ pub struct Events {
     rescuer: Mutex<Option<Rescuer>>,
     /// A fault of the guest's that was not found on the vCPU's thread.
     accused: Mutex<Option<Ended>>,
+    /// The same, on its way to who calls that thread out of the guest.
+    reported: Mutex<Option<Ended>>,
     /// The guest stands still after a fault.
     failed: AtomicBool,
     /// How often it has gone on after one.
@@ -94,11 +104,13 @@ impl Events {
             at_rest: AtomicBool::new(false),
             rests: AtomicU64::new(0),
             stops: AtomicU64::new(0),
+            hang_after: AtomicU64::new(HANG_AFTER_NS),
             sample: AtomicBool::new(false),
             samples: Default::default(),
             commands: Mutex::new(Vec::new()),
             rescuer: Mutex::new(None),
             accused: Mutex::new(None),
+            reported: Mutex::new(None),
             failed: AtomicBool::new(false),
             lives: AtomicU64::new(0),
             input: InputRoom::default(),
@@ -168,6 +180,17 @@ impl Events {
         self.stops.load(Ordering::SeqCst)
     }
 
+    /// A guest that has had this much of the processor, and has not answered meanwhile, hangs.
+    pub fn set_hang_after(&self, processor_time: Duration) {
+        let ns = u64::try_from(processor_time.as_nanos()).unwrap_or(u64::MAX);
+        self.hang_after.store(ns, Ordering::Relaxed);
+    }
+
+    /// How much that is.
+    pub fn hang_after(&self) -> Duration {
+        Duration::from_nanos(self.hang_after.load(Ordering::Relaxed))
+    }
+
     /// Has the vCPU's thread look in which ring the guest is, once it is called out of it.
     pub fn want_sample(&self) {
         self.sample.store(true, Ordering::SeqCst);
@@ -224,6 +247,7 @@ impl Events {
     pub fn go_on(&self) {
         // Whoever else has something against it means the life that is over.
         lock(&self.accused).take();
+        lock(&self.reported).take();
         self.lives.fetch_add(1, Ordering::SeqCst);
         self.failed.store(false, Ordering::SeqCst);
     }
@@ -242,6 +266,29 @@ impl Events {
     /// called out of the guest.
     pub fn accuse(&self, fault: Ended) {
         lock(&self.accused).get_or_insert(fault);
+    }
+
+    /// A device's own thread has found that the guest misuses it. Where nobody sees to faults, the machine goes on without it.
+    pub fn report(&self, error: &DeviceError) {
+        let Some(fault) = end_by(error).filter(|_| self.has_rescuer()) else { return };
+        lock(&self.reported).get_or_insert(fault);
+        self.nudge();
+    }
+
+    /// Does the work of a device's own thread; one that panics is told as a fault, so that whoever sees to it sees to the thread,
+    /// too.
+    pub fn unless_it_panics(&self, thread: &'static str, work: impl FnOnce()) {
+        // What it leaves behind are the device's registers, which the guest's recovery sets anew.
+        if std::panic::catch_unwind(AssertUnwindSafe(work)).is_err() {
+            tracing::error!(thread, "a thread of the machine's has panicked");
+            lock(&self.reported).get_or_insert(Ended::Thread(thread));
+            self.nudge();
+        }
+    }
+
+    /// What was reported.
+    pub fn take_report(&self) -> Option<Ended> {
+        lock(&self.reported).take()
     }
 
     /// What was found.

@@ -239,6 +239,11 @@ impl Door {
         self.events.tell_faults(tell);
     }
 
+    /// A guest that has had this much of the processor, and has not answered meanwhile, hangs.
+    pub fn set_hang_after(&self, processor_time: Duration) {
+        self.events.set_hang_after(processor_time);
+    }
+
     /// Has the guest stand still because of a fault that it has not noticed itself.
     pub fn accuse(&self, fault: Ended) {
         self.events.accuse(fault);

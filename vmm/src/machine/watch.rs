@@ -1,10 +1,11 @@
 //! Watching for a guest that hangs: one whose vCPU works, or has been woken, and whose scheduler does not get anywhere.
 //!
 //! A guest that keeps its vCPU busy is asked to come to rest, which its scheduler answers between two turns of containers
-//! (some milliseconds, as a rule). If it has not by the time that the vCPU has had [`PATIENCE`] of the processor, it is suspected,
-//! and looked at more often: if it is in ring 0 each time, which is never long at work, it hangs. Ring 3 may be in the midst of
-//! something long for a container, such as filling a gigabyte of memory, and has [`LONG_PATIENCE`]. Time that the host gave to others does not count. One that is idle is asked now
-//! and then, because it may have lost the interrupt that would wake it.
+//! (some milliseconds, as a rule). If it has not by the time that the vCPU has had what it [may](Events::hang_after) of the processor,
+//! but for the time that looking closely takes, it is suspected, and looked at more often: if it is in ring 0 each time, which is
+//! never long at work, it hangs. Ring 3 may be in the midst of something long for a container, such as filling a gigabyte of memory,
+//! and has [`LONG_PATIENCE`]. Time that the host gave to others does not count. One that is idle is asked now and then, because it may
+//! have lost the interrupt that would wake it.
 
 use super::resident::Command;
 use super::shared::Events;
@@ -31,8 +32,11 @@ const IDLE: Duration = Duration::from_secs(5);
 /// process was stopped.
 const IDLE_LOOKS: u32 = 40;
 
-/// How much of the processor a vCPU may have before its guest answers, and is suspected.
-const PATIENCE: Duration = Duration::from_millis(80);
+/// How much of the processor a vCPU has at least before its guest is suspected.
+const LEAST_PATIENCE: Duration = Duration::from_millis(20);
+
+/// What it has more while it is looked at closely, and until that begins.
+const LOOKING: Duration = Duration::from_millis(120);
 
 /// Between two looks at one that is suspected, and in how many it has to be in ring 0.
 const CLOSE_LOOK: Duration = Duration::from_millis(10);
@@ -104,16 +108,18 @@ impl Watch {
                 return None;
             }
             let had = cpu.saturating_sub(asked.cpu);
+            let may_have = events.hang_after();
+            let patience = may_have.saturating_sub(LOOKING).max(LEAST_PATIENCE);
             let found = events.samples();
             let stays_in_ring_0 = |[ring_0, elsewhere]: [u64; 2]| {
                 let [now_0, now_elsewhere] = found;
                 now_elsewhere == elsewhere && now_0 >= ring_0 + CLOSE_LOOKS
             };
-            if had >= LONG_PATIENCE || asked.suspected.is_some_and(stays_in_ring_0) {
+            if had >= LONG_PATIENCE.max(may_have) || asked.suspected.is_some_and(stays_in_ring_0) {
                 self.asked = None;
                 return Some(Ended::Hang { busy: had });
             }
-            if had >= PATIENCE || (had < BUSY && asked.looks >= IDLE_LOOKS) {
+            if had >= patience || (had < BUSY && asked.looks >= IDLE_LOOKS) {
                 asked.suspected.get_or_insert(found);
                 events.want_sample();
             }

@@ -3,7 +3,7 @@
 use super::gateway::Gateway;
 use super::names::Names;
 use super::{Command, NetDevice, Shared};
-use crate::machine::shared::lock;
+use crate::machine::shared::{Events, lock};
 use sentient_abi::network::calls::Status;
 use sentient_devices::virtio::device::{DeviceError, Progress};
 use sentient_devices::virtio::net::{RECEIVE_QUEUE, TRANSMIT_QUEUE};
@@ -38,6 +38,7 @@ pub(super) struct Worker {
     epoll: Epoll,
     device: Arc<Mutex<NetDevice>>,
     shared: Arc<Shared>,
+    events: Arc<Events>,
     /// The device's, in the order of its queues.
     doorbells: [EventFd; 2],
     gateway: Gateway,
@@ -60,13 +61,15 @@ impl Worker {
     pub fn new(
         device: Arc<Mutex<NetDevice>>,
         shared: Arc<Shared>,
+        events: Arc<Events>,
         doorbells: [EventFd; 2],
         seed: u64,
     ) -> io::Result<Self> {
         let gateway = Gateway::new(lock(&device).device_mut().cable_mut(), seed);
         let (listeners, names) = (BTreeMap::new(), Names::new(Arc::clone(&shared)));
         let epoll = Epoll::new()?;
-        let worker = Self { epoll, device, shared, doorbells, gateway, names, listeners, named: LISTENERS };
+        let worker =
+            Self { epoll, device, shared, events, doorbells, gateway, names, listeners, named: LISTENERS };
         let [receive, transmit] = &worker.doorbells;
         for (event, data) in [(&worker.shared.wake, WAKE), (receive, RECEIVE), (transmit, TRANSMIT)] {
             worker.watch(event.as_raw_fd(), EventSet::IN, data)?;
@@ -156,6 +159,8 @@ impl Worker {
                 Command::Allow { container, destinations } => self.gateway.allow(container, destinations),
                 Command::Found { caller, found } => self.gateway.found(caller, found),
                 Command::Stop => return false,
+                #[cfg(any(debug_assertions, feature = "chaos"))]
+                Command::Die => std::panic::resume_unwind(Box::new("told to")),
             }
         }
         true
@@ -220,8 +225,11 @@ impl Worker {
             Ok(Progress::Done) => {}
             // Comes back behind whatever else is waiting.
             Ok(Progress::Again) => self.shared.wake(),
-            // The device has told its driver that it cannot go on. The machine does, without a network.
-            Err(error) => tracing::warn!(%error, "the machine's network"),
+            // The device has told its driver that it cannot go on. If nobody sees to that, the machine does, without a network.
+            Err(error) => {
+                tracing::warn!(%error, "the machine's network");
+                self.events.report(&error);
+            }
         }
     }
 }

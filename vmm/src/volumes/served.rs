@@ -4,7 +4,7 @@ use super::Volumes;
 use crate::error::MachineError;
 use crate::handover::{VOLUMES, device_base};
 use crate::kvm::vm::Vm;
-use crate::machine::shared::lock;
+use crate::machine::shared::{Events, lock};
 use crate::memory::GuestMemory;
 use sentient_devices::virtio::device::{DeviceError, Progress};
 use sentient_devices::virtio::mmio::MmioTransport;
@@ -63,13 +63,22 @@ impl Folders for Served {
     }
 }
 
+/// What makes a worker.
+struct Parts {
+    vm: Arc<Vm>,
+    device: Arc<Mutex<VolumeDevice>>,
+    events: Arc<Events>,
+    /// What tells of the guest's questions, from the first worker on.
+    doorbell: Option<EventFd>,
+}
+
 #[derive(Default)]
 struct State {
     /// The guest is to be answered.
     wanted: bool,
     worker: Option<JoinHandle<()>>,
     /// `None` before the machine runs, and when it has ended.
-    parts: Option<(Arc<Vm>, Arc<Mutex<VolumeDevice>>)>,
+    parts: Option<Parts>,
 }
 
 /// The volumes of a machine, for all who give containers some.
@@ -96,9 +105,14 @@ impl Mounting {
     ///
     /// # Errors
     /// [`MachineError::Io`] if there can be no worker for what there is already.
-    pub(crate) fn start(&self, vm: Arc<Vm>, device: Arc<Mutex<VolumeDevice>>) -> Result<(), MachineError> {
+    pub(crate) fn start(
+        &self,
+        vm: Arc<Vm>,
+        device: Arc<Mutex<VolumeDevice>>,
+        events: Arc<Events>,
+    ) -> Result<(), MachineError> {
         let mut state = lock(&self.state);
-        state.parts = Some((vm, device));
+        state.parts = Some(Parts { vm, device, events, doorbell: None });
         self.employ(&mut state).map_err(MachineError::io("starting the volumes' thread"))
     }
 
@@ -129,18 +143,40 @@ impl Mounting {
 
     /// Sees to it that there is a worker, if the machine runs and there is something for it to do.
     fn employ(&self, state: &mut State) -> io::Result<()> {
-        let Some((vm, device)) = state.parts.as_ref().filter(|_| state.worker.is_none() && state.wanted)
-        else {
+        let Some(parts) = state.parts.as_mut().filter(|_| state.worker.is_none() && state.wanted) else {
             return Ok(());
         };
-        let place = device_base(VOLUMES) + NOTIFY_OFFSET;
-        let doorbell = vm.doorbell(place, REQUEST_QUEUE.into()).map_err(io::Error::other)?;
+        let Parts { vm, device, events, doorbell } = parts;
+        let doorbell = match doorbell {
+            Some(doorbell) => doorbell.try_clone()?,
+            None => {
+                let place = device_base(VOLUMES) + NOTIFY_OFFSET;
+                let made = vm.doorbell(place, REQUEST_QUEUE.into()).map_err(io::Error::other)?;
+                doorbell.insert(made).try_clone()?
+            }
+        };
         let epoll = Epoll::new()?;
         for (event, data) in [(&self.shared.wake, WAKE), (&doorbell, QUESTION)] {
             epoll.ctl(ControlOperation::Add, event.as_raw_fd(), EpollEvent::new(EventSet::IN, data))?;
         }
-        let worker = Worker { epoll, device: Arc::clone(device), shared: Arc::clone(&self.shared), doorbell };
-        state.worker = Some(std::thread::Builder::new().name("volumes".into()).spawn(|| worker.run())?);
+        let (device, events) = (Arc::clone(device), Arc::clone(events));
+        let told = Arc::clone(&events);
+        let worker = Worker { epoll, device, shared: Arc::clone(&self.shared), events, doorbell };
+        let run = move || told.unless_it_panics("volumes", || worker.run());
+        state.worker = Some(std::thread::Builder::new().name("volumes".into()).spawn(run)?);
+        Ok(())
+    }
+
+    /// Has another worker do what one has left that has panicked.
+    ///
+    /// # Errors
+    /// That of starting it.
+    pub fn revive(&self) -> io::Result<()> {
+        let mut state = lock(&self.state);
+        if state.worker.as_ref().is_some_and(JoinHandle::is_finished) {
+            state.worker = None;
+            self.employ(&mut state)?;
+        }
         Ok(())
     }
 
@@ -165,6 +201,7 @@ struct Worker {
     epoll: Epoll,
     device: Arc<Mutex<VolumeDevice>>,
     shared: Arc<Shared>,
+    events: Arc<Events>,
     doorbell: EventFd,
 }
 
@@ -201,8 +238,11 @@ impl Worker {
         match outcome {
             Ok(Progress::Done) => {}
             Ok(Progress::Again) => self.shared.wake(),
-            // The device has told its driver that it cannot go on. The machine does, without volumes.
-            Err(error) => tracing::warn!(%error, "the machine's volumes"),
+            // The device has told its driver that it cannot go on. If nobody sees to that, the machine does, without volumes.
+            Err(error) => {
+                tracing::warn!(%error, "the machine's volumes");
+                self.events.report(&error);
+            }
         }
     }
 }

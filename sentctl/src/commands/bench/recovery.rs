@@ -18,9 +18,7 @@ fn stage() -> Result<(Stage, Client), CommandError> {
     let stage = Stage::without_proofs("128M")?;
     let trigger = stage.machine.trigger("fault");
     let folder = trigger.parent().map_or(Ok(()), std::fs::create_dir_all);
-    folder
-        .and_then(|()| std::fs::write(&trigger, TRIGGER))
-        .map_err(CommandError::io("writing a trigger"))?;
+    folder.and_then(|()| std::fs::write(&trigger, TRIGGER)).map_err(CommandError::io("writing a trigger"))?;
     for name in ["one", "two"] {
         stage.start(name, COUNTER, COUNTER_MEMORY, &["--interval-ms", "20"])?;
     }

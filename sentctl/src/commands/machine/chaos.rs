@@ -11,7 +11,7 @@ use crate::cli::chaos::{ChaosCommand, InflictArgs, RunArgs};
 use crate::commands::bench::snapshots::Stage;
 use crate::commands::bench::statistics::Series;
 use crate::errors::CommandError;
-use sentient_control::api::{MachineHealth, MachineStatus, Recovered, SnapshotTaken};
+use sentient_control::api::{ContainerStatus, MachineHealth, MachineStatus, Recovered, SnapshotTaken};
 use sentient_control::client::Client;
 use serde::Serialize;
 use serde_json::json;
@@ -22,14 +22,18 @@ use std::time::{Duration, Instant};
 use workload::Workload;
 
 /// All kinds, in the order in which a campaign goes through them.
-const KINDS: [&str; 14] = [
+const KINDS: [&str; 18] = [
     "exception",
     "triple-fault",
     "halt",
     "loop",
     "instruction",
-    "interrupt",
-    "timer",
+    "stack",
+    "interrupt-doubled",
+    "interrupt-lost",
+    "interrupt-stuck",
+    "thread",
+    "stuck-container",
     "code",
     "nucleus",
     "runtime",
@@ -38,6 +42,10 @@ const KINDS: [&str; 14] = [
     "devices",
     "container",
 ];
+
+/// A container that computes for ever, beside the others.
+const STUCK: &str = "stuck-container";
+const FAULTS: &[u8] = include_bytes!("../../../../resources/containers/faults/faults.wasm");
 
 /// Faults that change bytes somewhere, which may hit nothing that is looked at again.
 const WILD: [&str; 7] = ["code", "nucleus", "runtime", "heap", "page-tables", "devices", "container"];
@@ -181,6 +189,14 @@ impl Victim {
     }
 
     fn inflict(&self, kind: &str, seed: u64) -> Result<String, CommandError> {
+        if kind == STUCK {
+            // It computes for ever, and asks nobody for anything.
+            let program = self.stage.program("stuck", FAULTS)?;
+            let start =
+                json!({ "program": program, "name": STUCK, "memory_bytes": 8 << 20, "args": ["loop"] });
+            let started: ContainerStatus = self.client.post("/v1/containers", &start)?;
+            return Ok(started.name);
+        }
         Ok(self.client.post("/v1/chaos", &json!({ "kind": kind, "seed": seed }))?)
     }
 
@@ -284,6 +300,10 @@ impl Victim {
             if fault.lost.iter().any(|name| name == "chain") {
                 self.workload.begin_anew();
             }
+        }
+        if kind == STUCK {
+            let _: Result<ContainerStatus, _> =
+                self.client.delete(&format!("/v1/containers/{STUCK}?force=true"));
         }
         if outcome == Outcome::Ended {
             self.stage.sentctl(&["-m", "bench", "boot"])?;

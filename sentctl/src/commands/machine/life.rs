@@ -19,6 +19,7 @@ use sentient_control::history::History;
 use sentient_control::home::MachineFolder;
 use sentient_control::machine_process::{self, Task};
 use sentient_control::process::{self, Invocation};
+use sentient_control::recovery::fallen;
 use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -52,6 +53,14 @@ impl Context {
     pub fn boot(&self, name: Option<&str>, verify: VerifyArg) -> Result<ExitCode, CommandError> {
         let named = name.or(self.named.as_deref());
         let machine = self.home.chosen(named)?;
+        if let Some(why) = fallen(&machine) {
+            return Err(ControlError::Conflict(format!(
+                "`{}` has fallen to zero mode: {why}; `sentctl boot --zero` has its console, whose `reboot` boots it as usual, and \
+                 `sentctl panic recover` boots it from its last good snapshot",
+                machine.name()
+            ))
+            .into());
+        }
         self.during("booting the machine", || {
             self.start_process(&machine, Task::Boot { verify: verify.into() })
         })?;

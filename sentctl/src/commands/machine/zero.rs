@@ -8,7 +8,7 @@ use crate::errors::CommandError;
 use sentient_abi::boot_module::REBOOT;
 use sentient_abi::exit::ContainerEnd;
 use sentient_control::history::History;
-use sentient_control::recovery::recoveries;
+use sentient_control::recovery::{recoveries, rise};
 use sentient_images::KernelImage;
 use sentient_vmm::streams::Streams;
 use sentient_vmm::{Ended, Machine, MachineConfig};
@@ -45,7 +45,10 @@ impl Context {
         let ended = zero.run()?.ended;
         drop(history);
         match ended {
-            Ended::Container(ContainerEnd::Exited(REBOOT)) => self.boot(Some(machine.name()), verify),
+            Ended::Container(ContainerEnd::Exited(REBOOT)) => {
+                rise(&machine)?;
+                self.boot(Some(machine.name()), verify)
+            }
             Ended::Container(_) | Ended::Interrupted | Ended::Terminated => {
                 Ok(ExitCode::from(ended.process_code()))
             }
