@@ -376,7 +376,7 @@ fn the_kernel_alone_has_a_console_for_repair() {
     home.inflict("exception", 1);
     home.wait_for_faults(1);
     let running = home.refused(&["boot", "--zero"]);
-    assert!(running.contains("runs"), "{running}");
+    assert!(running.contains("in use"), "{running}");
     home.ok(&["stop"]);
     let typed = |lines: &str| {
         let mut command = home.command(&["boot", "--zero"]);

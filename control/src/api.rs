@@ -166,6 +166,8 @@ pub struct MachineHealth {
     pub recoveries: u64,
     /// It was recovered just now, and has to prove itself.
     pub failing: bool,
+    /// Its kernel was copied with the containers that it has: a fault of the kernel's would leave them as they are.
+    pub copied: bool,
 }
 
 /// A fault of a machine's guest, and what was done about it.

@@ -128,6 +128,7 @@ impl Recovery {
             good: state.good.map(|id| id.to_string()),
             recoveries: state.recovered,
             failing: state.recovered > 0 && !state.is_well(Instant::now()),
+            copied: state.point.is_current(),
         }
     }
 }

@@ -29,6 +29,7 @@ use sentient_devices::virtio::rng::Entropy;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
@@ -110,6 +111,8 @@ struct State {
     /// Containers that may connect to somewhere, and where to.
     reaching: BTreeMap<u32, String>,
     worker: Option<JoinHandle<()>>,
+    /// It has panicked.
+    panicked: Arc<AtomicBool>,
     /// `None` before the machine runs, and when it has ended.
     parts: Option<Parts>,
 }
@@ -236,7 +239,8 @@ impl Network {
             u64::from_le_bytes(seed),
         )?;
         let events = Arc::clone(&parts.events);
-        let run = move || events.unless_it_panics("network", || worker.run());
+        let panicked = Arc::clone(&state.panicked);
+        let run = move || events.unless_it_panics("network", &panicked, || worker.run());
         state.worker = Some(std::thread::Builder::new().name("network".into()).spawn(run)?);
         Ok(())
     }
@@ -247,10 +251,13 @@ impl Network {
     /// That of starting it, or of an address that is somebody else's by now.
     pub fn revive(&self) -> io::Result<()> {
         let mut state = lock(&self.state);
-        if !state.worker.as_ref().is_some_and(JoinHandle::is_finished) {
+        if !state.panicked.swap(false, Ordering::SeqCst) {
             return Ok(());
         }
-        state.worker = None;
+        if let Some(worker) = state.worker.take() {
+            // It has ended, or is about to.
+            let _ = worker.join();
+        }
         // What it was told last died with it, or is told again.
         lock(&self.shared.commands).clear();
         self.employ(&mut state)?;

@@ -50,6 +50,11 @@ impl Point {
         self.due
     }
 
+    /// Whether it was copied since something last became of containers.
+    pub(super) fn is_current(&self) -> bool {
+        self.copied.is_some() && self.due.is_none()
+    }
+
     fn put_off(&mut self) {
         self.due = Some(Instant::now() + QUIET);
     }

@@ -20,6 +20,7 @@ container (changed bytes somewhere in there, chosen by --seed).")]
     #[command(after_help = "Examples:
   sentctl chaos run
   sentctl chaos run --faults 1000 --json
+  sentctl chaos run --kind heap --kind page-tables
 
 Exit code 1 if fewer than 99 of 100 were recovered from, or a container said something wrong.")]
     Run(RunArgs),
@@ -46,4 +47,8 @@ pub struct RunArgs {
     /// Chooses where.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     pub seed: u64,
+
+    /// Only faults of this kind; may be given several times.
+    #[arg(long, value_name = "KIND")]
+    pub kind: Vec<String>,
 }

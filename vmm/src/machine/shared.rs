@@ -275,12 +275,14 @@ impl Events {
         self.nudge();
     }
 
-    /// Does the work of a device's own thread; one that panics is told as a fault, so that whoever sees to it sees to the thread,
-    /// too.
-    pub fn unless_it_panics(&self, thread: &'static str, work: impl FnOnce()) {
+    /// Does the work of a device's own thread; one that panics is noted, and told as a fault, so that whoever sees to it sees to the
+    /// thread, too.
+    pub fn unless_it_panics(&self, thread: &'static str, panicked: &AtomicBool, work: impl FnOnce()) {
         // What it leaves behind are the device's registers, which the guest's recovery sets anew.
         if std::panic::catch_unwind(AssertUnwindSafe(work)).is_err() {
             tracing::error!(thread, "a thread of the machine's has panicked");
+            // Before anybody hears of it.
+            panicked.store(true, Ordering::SeqCst);
             lock(&self.reported).get_or_insert(Ended::Thread(thread));
             self.nudge();
         }

@@ -77,6 +77,8 @@ struct State {
     /// The guest is to be answered.
     wanted: bool,
     worker: Option<JoinHandle<()>>,
+    /// It has panicked.
+    panicked: Arc<AtomicBool>,
     /// `None` before the machine runs, and when it has ended.
     parts: Option<Parts>,
 }
@@ -162,7 +164,8 @@ impl Mounting {
         let (device, events) = (Arc::clone(device), Arc::clone(events));
         let told = Arc::clone(&events);
         let worker = Worker { epoll, device, shared: Arc::clone(&self.shared), events, doorbell };
-        let run = move || told.unless_it_panics("volumes", || worker.run());
+        let panicked = Arc::clone(&state.panicked);
+        let run = move || told.unless_it_panics("volumes", &panicked, || worker.run());
         state.worker = Some(std::thread::Builder::new().name("volumes".into()).spawn(run)?);
         Ok(())
     }
@@ -173,11 +176,14 @@ impl Mounting {
     /// That of starting it.
     pub fn revive(&self) -> io::Result<()> {
         let mut state = lock(&self.state);
-        if state.worker.as_ref().is_some_and(JoinHandle::is_finished) {
-            state.worker = None;
-            self.employ(&mut state)?;
+        if !state.panicked.swap(false, Ordering::SeqCst) {
+            return Ok(());
         }
-        Ok(())
+        if let Some(worker) = state.worker.take() {
+            // It has ended, or is about to.
+            let _ = worker.join();
+        }
+        self.employ(&mut state)
     }
 
     /// The machine has ended.

@@ -101,8 +101,10 @@ struct Campaign {
     faults: u64,
     seed: u64,
     recovered_or_harmless: f64,
-    /// What containers said that was not so.
+    /// What containers said that was not so, and after which kind of fault.
     wrong: Vec<String>,
+    /// How often a container whose own memory was changed said something wrong.
+    hurt: u64,
     kinds: Vec<Tally>,
 }
 
@@ -131,7 +133,7 @@ impl Context {
 fn write(out: &mut dyn Write, campaign: &Campaign) -> std::io::Result<()> {
     writeln!(
         out,
-        "{:13}{:>7}{:>11}{:>11}{:>10}{:>7}{:>7}{:>7}  PAUSE (MOST)",
+        "{:18}{:>7}{:>11}{:>11}{:>10}{:>7}{:>7}{:>7}  PAUSE (MOST)",
         "KIND", "FAULTS", "RECOVERED", "HEAL-BOOT", "HARMLESS", "STUCK", "ENDED", "KEPT"
     )?;
     for tally in &campaign.kinds {
@@ -144,7 +146,7 @@ fn write(out: &mut dyn Write, campaign: &Campaign) -> std::io::Result<()> {
         } = tally;
         writeln!(
             out,
-            "{kind:13}{faults:>7}{recovered:>11}{heal_boot:>11}{harmless:>10}{stuck:>7}{ended:>7}{kept:>7}  {pause_ms:.1} ms ({pause_most_ms:.1})"
+            "{kind:18}{faults:>7}{recovered:>11}{heal_boot:>11}{harmless:>10}{stuck:>7}{ended:>7}{kept:>7}  {pause_ms:.1} ms ({pause_most_ms:.1})"
         )?;
     }
     campaign.wrong.iter().try_for_each(|wrong| writeln!(out, "WRONG: {wrong}"))?;
@@ -165,7 +167,11 @@ struct Victim {
     workload: Workload,
     /// Faults that are known.
     known: usize,
+    /// What is being done to it.
+    kind: &'static str,
     wrong: Vec<String>,
+    /// How often one whose own memory was changed has said something wrong.
+    hurt: u64,
 }
 
 impl Victim {
@@ -179,7 +185,7 @@ impl Victim {
             .map_err(CommandError::io("writing a trigger"))?;
         let workload = Workload::start(&stage)?;
         let _: SnapshotTaken = client.post("/v1/snapshots", &json!({ "tag": "good" }))?;
-        let mut victim = Self { stage, client, workload, known: 0, wrong: Vec::new() };
+        let mut victim = Self { stage, client, workload, known: 0, kind: "", wrong: Vec::new(), hurt: 0 };
         // The trigger is read at each fault, of which this is the first.
         victim.inflict("exception", 0)?;
         victim.wait(|victim| Ok(victim.faults()?.len() > victim.known))?;
@@ -208,9 +214,17 @@ impl Victim {
         match self.workload.counted() {
             Ok(count) => count,
             Err(wrong) => {
-                self.wrong.push(wrong);
+                self.accuse(wrong);
                 0
             }
+        }
+    }
+
+    /// A container has said something wrong. One whose own memory was changed may.
+    fn accuse(&mut self, wrong: String) {
+        match self.kind {
+            "container" => self.hurt += 1,
+            kind => self.wrong.push(format!("{kind}: {wrong}")),
         }
     }
 
@@ -234,7 +248,8 @@ impl Victim {
         self.wait(|victim| {
             counted += victim.look();
             let health: Result<MachineHealth, _> = victim.client.get("/v1/health");
-            Ok(counted > 2 && health.is_ok_and(|health| health.good.is_some() && !health.failing))
+            Ok(counted > 2
+                && health.is_ok_and(|health| health.good.is_some() && !health.failing && health.copied))
         })
     }
 
@@ -249,7 +264,7 @@ impl Victim {
             && match self.workload.served() {
                 Ok(served) => served,
                 Err(wrong) => {
-                    self.wrong.push(wrong);
+                    self.accuse(wrong);
                     true
                 }
             })
@@ -277,8 +292,9 @@ impl Victim {
     }
 
     /// Does a fault, and sees to it that the next one finds a machine that is well.
-    fn suffer(&mut self, kind: &str, seed: u64, tally: &mut Tally) -> Result<(), CommandError> {
+    fn suffer(&mut self, kind: &'static str, seed: u64, tally: &mut Tally) -> Result<(), CommandError> {
         tally.faults += 1;
+        self.kind = kind;
         let said = self.inflict(kind, seed);
         let (outcome, fault) = self.outcome(kind)?;
         match outcome {
@@ -322,11 +338,20 @@ impl Victim {
 }
 
 fn run(args: &RunArgs) -> Result<Campaign, CommandError> {
-    let mut victim = Victim::begin()?;
     let mut tallies: BTreeMap<usize, Tally> = BTreeMap::new();
+    let unknown = args.kind.iter().find(|kind| !KINDS.contains(&kind.as_str()));
+    if let Some(unknown) = unknown {
+        return Err(CommandError::Usage(format!(
+            "there is no kind `{unknown}`: choose from {}",
+            KINDS.join(", ")
+        )));
+    }
+    let is_wanted = |kind: &&&str| args.kind.is_empty() || args.kind.iter().any(|wanted| wanted == **kind);
+    let kinds: Vec<&'static str> = KINDS.iter().filter(is_wanted).copied().collect();
+    let mut victim = Victim::begin()?;
     for fault in 0..args.faults {
-        let place = usize::try_from(fault).unwrap_or(0) % KINDS.len();
-        let Some(kind) = KINDS.get(place) else { continue };
+        let place = usize::try_from(fault).unwrap_or(0) % kinds.len();
+        let Some(kind) = kinds.get(place) else { continue };
         let tally =
             tallies.entry(place).or_insert_with(|| Tally { kind: (*kind).to_owned(), ..Tally::default() });
         let seed = args.seed.wrapping_add(fault).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 8;
@@ -336,7 +361,14 @@ fn run(args: &RunArgs) -> Result<Campaign, CommandError> {
     let went_on: u64 = kinds.iter().map(|tally| tally.recovered + tally.harmless).sum();
     let recovered_or_harmless = went_on as f64 / args.faults.max(1) as f64;
     tracing::info!(number = victim.workload.number(), "the counter has come to here");
-    Ok(Campaign { faults: args.faults, seed: args.seed, recovered_or_harmless, wrong: victim.wrong, kinds })
+    Ok(Campaign {
+        faults: args.faults,
+        seed: args.seed,
+        recovered_or_harmless,
+        wrong: victim.wrong,
+        hurt: victim.hurt,
+        kinds,
+    })
 }
 
 impl Tally {

@@ -26,7 +26,7 @@ impl Context {
     pub fn health(&self) -> Result<ExitCode, CommandError> {
         let health: MachineHealth = self.client()?.get("/v1/health")?;
         self.answer(&health, |out, health| {
-            let MachineHealth { good, recoveries, failing } = health;
+            let MachineHealth { good, recoveries, failing, copied } = health;
             let state = match failing {
                 true => "was recovered just now, and has to prove itself",
                 false => "runs well",
@@ -34,6 +34,8 @@ impl Context {
             writeln!(out, "state       {state}")?;
             let good = good.as_deref().map_or("none yet", short);
             writeln!(out, "last good   {good}")?;
+            let copied = if *copied { "copied, with all containers" } else { "about to be copied" };
+            writeln!(out, "kernel      {copied}")?;
             writeln!(out, "recoveries  {recoveries} since it was started")
         })
     }
