@@ -41,6 +41,15 @@ impl Home {
         })
     }
 
+    /// Waits until nothing of `m` runs.
+    fn wait_until_stopped(&self) {
+        eventually("the machine has ended", || {
+            let status = self.run(&["--json", "status"]);
+            let said: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap_or_default();
+            (said["state"] == "stopped").then_some(())
+        });
+    }
+
     /// Waits until so many faults are known.
     fn wait_for_faults(&self, count: usize) -> Vec<serde_json::Value> {
         eventually("a fault is written down", || Some(self.faults()).filter(|faults| faults.len() >= count))
@@ -182,11 +191,7 @@ fn a_machine_is_put_back_to_its_last_good_snapshot_whether_it_runs_or_not() {
     home.ok(&["rollback", "--undo"]);
     home.trigger("fault", "trigger: 1\nthen: [stop]\n");
     home.inflict("exception", 1);
-    eventually("the machine has ended", || {
-        let status = home.run(&["--json", "status"]);
-        let said: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap_or_default();
-        (said["state"] == "stopped").then_some(())
-    });
+    home.wait_until_stopped();
     home.ok(&["panic", "recover"]);
     let status = home.json(&["status"]);
     assert_eq!((status["state"].as_str(), status["current"].as_str()), (Some("running"), Some(&*good)));
@@ -401,11 +406,9 @@ fn the_kernel_alone_has_a_console_for_repair() {
 
     home.trigger("fault", "trigger: 1\nthen: [zero]\n");
     home.inflict("exception", 1);
-    let refused = eventually("it has fallen to zero mode", || {
-        let output = home.run(&["boot"]);
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        said.contains("has fallen").then_some(said)
-    });
+    home.wait_until_stopped();
+    let refused = home.refused(&["boot"]);
+    assert!(refused.contains("has fallen to zero mode"), "{refused}");
     assert!(refused.contains("exception 6"), "{refused}");
     assert!(typed("log\n").contains("was ended: zero"));
     home.refused(&["boot"]);

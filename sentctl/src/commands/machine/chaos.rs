@@ -105,6 +105,8 @@ struct Campaign {
     wrong: Vec<String>,
     /// How often a container whose own memory was changed said something wrong.
     hurt: u64,
+    /// Faults that were not recovered from.
+    failures: Vec<String>,
     kinds: Vec<Tally>,
 }
 
@@ -149,6 +151,7 @@ fn write(out: &mut dyn Write, campaign: &Campaign) -> std::io::Result<()> {
             "{kind:18}{faults:>7}{recovered:>11}{heal_boot:>11}{harmless:>10}{stuck:>7}{ended:>7}{kept:>7}  {pause_ms:.1} ms ({pause_most_ms:.1})"
         )?;
     }
+    campaign.failures.iter().try_for_each(|failure| writeln!(out, "NOT RECOVERED FROM: {failure}"))?;
     campaign.wrong.iter().try_for_each(|wrong| writeln!(out, "WRONG: {wrong}"))?;
     writeln!(
         out,
@@ -167,11 +170,15 @@ struct Victim {
     workload: Workload,
     /// Faults that are known.
     known: usize,
+    /// What was read of them, and the length of the file then.
+    faults: (u64, Vec<Recovered>),
     /// What is being done to it.
     kind: &'static str,
     wrong: Vec<String>,
     /// How often one whose own memory was changed has said something wrong.
     hurt: u64,
+    /// Faults that were not recovered from.
+    failures: Vec<String>,
 }
 
 impl Victim {
@@ -185,10 +192,20 @@ impl Victim {
             .map_err(CommandError::io("writing a trigger"))?;
         let workload = Workload::start(&stage)?;
         let _: SnapshotTaken = client.post("/v1/snapshots", &json!({ "tag": "good" }))?;
-        let mut victim = Self { stage, client, workload, known: 0, kind: "", wrong: Vec::new(), hurt: 0 };
+        let mut victim = Self {
+            stage,
+            client,
+            workload,
+            known: 0,
+            faults: (0, Vec::new()),
+            kind: "",
+            wrong: Vec::new(),
+            hurt: 0,
+            failures: Vec::new(),
+        };
         // The trigger is read at each fault, of which this is the first.
         victim.inflict("exception", 0)?;
-        victim.wait(|victim| Ok(victim.faults()?.len() > victim.known))?;
+        victim.wait(|victim| Ok(!victim.faults()?.is_empty()))?;
         victim.known = victim.faults()?.len();
         victim.settle()?;
         Ok(victim)
@@ -206,8 +223,13 @@ impl Victim {
         Ok(self.client.post("/v1/chaos", &json!({ "kind": kind, "seed": seed }))?)
     }
 
-    fn faults(&self) -> Result<Vec<Recovered>, CommandError> {
-        Ok(sentient_control::recovery::recoveries(&self.stage.machine)?)
+    /// Faults that are known. They are read when there are more: whoever reads on and on takes the processor from what is measured.
+    fn faults(&mut self) -> Result<&[Recovered], CommandError> {
+        let len = std::fs::metadata(self.stage.machine.recoveries()).map_or(0, |file| file.len());
+        if len != self.faults.0 {
+            self.faults = (len, sentient_control::recovery::recoveries(&self.stage.machine)?);
+        }
+        Ok(&self.faults.1)
     }
 
     fn look(&mut self) -> u64 {
@@ -276,9 +298,10 @@ impl Victim {
         let deadline = Instant::now() + PATIENCE;
         loop {
             counted += self.look();
-            if let Some(fault) = self.faults()?.get(self.known) {
+            let known = self.known;
+            if let Some(fault) = self.faults()?.get(known).cloned() {
                 self.known += 1;
-                return Ok((Outcome::Recovered, Some(fault.clone())));
+                return Ok((Outcome::Recovered, Some(fault)));
             }
             if counted >= enough(kind) && self.works()? && self.faults()?.len() == self.known {
                 return Ok((Outcome::Harmless, None));
@@ -304,7 +327,11 @@ impl Victim {
             Outcome::Ended => tally.ended += 1,
         }
         if matches!(outcome, Outcome::Stuck | Outcome::Ended) {
-            tracing::error!(kind, seed, ?said, ?outcome, "a fault is not recovered from");
+            let said = said.unwrap_or_else(|error| error.to_string());
+            let log = std::fs::read_to_string(self.stage.machine.log()).unwrap_or_default();
+            let last = log.lines().last().unwrap_or("nothing");
+            self.failures
+                .push(format!("{kind}, seed {seed}: {said}; {outcome:?}; the machine's log: {last}"));
         }
         if let Some(fault) = fault {
             tally.pauses.push(fault.pause_us as f64 / 1e3);
@@ -328,8 +355,9 @@ impl Victim {
         // What was not noticed is still there, and so may be what was: of the next fault only its own is to be seen.
         let well = outcome != Outcome::Stuck && self.settle()? && self.works()?;
         if !well || WILD.contains(&kind) {
-            let _: serde_json::Value =
-                self.client.post("/v1/rollback", &json!({ "to": "good", "discard": true }))?;
+            let back = json!({ "to": "good", "discard": true });
+            // It may fail at that very moment, of what was done to it.
+            self.wait(|victim| Ok(victim.client.post::<serde_json::Value>("/v1/rollback", &back).is_ok()))?;
             self.settle()?;
         }
         self.known = self.faults()?.len();
@@ -367,6 +395,7 @@ fn run(args: &RunArgs) -> Result<Campaign, CommandError> {
         recovered_or_harmless,
         wrong: victim.wrong,
         hurt: victim.hurt,
+        failures: victim.failures,
         kinds,
     })
 }
