@@ -295,8 +295,8 @@ impl Scheduler {
             let Some(region) = self.machine.owned(RegionKind::Container, *index) else { continue };
             let region = region.base as usize..(region.base + region.len) as usize;
             // A thread is known by where it lies. What is there may be anything: nobody looks, and nothing is dropped.
-            let lies_there = |thread: &Box<Thread>| region.contains(&((&raw const **thread).addr()));
-            if let Some(at) = self.threads.iter().position(lies_there) {
+            let lying = self.threads.iter().position(|thread| region.contains(&(&raw const **thread).addr()));
+            if let Some(at) = lying {
                 core::mem::forget(self.threads.swap_remove(at));
             }
         }

@@ -119,11 +119,7 @@ fn line(out: &mut Out) -> Option<String> {
                 }
                 return Some(String::from_utf8_lossy(&line).into_owned());
             }
-            BACKSPACE | DELETE => {
-                if line.pop().is_some() && out.is_serial {
-                    out.bytes(b"\x08 \x08");
-                }
-            }
+            BACKSPACE | DELETE if line.pop().is_some() && out.is_serial => out.bytes(b"\x08 \x08"),
             byte if line.len() < MAX_LINE && !byte.is_ascii_control() => {
                 line.push(byte);
                 if out.is_serial {
