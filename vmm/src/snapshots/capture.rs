@@ -7,6 +7,7 @@ use crate::error::MachineError;
 use crate::machine::state::MachineState;
 use crate::machine::vcpu_thread::Stopped;
 use sentient_abi::region::Region;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 /// What a machine was at one instant, as far as it had changed since the last one.
@@ -74,7 +75,18 @@ pub fn take(
 /// # Errors
 /// [`MachineError::Io`].
 pub fn touched(machine: &Stopped<'_>) -> Result<Vec<u64>, MachineError> {
-    let own = dirty::touched(machine.memory).map_err(MachineError::io("looking for memory in use"))?;
-    let image: Vec<u64> = machine.image.map(|image| image.pages().collect()).unwrap_or_default();
+    touched_within(machine, &[0..u64::MAX])
+}
+
+/// The same of some pages alone.
+///
+/// # Errors
+/// [`MachineError::Io`].
+pub fn touched_within(machine: &Stopped<'_>, wanted: &[Range<u64>]) -> Result<Vec<u64>, MachineError> {
+    let own = dirty::touched_within(machine.memory, wanted);
+    let own = own.map_err(MachineError::io("looking for memory in use"))?;
+    let is_wanted = |page: &u64| wanted.iter().any(|range| range.contains(page));
+    let image: Vec<u64> =
+        machine.image.map(|image| image.pages().filter(is_wanted).collect()).unwrap_or_default();
     Ok(merge(&own, &image))
 }

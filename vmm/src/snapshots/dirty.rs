@@ -7,6 +7,7 @@ use crate::memory::GuestMemory;
 use sentient_abi::PAGE_SIZE;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use vm_memory::bitmap::Bitmap;
 use vm_memory::{Address, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
@@ -58,33 +59,59 @@ pub fn forget_device_writes(memory: &GuestMemory) {
 /// # Errors
 /// The error of reading `/proc/self/pagemap` (Documentation/admin-guide/mm/pagemap.rst).
 pub fn touched(memory: &GuestMemory) -> io::Result<Vec<u64>> {
-    /// Bit of an entry: the page is in memory.
-    const PRESENT: u64 = 1 << 63;
-    /// Bit of an entry: the page is in swap.
-    const SWAPPED: u64 = 1 << 62;
-    const ENTRY: usize = size_of::<u64>();
+    touched_within(memory, &[0..u64::MAX])
+}
+
+/// The same of some pages alone, which takes as much less as they are fewer. The ranges, of page numbers, do not overlap.
+///
+/// # Errors
+/// As [`touched`].
+pub fn touched_within(memory: &GuestMemory, wanted: &[Range<u64>]) -> io::Result<Vec<u64>> {
     let pagemap = File::open("/proc/self/pagemap")?;
     let mut pages = Vec::new();
     let mut entries = vec![0; 16 << 10];
     for region in memory.iter() {
         let host = region.as_ptr().addr() as u64 / PAGE_SIZE;
         let first = region.start_addr().raw_value() / PAGE_SIZE;
-        let count = region.len() / PAGE_SIZE;
-        let mut at = 0;
-        while at < count {
-            let left = usize::try_from(count - at).unwrap_or(usize::MAX).saturating_mul(ENTRY);
-            let len = entries.len().min(left);
-            let Some(part) = entries.get_mut(..len) else { break };
-            pagemap.read_exact_at(part, (host + at) * ENTRY as u64)?;
-            for (number, entry) in part.as_chunks::<ENTRY>().0.iter().enumerate() {
-                if u64::from_le_bytes(*entry) & (PRESENT | SWAPPED) != 0 {
-                    pages.push(first + at + number as u64);
-                }
-            }
-            at += (len / ENTRY) as u64;
+        let all = first..first + region.len() / PAGE_SIZE;
+        for range in wanted {
+            let range = range.start.max(all.start)..range.end.min(all.end);
+            // The host's number of a page, from the guest's.
+            let host_of = |page: u64| host + (page - first);
+            look(&pagemap, range, host_of, &mut entries, &mut pages)?;
         }
     }
+    pages.sort_unstable();
     Ok(pages)
+}
+
+/// Adds those of a range's pages that were touched.
+fn look(
+    pagemap: &File,
+    range: Range<u64>,
+    host_of: impl Fn(u64) -> u64,
+    entries: &mut [u8],
+    pages: &mut Vec<u64>,
+) -> io::Result<()> {
+    /// Bit of an entry: the page is in memory.
+    const PRESENT: u64 = 1 << 63;
+    /// Bit of an entry: the page is in swap.
+    const SWAPPED: u64 = 1 << 62;
+    const ENTRY: usize = size_of::<u64>();
+    let mut at = range.start;
+    while at < range.end {
+        let left = usize::try_from(range.end - at).unwrap_or(usize::MAX).saturating_mul(ENTRY);
+        let len = entries.len().min(left);
+        let Some(part) = entries.get_mut(..len) else { break };
+        pagemap.read_exact_at(part, host_of(at) * ENTRY as u64)?;
+        for (number, entry) in part.as_chunks::<ENTRY>().0.iter().enumerate() {
+            if u64::from_le_bytes(*entry) & (PRESENT | SWAPPED) != 0 {
+                pages.push(at + number as u64);
+            }
+        }
+        at += (len / ENTRY) as u64;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -103,5 +130,7 @@ mod tests {
             memory.write_obj(1u8, GuestAddress(number * PAGE_SIZE + 7)).unwrap();
         }
         assert_eq!(touched(&memory).unwrap(), numbers);
+        let some = [9000..9001, 0..1, last..last + 9];
+        assert_eq!(touched_within(&memory, &some).unwrap(), [0, 9000, last]);
     }
 }

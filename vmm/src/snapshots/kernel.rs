@@ -243,8 +243,7 @@ pub fn in_use(
     kinds: &[RegionKind],
 ) -> Result<Vec<u64>, MachineError> {
     let own: Vec<Range<u64>> = regions.iter().filter(|region| is_of(region, kinds)).map(pages_of).collect();
-    let touched = capture::touched(machine)?;
-    Ok(touched.into_iter().filter(|number| own.iter().any(|range| range.contains(number))).collect())
+    capture::touched_within(machine, &own)
 }
 
 fn header_at(memory: &GuestMemory, first: u64) -> Option<ContainerHeader> {
