@@ -27,7 +27,8 @@ impl Session {
     pub(super) fn check_frozen(&self) {
         // Whoever has it changes what is being looked at.
         let Some(live) = self.live_now() else { return };
-        let Some(head) = live.head().cloned() else { return };
+        // Where the log of written pages was lost, the code is still that of the snapshot.
+        let Some(head) = live.head().cloned().or_else(|| self.current_map()) else { return };
         let Some(first) = self.damage(&head).into_iter().next() else { return };
         tracing::error!(
             page = first.page,
@@ -46,6 +47,11 @@ impl Session {
         if let Ok(Some(Damage { page, region })) = noted {
             self.door.accuse(Ended::Corrupted { region, page: page * PAGE_SIZE });
         }
+    }
+
+    fn current_map(&self) -> Option<MemoryMap> {
+        let current = self.history.current().ok()?;
+        MemoryMap::load(current.record(), &self.history.store().session().ok()?).ok()
     }
 
     fn damage(&self, head: &MemoryMap) -> Vec<Damage> {

@@ -96,7 +96,9 @@ fn typed(out: &Out) -> Option<u8> {
             InputState::Ended => return None,
             InputState::Empty => {
                 console::prepare_sleep();
-                if !console::has_news() {
+                // What has come until now was taken by that, and nobody tells of it again.
+                let is_empty = matches!(console::input_state(CONSOLE), InputState::Empty);
+                if is_empty && !console::has_news() {
                     gate::idle();
                 }
                 console::end_sleep();

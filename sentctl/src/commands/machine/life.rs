@@ -64,7 +64,12 @@ impl Context {
         self.during("booting the machine", || {
             self.start_process(&machine, Task::Boot { verify: verify.into() })
         })?;
-        let status: MachineStatus = Client::new(machine)?.get("/v1/machine")?;
+        let status: Result<MachineStatus, _> = Client::new(machine.clone())?.get("/v1/machine");
+        let status = status.map_err(|error| match std::fs::read_to_string(machine.last_end()) {
+            // It was up, and has ended before it could be asked: by a page that is damaged, say.
+            Ok(end) => ControlError::Conflict(format!("`{}` has ended: {}", machine.name(), end.trim())),
+            Err(_) => error.into(),
+        })?;
         self.answer(&status, |out, status| {
             let current = status.current.as_deref().map_or("nothing", super::tree::short);
             writeln!(out, "{} runs, from {current}", status.name)

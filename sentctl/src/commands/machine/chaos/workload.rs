@@ -41,6 +41,12 @@ struct Chain {
 }
 
 impl Chain {
+    /// Of which nothing was read yet.
+    fn of(log: PathBuf) -> Self {
+        let (hashes, cells) = (vec![0], vec![0; CELLS]);
+        Self { log, read: 0, begun: Vec::new(), last: 0, is_wrong: false, hashes, cells }
+    }
+
     /// What number `number` has to come with.
     fn hash(&mut self, number: u64) -> u64 {
         while self.hashes.len() as u64 <= number {
@@ -115,15 +121,7 @@ impl Workload {
         let server = server.ok_or_else(|| wrong("the server has no port".into()))?;
         stage.wait_for_more("web", 0)?;
         let log = stage.machine.container("chain").join("stdout.log");
-        let chain = Chain {
-            log,
-            read: 0,
-            begun: Vec::new(),
-            last: 0,
-            is_wrong: false,
-            hashes: vec![0],
-            cells: vec![0; CELLS],
-        };
+        let chain = Chain::of(log);
         Ok(Self { chain, server })
     }
 
@@ -171,29 +169,12 @@ mod tests {
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
         let log = folder.path().join("log");
         std::fs::write(&log, text).map_err(|error| error.to_string())?;
-        Chain {
-            log,
-            read: 0,
-            begun: Vec::new(),
-            last: 0,
-            is_wrong: false,
-            hashes: vec![0],
-            cells: vec![0; CELLS],
-        }
-        .follow()
+        Chain::of(log).follow()
     }
 
     #[test]
     fn a_number_that_is_left_out_and_a_hash_that_is_wrong_are_found() {
-        let mut rule = Chain {
-            log: PathBuf::new(),
-            read: 0,
-            begun: Vec::new(),
-            last: 0,
-            is_wrong: false,
-            hashes: vec![0],
-            cells: vec![0; CELLS],
-        };
+        let mut rule = Chain::of(PathBuf::new());
         let mut line = |number: u64| format!("{number:016x} {:016x}\n", rule.hash(number));
         let lines: Vec<String> = (1..=9000).map(&mut line).collect();
         assert_eq!(chain(&lines.concat()), Ok(9000));
