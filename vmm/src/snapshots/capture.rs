@@ -75,7 +75,7 @@ pub fn take(
 /// # Errors
 /// [`MachineError::Io`].
 pub fn touched(machine: &Stopped<'_>) -> Result<Vec<u64>, MachineError> {
-    touched_within(machine, &[0..u64::MAX])
+    touched_within(machine, std::slice::from_ref(&(0..u64::MAX)))
 }
 
 /// The same of some pages alone.

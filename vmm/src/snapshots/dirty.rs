@@ -59,7 +59,7 @@ pub fn forget_device_writes(memory: &GuestMemory) {
 /// # Errors
 /// The error of reading `/proc/self/pagemap` (Documentation/admin-guide/mm/pagemap.rst).
 pub fn touched(memory: &GuestMemory) -> io::Result<Vec<u64>> {
-    touched_within(memory, &[0..u64::MAX])
+    touched_within(memory, std::slice::from_ref(&(0..u64::MAX)))
 }
 
 /// The same of some pages alone, which takes as much less as they are fewer. The ranges, of page numbers, do not overlap.
