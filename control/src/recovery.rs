@@ -213,10 +213,7 @@ impl Session {
     pub fn watch_faults(self: &Arc<Self>) -> Result<(), ControlError> {
         let told = self.recovery.told.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(told) = told else { return Ok(()) };
-        let good = Fallback::read(self.history.machine()).and_then(|fallback| {
-            let known = self.history.named(&fallback.snapshot).ok()?;
-            Some(known.id())
-        });
+        let good = Fallback::good(&self.history);
         let head = self.history.current()?.id();
         {
             let mut state = self.recovery.state();

@@ -13,6 +13,7 @@ use crate::history::History;
 use crate::live::{Failure, Live, REST_PATIENCE, RegionTarget};
 use crate::session::{How, Session};
 use sentient_abi::PAGE_SIZE;
+use sentient_abi::container_header::ContainerHeader;
 use sentient_abi::region::Region;
 use sentient_snapshot::memory_map::MemoryMap;
 use sentient_vmm::Ended;
@@ -209,8 +210,10 @@ impl Session {
     }
 
     fn is_kept(&self, known: &Known) -> bool {
-        let mut header = [0; PAGE_SIZE as usize];
-        self.memory.read(known.first, &mut header).is_ok() && known.is_kept_by(&header)
+        let mut page = [0; PAGE_SIZE as usize];
+        let read = self.memory.read(known.first, &mut page).ok();
+        let header = read.and_then(|()| ContainerHeader::parse(&page));
+        header.is_some_and(|header| known.is_kept_by(&header))
     }
 }
 

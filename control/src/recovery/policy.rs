@@ -177,6 +177,14 @@ fn read(path: &Path) -> Result<Option<String>, ControlError> {
     std::fs::read_to_string(path).map(Some).map_err(ControlError::io(path))
 }
 
+/// The policy of a file; the usual one where there is none.
+fn of<P: Default>(path: &Path, parse: fn(&str) -> Result<P, String>) -> Result<P, ControlError> {
+    match read(path)? {
+        Some(text) => parse(&text).map_err(|why| damaged(path, &why)),
+        None => Ok(P::default()),
+    }
+}
+
 fn damaged(path: &Path, why: &str) -> ControlError {
     ControlError::Damaged(format!("{}: {why}", path.display()))
 }
@@ -237,12 +245,7 @@ impl Policy {
     /// # Errors
     /// [`ControlError::Damaged`] with what is wrong with the file, or that of reading it.
     pub fn of(machine: &MachineFolder) -> Result<Self, ControlError> {
-        let path = machine.trigger(FAULT);
-        let text = read(&path)?;
-        text.map_or_else(
-            || Ok(Self::default()),
-            |text| Self::parse(&text).map_err(|why| damaged(&path, &why)),
-        )
+        of(&machine.trigger(FAULT), Self::parse)
     }
 
     /// For whoever wants to see it.
@@ -283,12 +286,7 @@ impl ContainerPolicy {
     /// # Errors
     /// As [`Policy::of`].
     pub fn of(machine: &MachineFolder) -> Result<Self, ControlError> {
-        let path = machine.trigger(CONTAINER);
-        let text = read(&path)?;
-        text.map_or_else(
-            || Ok(Self::default()),
-            |text| Self::parse(&text).map_err(|why| damaged(&path, &why)),
-        )
+        of(&machine.trigger(CONTAINER), Self::parse)
     }
 
     /// For whoever wants to see it.

@@ -19,15 +19,17 @@ pub(super) fn now_ms(unix_ns: u64) -> u64 {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Fallback {
     /// The last good snapshot.
-    pub(super) snapshot: String,
+    snapshot: String,
     /// The hash of its vCPU's and devices' state.
     state: String,
 }
 
 impl Fallback {
-    /// What a machine's file says; `None` where there is none, or one that cannot be read.
-    pub(super) fn read(machine: &MachineFolder) -> Option<Self> {
-        serde_json::from_slice(&std::fs::read(machine.fallback()).ok()?).ok()
+    /// The last good snapshot, as a machine's file says; `None` where there is none, or one that cannot be read or is gone.
+    pub(super) fn good(history: &History) -> Option<SnapshotId> {
+        let text = std::fs::read(history.machine().fallback()).ok()?;
+        let fallback: Self = serde_json::from_slice(&text).ok()?;
+        Some(history.named(&fallback.snapshot).ok()?.id())
     }
 
     /// Writes down a snapshot that was found good.
@@ -77,9 +79,8 @@ pub fn rise(machine: &MachineFolder) -> Result<(), ControlError> {
 /// [`ControlError`].
 pub fn recover_stopped(history: &History) -> Result<SnapshotId, ControlError> {
     rise(history.machine())?;
-    let good = Fallback::read(history.machine()).and_then(|fallback| history.named(&fallback.snapshot).ok());
     let current = history.current()?.id();
-    match good.map(|record| record.id()).filter(|good| *good != current) {
+    match Fallback::good(history).filter(|good| *good != current) {
         Some(good) => history.moved(good, None).map(|()| good),
         None => Ok(current),
     }

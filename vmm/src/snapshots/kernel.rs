@@ -69,13 +69,10 @@ pub struct Known {
 }
 
 impl Known {
-    /// Whether a container is the same one, and lacks nothing beside the kernel of the point. `header` is the beginning of its
-    /// region.
+    /// Whether a container with this header is the same one, and lacks nothing beside the kernel of the point.
     #[must_use]
-    pub fn is_kept_by(&self, header: &[u8]) -> bool {
-        ContainerHeader::parse(header).is_some_and(|header| {
-            header.life == self.life && header.is_at_rest() && header.ties() == self.ties
-        })
+    pub fn is_kept_by(&self, header: &ContainerHeader) -> bool {
+        header.life == self.life && header.is_at_rest() && header.ties() == self.ties
     }
 }
 
@@ -132,12 +129,6 @@ impl KernelPoint {
         &self.containers
     }
 
-    /// How many pages of the kernel it has.
-    #[must_use]
-    pub fn pages(&self) -> usize {
-        self.numbers.len()
-    }
-
     /// Whether the guest still has the regions that it had then.
     ///
     /// # Errors
@@ -152,8 +143,7 @@ impl KernelPoint {
     /// Whether a container is the same one, and lacks nothing beside the kernel of this point.
     #[must_use]
     pub fn keeps(machine: &Stopped<'_>, known: &Known) -> bool {
-        let mut header = [0; size_of::<ContainerHeader>()];
-        machine.memory.read_slice(&mut header, address(known.first)).is_ok() && known.is_kept_by(&header)
+        header_at(machine.memory, known.first).is_some_and(|header| known.is_kept_by(&header))
     }
 
     /// Puts the kernel back. The containers with these indices are lost.

@@ -16,9 +16,7 @@ const TRIGGER: &str = "trigger: 1\nhealthy: 100ms\nbudget: 1000000\n";
 /// A machine with two containers, of whose kernel there is a copy.
 fn stage() -> Result<(Stage, Client), CommandError> {
     let stage = Stage::without_proofs("128M")?;
-    let trigger = stage.machine.trigger("fault");
-    let folder = trigger.parent().map_or(Ok(()), std::fs::create_dir_all);
-    folder.and_then(|()| std::fs::write(&trigger, TRIGGER)).map_err(CommandError::io("writing a trigger"))?;
+    stage.trigger_on_fault(TRIGGER)?;
     for name in ["one", "two"] {
         stage.start(name, COUNTER, COUNTER_MEMORY, &["--interval-ms", "20"])?;
     }

@@ -144,12 +144,19 @@ impl Stage {
         }
     }
 
-    /// Starts a program in the machine and waits for its first line.
+    /// Says what the machine does about faults.
+    pub fn trigger_on_fault(&self, text: &str) -> Result<(), CommandError> {
+        let trigger = self.machine.trigger("fault");
+        let folder = trigger.parent().map_or(Ok(()), std::fs::create_dir_all);
+        folder.and_then(|()| std::fs::write(&trigger, text)).map_err(CommandError::io("writing a trigger"))
+    }
+
     /// A program's file.
     pub fn program(&self, name: &str, wasm: &[u8]) -> Result<PathBuf, CommandError> {
         self.programs.add(&format!("{name}.wasm"), wasm)
     }
 
+    /// Starts a program in the machine and waits for its first line.
     pub fn start(&self, name: &str, wasm: &[u8], memory: u64, args: &[&str]) -> Result<(), CommandError> {
         let program = self.program(name, wasm)?;
         let start = StartContainer {

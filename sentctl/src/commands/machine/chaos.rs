@@ -185,11 +185,7 @@ impl Victim {
     fn begin() -> Result<Self, CommandError> {
         let stage = Stage::without_proofs("128M")?;
         let client = stage.client()?;
-        let trigger = stage.machine.trigger("fault");
-        let written = trigger.parent().map_or(Ok(()), std::fs::create_dir_all);
-        written
-            .and_then(|()| std::fs::write(&trigger, TRIGGER))
-            .map_err(CommandError::io("writing a trigger"))?;
+        stage.trigger_on_fault(TRIGGER)?;
         let workload = Workload::start(&stage)?;
         let _: SnapshotTaken = client.post("/v1/snapshots", &json!({ "tag": "good" }))?;
         let mut victim = Self {

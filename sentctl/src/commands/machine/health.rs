@@ -3,15 +3,14 @@
 use super::snapshots::write_back;
 use super::tree::{short, time};
 use super::{Context, Reach};
+use crate::cli::VerifyArg;
 use crate::cli::machine::{PanicCommand, ReportArgs};
 use crate::errors::CommandError;
 use chrono::{DateTime, SecondsFormat};
-use sentient_control::api::{KernelHealed, MachineHealth, MachineStatus, Recovered, RolledBack};
-use sentient_control::client::Client;
+use sentient_control::api::{KernelHealed, MachineHealth, Recovered, RolledBack};
 use sentient_control::description::Description;
 use sentient_control::history::unix_ns;
 use sentient_control::home::MachineFolder;
-use sentient_control::machine_process::{Task, Verify};
 use sentient_control::recovery::{ContainerPolicy, Policy, Trigger, crashes, recover_stopped, recoveries};
 use sentient_crash::html;
 use sentient_crash::record::CrashRecord;
@@ -126,16 +125,10 @@ impl Context {
                 self.answer(&done, write_back)
             }
             Reach::Stopped(history) => {
-                let to = recover_stopped(&history)?;
+                recover_stopped(&history)?;
                 // Its folder is the process' from here on.
                 drop(history);
-                self.during("booting the machine", || {
-                    self.start_process(&machine, Task::Boot { verify: Verify::Lazy })
-                })?;
-                let status: MachineStatus = Client::new(machine)?.get("/v1/machine")?;
-                self.answer(&status, |out, status| {
-                    writeln!(out, "{} runs, from {}", status.name, short(&to.to_string()))
-                })
+                self.boot(Some(machine.name()), VerifyArg::Lazy)
             }
         }
     }

@@ -76,7 +76,7 @@ impl Context {
         })
     }
 
-    pub(super) fn start_process(&self, machine: &MachineFolder, task: Task) -> Result<(), ControlError> {
+    fn start_process(&self, machine: &MachineFolder, task: Task) -> Result<(), ControlError> {
         let (machine, home) = (machine.clone(), self.home.clone());
         process::start(&Invocation { task, machine, home }).map(drop)
     }
