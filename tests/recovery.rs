@@ -141,17 +141,133 @@ fn a_container_that_was_being_run_is_put_back_or_started_anew() {
     home.ok(&["kill", "busy"]);
 }
 
+/// A program that counts the bytes it reads and says the count of each, traps at an `x`, and computes for ever at an `l`.
+const FRAIL: &str = r#"(module
+  (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (func (export "_start") (local $count i32)
+    (i32.store (i32.const 0) (i32.const 32))
+    (i32.store (i32.const 4) (i32.const 1))
+    (i32.store (i32.const 8) (i32.const 40))
+    (i32.store (i32.const 12) (i32.const 1))
+    (loop $again
+      (drop (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 16)))
+      (if (i32.eq (i32.load8_u (i32.const 32)) (i32.const 120)) (then unreachable))
+      (if (i32.eq (i32.load8_u (i32.const 32)) (i32.const 108)) (then (loop $ever (br $ever))))
+      (local.set $count (i32.add (local.get $count) (i32.const 1)))
+      (i32.store8 (i32.const 40) (i32.add (i32.const 48) (local.get $count)))
+      (drop (call $write (i32.const 1) (i32.const 8) (i32.const 1) (i32.const 16)))
+      (br $again))))"#;
+
+impl Home {
+    /// Gives a container of `m` standard input.
+    fn give(&self, name: &str, text: &str) {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--fail", "--unix-socket"]).arg(self.of("m", ".runtime/control.sock"));
+        curl.args(["--data-binary", text, &format!("http://machine/v1/containers/{name}/input")]);
+        assert!(curl.output().unwrap().status.success());
+    }
+
+    /// Starts `frail`, with its standard input open.
+    fn start_frail(&self) {
+        let path = self.path().join("frail.wasm");
+        std::fs::write(&path, wat::parse_str(FRAIL).unwrap()).unwrap();
+        self.ok(&["run", "-d", "-i", "--name", "frail", "--memory", "4M", path.to_str().unwrap()]);
+    }
+
+    /// Gives `frail` a byte, and waits until it has said so much in all.
+    fn gives(&self, byte: &str, output: &str) {
+        self.give("frail", byte);
+        self.wait_for("m", "frail", |said| said == output);
+    }
+}
+
+#[test]
+fn a_container_that_traps_is_put_back_and_its_neighbours_never_notice() {
+    let home = Home::counting();
+    home.trigger("container", "trigger: 1\nthen: [heal, heal, restart]\n");
+    assert!(home.ok(&["heal", "triggers", "ls"]).contains("heal, heal, restart"));
+    home.start_frail();
+    home.gives("a", "1");
+    let old = home.json(&["snapshot"])["id"].clone();
+    home.gives("a", "12");
+    let new = home.json(&["snapshot"])["id"].clone();
+    home.gives("a", "123");
+    let pid = home.pid("m");
+    // It goes back to the last snapshot that has it, then to the one before that, and then begins anew.
+    home.give("frail", "x");
+    let fault = home.wait_for_faults(1)[0].clone();
+    assert_eq!((&fault["action"], &fault["to"]), (&"heal-container".into(), &new), "{fault}");
+    home.gives("a", "1233");
+    home.give("frail", "x");
+    let fault = home.wait_for_faults(2)[1].clone();
+    assert_eq!((&fault["action"], &fault["to"]), (&"heal-container".into(), &old), "{fault}");
+    home.gives("a", "12332");
+    home.give("frail", "x");
+    let fault = home.wait_for_faults(3)[2].clone();
+    assert_eq!(fault["action"], "restart-container", "{fault}");
+    home.gives("a", "123321");
+    let report = home.ok(&["panic", "report"]);
+    assert!(report.contains("container-trap") && report.contains("frail"), "{report}");
+    assert_eq!(home.pid("m"), pid);
+    assert_eq!(jumps(&numbers(&home.output("m", "counter"))), []);
+    // No snapshot has it as it was started now, and nothing else is wanted.
+    home.trigger("container", "trigger: 1\nthen: [heal]\n");
+    home.give("frail", "x");
+    let fault = home.wait_for_faults(4)[3].clone();
+    assert_eq!(fault["action"], "stop-container", "{fault}");
+    assert!(fault["error"].as_str().unwrap().contains("no snapshot has `frail`"), "{fault}");
+    let ended = home.json(&["matrixbox", "inspect", "frail"]);
+    assert_eq!((&ended["state"], &ended["exit_code"]), (&"ended".into(), &134.into()), "{ended}");
+}
+
+#[test]
+fn a_container_that_has_trapped_is_seen_to_also_by_a_machine_that_goes_back_to_it() {
+    let home = Home::counting();
+    home.start_frail();
+    home.gives("a", "1");
+    home.trigger("container", "trigger: 1\nthen: [heal]\n");
+    let good = home.json(&["snapshot"])["id"].clone();
+    // While it is seen to, the machine is put back, fails, and is put back again.
+    for round in 0..8 {
+        home.give("frail", "x");
+        if round % 2 == 0 {
+            home.inflict("exception", 1);
+        }
+        home.ok(&["rollback", good.as_str().unwrap()]);
+        let found = home.json(&["matrixbox", "inspect", "frail"]);
+        assert_eq!(found["state"], "running", "{found}");
+        home.trigger("container", &format!("trigger: 1\nthen: [heal]\nbudget: {}\n", 100 + round));
+    }
+    let before = home.output("m", "frail");
+    home.gives("a", &format!("{before}2"));
+}
+
+#[test]
+fn a_container_that_stalls_is_put_back() {
+    let home = Home::counting();
+    home.trigger("container", "trigger: 1\nthen: [heal]\nstall: 300ms\n");
+    home.start_frail();
+    home.gives("a", "1");
+    home.ok(&["snapshot"]);
+    home.give("frail", "l");
+    let fault = home.wait_for_faults(1)[0].clone();
+    assert_eq!(fault["fault"], "container-stall", "{fault}");
+    assert_eq!(fault["action"], "heal-container", "{fault}");
+    home.gives("a", "12");
+    // One that waits does not stall, and neither does one that calls now and then.
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(home.faults().len(), 1);
+    assert_eq!(jumps(&numbers(&home.output("m", "counter"))), []);
+}
+
 #[test]
 fn no_byte_of_standard_input_is_lost_or_read_twice_when_the_kernel_is_put_back() {
     let home = Home::counting();
     let cat = container("cat");
     home.ok(&["run", "-d", "-i", "--name", "cat", "--memory", "8M", cat.to_str().unwrap()]);
-    let give = |text: &str| {
-        let mut curl = Command::new("curl");
-        curl.args(["--silent", "--fail", "--unix-socket"]).arg(home.of("m", ".runtime/control.sock"));
-        curl.args(["--data-binary", text, "http://machine/v1/containers/cat/input"]);
-        assert!(curl.output().unwrap().status.success());
-    };
+    let give = |text: &str| home.give("cat", text);
     let mut expected = String::new();
     for round in 0..6 {
         let line = format!("line {round}\n");
@@ -174,7 +290,7 @@ fn no_byte_of_standard_input_is_lost_or_read_twice_when_the_kernel_is_put_back()
 #[test]
 fn a_container_that_traps_is_started_again_if_that_is_wanted() {
     let home = Home::counting();
-    home.trigger("container", "trigger: 1\nthen: restart\nbudget: 2\n");
+    home.trigger("container", "trigger: 1\nthen: [restart]\nbudget: 2\n");
     assert!(home.ok(&["heal", "triggers", "ls"]).contains("restart"));
     home.start("faulty", &container("faults"), &["trap"]);
     let errors = home.of("m", ".container/faulty/stderr.log");

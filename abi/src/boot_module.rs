@@ -303,6 +303,8 @@ pub mod container_flags {
     pub const INVOKE: u32 = 8;
     /// What it is refused is told on its standard error, with the rule that would allow it.
     pub const EXPLAIN: u32 = 16;
+    /// If it traps, it is kept as it is until the host says what becomes of it: resident machines only.
+    pub const HOLD: u32 = 32;
 }
 
 impl<'a> ContainerConfig<'a> {

@@ -58,7 +58,7 @@ pub mod time_page;
 pub mod volumes;
 
 /// Version of everything in this crate. A VMM and a guest of different versions refuse each other.
-pub const ABI_VERSION: u32 = 10;
+pub const ABI_VERSION: u32 = 11;
 
 /// Size of a page, in bytes: the unit of regions, dirty tracking and hashing.
 pub const PAGE_SIZE: u64 = 4096;

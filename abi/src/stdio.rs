@@ -14,7 +14,9 @@
 //! container ends with `Ended`; after `Refused` and `Ended` the container's number is free again, its
 //! window is closed, and input under way to it is dropped. It answers `Pause` and `Ask` with `Status`, unless the
 //! container is not there, and `Rest` on the sentinel, when no container is being run. Each `Files` is
-//! answered by a `FilesAnswer`, whether the container is there or not. The guest ignores frames that make no sense
+//! answered by a `FilesAnswer`, whether the container is there or not. A container with
+//! [`HOLD`](crate::boot_module::container_flags::HOLD) that traps is not over: the guest says `Trapped`, again in each life of the
+//! machine, and keeps it until the host puts its region back or kills it. The guest ignores frames that make no sense
 //! to it, such as `Kill` for a container that has just ended, and says so in its log.
 
 use crate::bytes::{read_u32, read_u64, write_u32, write_u64};
@@ -75,6 +77,8 @@ pub enum FrameKind {
     Files = 20,
     /// Guest to host: the answer to that.
     FilesAnswer = 21,
+    /// Guest to host: a container has trapped, and is held; no payload.
+    Trapped = 22,
 }
 
 /// Argument of a [`FrameKind::Refused`]: the machine has not got the container's image.
@@ -120,7 +124,7 @@ impl Room {
 pub const MAX_REASON: u32 = 4096;
 
 /// Bytes of a [`Status`].
-pub const STATUS_LEN: u32 = 32;
+pub const STATUS_LEN: u32 = 40;
 
 /// What a container takes, as its guest counts it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -135,6 +139,8 @@ pub struct Status {
     pub memory: u64,
     /// Most that it may have.
     pub memory_limit: u64,
+    /// Functions of the runtime's that it has called: while it computes, this stands still.
+    pub calls: u64,
 }
 
 /// The weight of a container that says nothing: hundredths.
@@ -151,7 +157,8 @@ impl Status {
         // In bounds by construction, all of them.
         let _ = write_u32(&mut bytes, 0, u32::from(self.paused));
         let _ = write_u32(&mut bytes, 4, self.weight);
-        for (at, value) in [self.used_ns, self.memory, self.memory_limit].into_iter().enumerate() {
+        for (at, value) in [self.used_ns, self.memory, self.memory_limit, self.calls].into_iter().enumerate()
+        {
             let _ = write_u64(&mut bytes, 8 + at * 8, value);
         }
         bytes
@@ -173,6 +180,7 @@ impl Status {
             used_ns: read_u64(bytes, 8)?,
             memory: read_u64(bytes, 16)?,
             memory_limit: read_u64(bytes, 24)?,
+            calls: read_u64(bytes, 32)?,
         })
     }
 }
@@ -228,6 +236,7 @@ impl FrameHeader {
             19 => FrameKind::Rest,
             20 => FrameKind::Files,
             21 => FrameKind::FilesAnswer,
+            22 => FrameKind::Trapped,
             _ => return None,
         };
         let len = read_u32(bytes, 8)?;
@@ -250,8 +259,14 @@ mod tests {
 
     #[test]
     fn a_status_survives_the_wire_and_is_read_strictly() {
-        let status =
-            Status { paused: true, weight: 20, used_ns: 1 << 40, memory: 65_536, memory_limit: 1 << 33 };
+        let status = Status {
+            paused: true,
+            weight: 20,
+            used_ns: 1 << 40,
+            memory: 65_536,
+            memory_limit: 1 << 33,
+            calls: 3,
+        };
         let bytes = status.encode();
         assert_eq!(Status::decode(&bytes), Some(status));
         for len in 0..bytes.len() {

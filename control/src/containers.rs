@@ -26,6 +26,7 @@ pub(crate) use folder::Kept;
 pub use outputs::Outputs;
 pub use recorded::Returning;
 use sentient_abi::MAX_CONTAINERS;
+use sentient_abi::boot_module::container_flags;
 use sentient_abi::container_files::Failure;
 use sentient_abi::exit::ContainerEnd;
 use sentient_abi::mounts;
@@ -69,8 +70,19 @@ pub struct Containers {
     watcher: OnceLock<Watcher>,
 }
 
-/// Who is told that a container runs, or how it has ended.
-type Watcher = Box<dyn Fn(&str, Option<ContainerEnd>) + Send + Sync>;
+/// What has become of a container, without anybody here having done it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// It runs, or cannot be started.
+    Runs,
+    /// It has trapped, and is held until it is put back or killed.
+    Trapped,
+    /// It has ended.
+    Ended(ContainerEnd),
+}
+
+/// Who is told that.
+type Watcher = Box<dyn Fn(&str, Told) + Send + Sync>;
 
 #[derive(Debug)]
 struct Entry {
@@ -87,6 +99,8 @@ struct Entry {
     exit_code: Option<u8>,
     reason: Option<String>,
     published: Vec<PublishedPort>,
+    /// It has trapped, and is held by the guest.
+    held: bool,
     /// Its standard input was ended, by who gave it.
     input_ended: bool,
     log: ContainerLog,
@@ -212,6 +226,9 @@ impl Containers {
         };
         let index = self.enter(&name, kept)?;
         mounts::renumber(&mut spec.mounts, first_volume(index));
+        if self.watcher.get().is_some() {
+            spec.flags |= container_flags::HOLD;
+        }
         let given = self.mount(&name, index, &wanted.volumes);
         if let Err(error) = given.and_then(|()| self.publish(&name, index, &wanted)) {
             self.table().retain(|entry| entry.name != name);
@@ -374,6 +391,7 @@ impl Containers {
             exit_code: None,
             reason: None,
             published: Vec::new(),
+            held: false,
             input_ended: false,
             log: ContainerLog::of(&folder),
         })
@@ -522,9 +540,9 @@ impl Containers {
         self.table().iter_mut().for_each(Entry::seal);
     }
 
-    /// Has somebody told, from here on, when a container runs, and how one ends by itself. `tell` does not wait, and asks nothing
-    /// of the containers.
-    pub(crate) fn tell(&self, tell: impl Fn(&str, Option<ContainerEnd>) + Send + Sync + 'static) {
+    /// Has somebody told, from here on, what becomes of containers. `tell` does not wait, and asks nothing of them. Those that are
+    /// started from here on are held if they trap.
+    pub(crate) fn tell(&self, tell: impl Fn(&str, Told) + Send + Sync + 'static) {
         // There is one who wants to know.
         let _ = self.watcher.set(Box::new(tell));
     }

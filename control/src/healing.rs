@@ -53,15 +53,32 @@ impl Session {
                 let found = self.target(&mut live, &snapshot, name, index)?;
                 (snapshot.id(), found.map_err(|unfit| refusal(name, Some(snapshot.id()), &unfit))?)
             }
-            None => self.last_target(&mut live, name, index)?,
+            None => self.last_target(&mut live, name, index, 0)?,
         };
+        self.put_container_back(&mut live, (name, index), (to, target), wanted.to.is_some())
+    }
+
+    /// Puts a container back to so many snapshots before the last one that has it, or to the oldest that does.
+    pub(crate) fn heal_back(&self, live: &mut Live, name: &str, back: usize) -> Result<Healed, ControlError> {
+        let index = self.containers.running(name)?;
+        let found = self.last_target(live, name, index, back)?;
+        self.put_container_back(live, (name, index), found, false)
+    }
+
+    fn put_container_back(
+        &self,
+        live: &mut Live,
+        (name, index): (&str, u32),
+        (to, target): (SnapshotId, RegionTarget),
+        is_named: bool,
+    ) -> Result<Healed, ControlError> {
         let (taken, history) = (live.lend(), Arc::clone(&self.history));
         let put_back = move |machine: &mut Stopped<'_>| taken.put_back_region(machine, &target, &history);
         let (after, result) = self.door.stopped_at_rest(PATIENCE, put_back)?;
         *live = after;
         match result {
             Ok(Outcome::Back(done)) => {
-                self.containers.forget(name);
+                self.containers.came_back(name);
                 self.containers.disconnect(index);
                 // So that the guest looks at what there is to run.
                 self.guest.ask(index);
@@ -69,7 +86,7 @@ impl Session {
                 let (container, to) = (name.to_owned(), to.to_string());
                 Ok(Healed { container, to, pages: done.pages as u64, pause_us })
             }
-            Ok(Outcome::Elsewhere) => Err(refusal(name, wanted.to.is_some().then_some(to), &Unfit::Absent)),
+            Ok(Outcome::Elsewhere) => Err(refusal(name, is_named.then_some(to), &Unfit::Absent)),
             Ok(Outcome::NotAtRest) => Err(ControlError::Conflict(format!(
                 "`{name}` was started just now, is about to end, or is in the midst of something that takes long"
             ))),
@@ -84,22 +101,31 @@ impl Session {
         }
     }
 
-    /// The last snapshot, from the current one back, that has the container at rest.
+    /// The snapshot `back` before the last one, from the current one back, that has the container at rest; the oldest such one if
+    /// there are not so many.
     pub(crate) fn last_target(
         &self,
         live: &mut Live,
         name: &str,
         index: u32,
+        back: usize,
     ) -> Result<(SnapshotId, RegionTarget), ControlError> {
         let timeline = self.history.timeline();
         let current = self.history.current()?.id();
-        let mut was_running = false;
+        let (mut was_running, mut left, mut found) = (false, back, None);
         for id in std::iter::once(current).chain(timeline.ancestors(current, LOOK_BACK)?) {
             match self.target(live, &timeline.get(id)?, name, index)? {
-                Ok(target) => return Ok((id, target)),
+                Ok(target) if left == 0 => return Ok((id, target)),
+                Ok(target) => {
+                    left -= 1;
+                    found = Some((id, target));
+                }
                 Err(Unfit::Running) => was_running = true,
                 Err(Unfit::Absent) => {}
             }
+        }
+        if let Some(found) = found {
+            return Ok(found);
         }
         let unfit = if was_running { Unfit::Running } else { Unfit::Absent };
         Err(refusal(name, None, &unfit))

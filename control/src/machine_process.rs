@@ -25,7 +25,7 @@ use sentient_vmm::machine::{Early, Readiness, Running, Start, StopHandle};
 use sentient_vmm::streams::{Input, Output, Streams};
 use sentient_vmm::{BootProtocol, Ended, Machine, MachineConfig, Report};
 use serde::{Deserialize, Serialize};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use std::fs::{self, File, Permissions};
 use std::ops::Range;
@@ -327,11 +327,14 @@ fn streams() -> std::io::Result<Streams> {
 }
 
 fn stop_on_signals(stop: StopHandle) -> Result<(), ControlError> {
-    let mut signals =
-        Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(ControlError::io("installing signal handlers"))?;
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGXFSZ])
+        .map_err(ControlError::io("installing signal handlers"))?;
     let watch = move || {
-        for _ in signals.forever() {
-            stop.stop(Ended::Terminated);
+        for signal in signals.forever() {
+            // A file that may not be longer (ulimit -f) is the error of who writes it.
+            if signal != SIGXFSZ {
+                stop.stop(Ended::Terminated);
+            }
         }
     };
     let started = std::thread::Builder::new().name("signals".into()).spawn(watch);

@@ -19,15 +19,15 @@ mod rescue;
 pub(crate) mod routes;
 
 use crate::api::MachineHealth;
+use crate::containers::Told;
 use crate::error::ControlError;
 use crate::session::Session;
-use containers::Restarts;
+use containers::{Stalls, Troubles};
 pub use crash::crashes;
 use kernel::Point;
-pub use policy::{ContainerPolicy, Policy, Step, Trigger};
+pub use policy::{ContainerPolicy, ContainerStep, Policy, Step, Trigger};
 use records::Fallback;
 pub use records::{fallen, recover_stopped, recoveries, rise};
-use sentient_abi::exit::ContainerEnd;
 use sentient_snapshot::record::SnapshotId;
 use sentient_vmm::Ended;
 use std::collections::VecDeque;
@@ -41,8 +41,8 @@ enum News {
     Fault(Ended),
     /// The machine stands at another snapshot, or its kernel should be copied anew.
     Changed,
-    /// A container has ended by itself.
-    Ended(String, ContainerEnd),
+    /// Something has become of a container by itself.
+    Container(String, Told),
 }
 
 /// What is known of a machine's health.
@@ -69,8 +69,9 @@ struct State {
     recovered: u64,
     /// The kernel as it was last copied.
     point: Point,
-    /// When containers were started again.
-    restarts: Restarts,
+    /// When something was the matter with containers.
+    troubles: Troubles,
+    stalls: Stalls,
     /// When it was last looked whether what nobody writes is what it was.
     checked: Option<Instant>,
 }
@@ -158,7 +159,7 @@ impl State {
     /// When there is something to do.
     fn due(&self) -> Option<Instant> {
         let proof = self.proof_due();
-        [proof, self.point.due(), self.check_due()].into_iter().flatten().min()
+        [proof, self.point.due(), self.check_due(), self.stalls.due()].into_iter().flatten().min()
     }
 
     /// When it is to be looked whether what nobody writes is what it was.
@@ -226,14 +227,13 @@ impl Session {
         let news = self.recovery.news.clone();
         self.door.tell_faults(move |fault| drop(news.send(News::Fault(fault))));
         let (session, news) = (Arc::downgrade(self), self.recovery.news.clone());
-        self.containers.tell(move |name, end| {
+        self.containers.tell(move |name, told| {
             if let Some(session) = session.upgrade() {
                 session.recovery.changed();
             }
-            if let Some(end) = end {
-                let _ = news.send(News::Ended(name.to_owned(), end));
-            }
+            let _ = news.send(News::Container(name.to_owned(), told));
         });
+        self.plan_stall_checks();
         let session = Arc::downgrade(self);
         let watch = move || watch(&told, &session);
         let thread = std::thread::Builder::new().name("recovery".into()).spawn(watch);
@@ -259,7 +259,7 @@ fn watch(news: &Receiver<News>, session: &Weak<Session>) {
         match next {
             Ok(News::Fault(fault)) => session.recover(fault),
             Ok(News::Changed) => {}
-            Ok(News::Ended(name, end)) => session.container_ended(&name, end),
+            Ok(News::Container(name, told)) => session.container_told(&name, told),
             Err(RecvTimeoutError::Timeout) => {
                 let now = Instant::now();
                 let good = session.recovery.state().prove(now);
@@ -267,15 +267,19 @@ fn watch(news: &Receiver<News>, session: &Weak<Session>) {
                     tracing::warn!(%error, "the last good snapshot is not written down");
                 }
                 let is_due = |due: Option<Instant>| due.is_some_and(|due| due <= now);
-                let (copy, check) = {
+                let (copy, check, stalls) = {
                     let state = session.recovery.state();
-                    (is_due(state.point.due()), is_due(state.check_due()))
+                    (is_due(state.point.due()), is_due(state.check_due()), is_due(state.stalls.due()))
                 };
+                if stalls {
+                    session.check_stalls();
+                }
                 if copy {
                     session.copy_kernel();
                 }
                 if check {
                     session.check_frozen();
+                    session.plan_stall_checks();
                     let policy = session.policy();
                     let mut state = session.recovery.state();
                     (state.policy, state.checked) = (policy, Some(Instant::now()));

@@ -185,7 +185,12 @@ impl Session {
     /// # Errors
     /// [`ControlError`].
     pub fn restart_container(&self, name: &str) -> Result<ContainerStatus, ControlError> {
-        let _live = self.live();
+        let live = self.live();
+        self.restart_with(&live, name)
+    }
+
+    /// The same, for whoever has the lock.
+    pub(crate) fn restart_with(&self, _: &Live, name: &str) -> Result<ContainerStatus, ControlError> {
         let start = self.containers.started_by(name)?.start;
         self.end_container(name)?;
         self.containers.start(&self.guest, &start)
@@ -222,7 +227,7 @@ impl Session {
     }
 
     /// Kills a container if it runs.
-    fn end_container(&self, name: &str) -> Result<(), ControlError> {
+    pub(crate) fn end_container(&self, name: &str) -> Result<(), ControlError> {
         if let Ok(index) = self.containers.running(name) {
             self.guest.kill(index);
             self.containers.wait_until_ended(name, KILL_PATIENCE)?;

@@ -11,12 +11,16 @@
 //! Nothing of it is in a snapshot. What a machine keeps of a file is its path and a number; when it goes on from a
 //! snapshot, and nobody knows the number, the path is opened anew ([`OpenFiles`]).
 
+#[cfg(any(debug_assertions, feature = "chaos"))]
+mod disorder;
 mod errno;
 mod folder;
 mod open_files;
 mod requests;
 mod served;
 
+#[cfg(any(debug_assertions, feature = "chaos"))]
+pub use disorder::Disorder;
 use errno::refusal;
 use folder::Folder;
 use open_files::OpenFiles;
@@ -32,6 +36,9 @@ use std::path::Path;
 pub struct Volumes {
     folders: BTreeMap<u32, Folder>,
     open: OpenFiles,
+    /// What is to go wrong with the next calls.
+    #[cfg(any(debug_assertions, feature = "chaos"))]
+    pub disorder: Disorder,
 }
 
 impl Volumes {
@@ -67,6 +74,8 @@ impl Volumes {
     pub fn serve(&mut self, request: &[u8]) -> Result<Vec<u8>, Errno> {
         let Request { volume, wanted } = Request::decode(request).ok_or(Errno::Inval)?;
         let folder = self.folders.get(&volume).ok_or(Errno::Nodev)?;
+        #[cfg(any(debug_assertions, feature = "chaos"))]
+        let wanted = self.disorder.disturb(wanted).map_err(refusal)?;
         requests::serve(folder, &mut self.open, volume, &wanted).map_err(refusal)
     }
 }

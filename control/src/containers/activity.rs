@@ -115,6 +115,30 @@ impl Containers {
         }
     }
 
+    /// What the guest has said of those that run and are not held, with their numbers and names.
+    pub(crate) fn said(&self) -> Vec<(u32, String, Option<Status>)> {
+        let table = self.table();
+        let runs = |entry: &&Entry| entry.state == ContainerState::Running && !entry.held;
+        table.iter().filter(runs).map(|entry| (entry.index, entry.name.clone(), entry.takes)).collect()
+    }
+
+    /// How often a container has called a function of the runtime's, as the guest has said last.
+    pub(crate) fn calls(&self, name: &str) -> Option<u64> {
+        self.with_entry(name, |entry| entry.takes.map(|takes| takes.calls)).flatten()
+    }
+
+    /// Whether a container has trapped, and is held.
+    pub(crate) fn is_held(&self, name: &str) -> bool {
+        self.with_entry(name, |entry| entry.held) == Some(true)
+    }
+
+    /// A container was put back: what the guest has said of it was of another one.
+    pub(crate) fn came_back(&self, name: &str) {
+        if let Some(entry) = self.table().iter_mut().find(|entry| entry.name == name) {
+            (entry.takes, entry.held) = (None, false);
+        }
+    }
+
     /// The same of all.
     pub(crate) fn forget_all(&self) {
         for entry in self.table().iter_mut() {

@@ -37,6 +37,14 @@ impl Containers {
         mounting.serve().map_err(ControlError::io("starting the volumes' thread"))
     }
 
+    /// Has calls of volumes go wrong.
+    #[cfg(any(debug_assertions, feature = "chaos"))]
+    pub(crate) fn disturb(&self, disorder: sentient_vmm::volumes::Disorder) {
+        if let Some(mounting) = self.mounting.get() {
+            mounting.disturb(disorder);
+        }
+    }
+
     /// A container has ended: its folders are not reached any more.
     pub(super) fn unmount(&self, index: u32) {
         if let Some(mounting) = self.mounting.get() {

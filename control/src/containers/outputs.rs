@@ -1,6 +1,6 @@
 //! What the guest says: containers' output, and what becomes of them.
 
-use super::Containers;
+use super::{Containers, Told};
 use crate::api::ContainerState;
 use crate::logs;
 use sentient_abi::exit::ContainerEnd;
@@ -37,12 +37,17 @@ impl ContainerSink for Outputs {
         let mut told = None;
         if let Some(entry) = found {
             told = match &event {
-                ContainerEvent::Started | ContainerEvent::Refused(_) => Some((entry.name.clone(), None)),
-                ContainerEvent::Ended(end) => Some((entry.name.clone(), Some(*end))),
+                ContainerEvent::Started | ContainerEvent::Refused(_) => Some(Told::Runs),
+                ContainerEvent::Trapped => Some(Told::Trapped),
+                // What is to be done about it was done when it trapped.
+                ContainerEvent::Ended(_) if entry.held => Some(Told::Runs),
+                ContainerEvent::Ended(end) => Some(Told::Ended(*end)),
                 _ => None,
-            };
+            }
+            .map(|told| (entry.name.clone(), told));
             match event {
                 ContainerEvent::Started => entry.state = ContainerState::Running,
+                ContainerEvent::Trapped => entry.held = true,
                 ContainerEvent::Status(status) => entry.takes = Some(status),
                 ContainerEvent::Files { number, answer } => entry.answered = Some((number, answer)),
                 ContainerEvent::Refused(reason) => entry.end(None, Some(reason)),
@@ -55,8 +60,8 @@ impl ContainerSink for Outputs {
             }
         }
         drop(table);
-        if let Some(((name, end), tell)) = told.zip(self.0.watcher.get()) {
-            tell(&name, end);
+        if let Some(((name, told), tell)) = told.zip(self.0.watcher.get()) {
+            tell(&name, told);
         }
         self.0.changed.notify_all();
     }

@@ -195,7 +195,7 @@ impl Session {
             }
             let name = names.iter().find(|(index, _)| *index == known.index);
             let target = match name {
-                Some((index, name)) => self.last_target(live, name, *index).map(|(_, target)| target),
+                Some((index, name)) => self.last_target(live, name, *index, 0).map(|(_, target)| target),
                 None => Err(ControlError::NotFound("nobody knows it".into())),
             };
             match target {

@@ -1,5 +1,5 @@
 //! What is done about faults, as the machine's owner wants it: `.heal/trigger/fault.yaml` about those of the guest's kernel,
-//! `.heal/trigger/container.yaml` about containers that trap.
+//! `.heal/trigger/container.yaml` about those of [containers](container).
 //!
 //! ```yaml
 //! trigger: 1
@@ -14,8 +14,11 @@
 //! It is read at each fault: who changes it need not tell anybody. One that cannot be read is as if it were not there, and the
 //! machine's log says why.
 
+mod container;
+
 use crate::error::ControlError;
 use crate::home::MachineFolder;
+pub use container::{ContainerPolicy, ContainerStep};
 use sentient_images::quantity::Time;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -80,33 +83,6 @@ impl Default for Policy {
     }
 }
 
-/// What can be done about a container that has trapped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ContainerStep {
-    /// Nothing: it has ended.
-    Nothing,
-    /// Start it again as it was started.
-    Restart,
-}
-
-/// What is done about containers that trap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ContainerPolicy {
-    /// What is done.
-    pub then: ContainerStep,
-    /// How often within a time.
-    pub budget: usize,
-    /// That time.
-    pub within: Duration,
-}
-
-impl Default for ContainerPolicy {
-    fn default() -> Self {
-        Self { then: ContainerStep::Nothing, budget: 5, within: Duration::from_secs(60) }
-    }
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Text {
@@ -117,15 +93,6 @@ struct Text {
     within: Option<Time>,
     check: Option<Time>,
     hang: Option<Time>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ContainerText {
-    trigger: u64,
-    then: Option<ContainerStep>,
-    budget: Option<usize>,
-    within: Option<Time>,
 }
 
 /// A machine's policy, and where it is from, for whoever wants to see it.
@@ -148,6 +115,9 @@ pub struct Trigger {
     /// [`Policy::hang`], in milliseconds; absent where it means nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hang_ms: Option<u64>,
+    /// [`ContainerPolicy::stall`], in milliseconds; absent where it is not looked for, or means nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stall_ms: Option<u64>,
     /// The file that says so; `None` if there is none.
     pub file: Option<PathBuf>,
 }
@@ -163,6 +133,16 @@ fn check(trigger: u64, budget: Option<usize>, times: &[(&str, Option<Time>)]) ->
     match times.iter().find(|(_, time)| time.is_some_and(|Time(time)| time > LONGEST)) {
         Some((name, _)) => Err(format!("{name}: a day is the longest")),
         None => Ok(()),
+    }
+}
+
+/// What is wrong with a list of steps, the last of which may be `stop`, which ends `what`.
+fn check_steps<S>(then: Option<&[S]>, what: &str) -> Result<(), String> {
+    match then {
+        Some(then) if then.is_empty() || then.len() > MOST_STEPS => {
+            Err(format!("then: one step at least, and at most {MOST_STEPS}; `stop` ends {what}"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -223,11 +203,7 @@ impl Policy {
             budget,
             &[("healthy", healthy), ("within", within), ("check", every), ("hang", hang)],
         )?;
-        if then.as_ref().is_some_and(|then| then.is_empty() || then.len() > MOST_STEPS) {
-            return Err(format!(
-                "then: one step at least, and at most {MOST_STEPS}; `stop` ends the machine"
-            ));
-        }
+        check_steps(then.as_deref(), "the machine")?;
         let usual = Self::default();
         let time = |time: Option<Time>, usual| time.map_or(usual, |Time(time)| time);
         Ok(Self {
@@ -259,48 +235,8 @@ impl Policy {
             within_ms: millis(self.within),
             check_ms: Some(millis(self.check)),
             hang_ms: Some(millis(self.hang)),
+            stall_ms: None,
             file: Some(machine.trigger(FAULT)).filter(|file| file.exists()),
-        }
-    }
-}
-
-impl ContainerPolicy {
-    /// The policy of a text.
-    ///
-    /// # Errors
-    /// What is wrong with it, for people.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let ContainerText { trigger, then, budget, within } =
-            serde_yaml::from_str(text).map_err(|error| error.to_string())?;
-        check(trigger, budget, &[("within", within)])?;
-        let usual = Self::default();
-        Ok(Self {
-            then: then.unwrap_or(usual.then),
-            budget: budget.unwrap_or(usual.budget),
-            within: within.map_or(usual.within, |Time(within)| within),
-        })
-    }
-
-    /// A machine's policy; the usual one where there is no file.
-    ///
-    /// # Errors
-    /// As [`Policy::of`].
-    pub fn of(machine: &MachineFolder) -> Result<Self, ControlError> {
-        of(&machine.trigger(CONTAINER), Self::parse)
-    }
-
-    /// For whoever wants to see it.
-    #[must_use]
-    pub fn trigger(&self, machine: &MachineFolder) -> Trigger {
-        Trigger {
-            on: CONTAINER,
-            then: vec![word(self.then)],
-            healthy_ms: None,
-            budget: self.budget,
-            within_ms: millis(self.within),
-            check_ms: None,
-            hang_ms: None,
-            file: Some(machine.trigger(CONTAINER)).filter(|file| file.exists()),
         }
     }
 }
@@ -316,10 +252,6 @@ mod tests {
         assert_eq!(Policy::parse("trigger: 1\nbudget: 3\nhealthy: 500ms\n"), Ok(wanted));
         let wanted = Policy { then: vec![Step::Rollback, Step::Stop], ..Policy::default() };
         assert_eq!(Policy::parse("trigger: 1\nthen: [rollback, stop]"), Ok(wanted));
-        assert_eq!(ContainerPolicy::parse("trigger: 1"), Ok(ContainerPolicy::default()));
-        let wanted =
-            ContainerPolicy { then: ContainerStep::Restart, budget: 1, ..ContainerPolicy::default() };
-        assert_eq!(ContainerPolicy::parse("trigger: 1\nthen: restart\nbudget: 1"), Ok(wanted));
     }
 
     #[test]
@@ -339,9 +271,6 @@ mod tests {
         ] {
             let error = Policy::parse(text);
             assert!(error.as_ref().is_err_and(|error| error.contains(why)), "{text}: {error:?}");
-            let error = ContainerPolicy::parse(text);
-            let is_for_containers = !text.contains("healthy");
-            assert!(!is_for_containers || error.is_err(), "{text}: {error:?}");
         }
     }
 }

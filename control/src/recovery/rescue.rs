@@ -119,25 +119,6 @@ impl Session {
         }
     }
 
-    /// Starts containers again, on a thread of its own: that waits for the guest, and the guest may need this one.
-    pub(super) fn start_again(self: &Arc<Self>, names: Vec<String>) {
-        if names.is_empty() {
-            return;
-        }
-        let session = Arc::clone(self);
-        let start = move || {
-            for name in &names {
-                match session.restart_container(name) {
-                    Ok(_) => tracing::warn!(container = name, "it was started anew"),
-                    Err(error) => tracing::error!(%error, container = name, "it is not started anew"),
-                }
-            }
-        };
-        if let Err(error) = std::thread::Builder::new().name("restart".into()).spawn(start) {
-            tracing::error!(%error, "containers are not started anew");
-        }
-    }
-
     /// Puts a machine that runs back to its last good snapshot, as if it had failed; where it was is kept.
     ///
     /// # Errors

@@ -62,11 +62,20 @@ mod chaos {
     use crate::session::Session;
     use axum::Json;
     use axum::extract::State;
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     use sentient_vmm::chaos::{Chaos, inflict as inflict_on};
+    use sentient_vmm::volumes::Disorder;
     use serde::Deserialize;
+    use std::time::Duration;
 
     /// How often an interrupt comes that is stuck.
     const STUCK: u32 = 300;
+
+    /// How many calls of volumes fail, or write only half.
+    const CALLS: u32 = 20;
+
+    /// How long no file can be written.
+    const FULL: Duration = Duration::from_millis(200);
 
     /// What is to be done to the guest.
     #[derive(Clone, Copy, Debug, Deserialize)]
@@ -93,6 +102,12 @@ mod chaos {
         Thread,
         /// The devices raise their interrupts again and again.
         InterruptStuck,
+        /// No file can be written for a while.
+        DiskFull,
+        /// The next calls of volumes fail.
+        DeviceErrors,
+        /// The next writes to volumes stop half way.
+        ShortWrites,
     }
 
     pub async fn inflict(State(session): Shared, body: Body<Wanted>) -> Answer<String> {
@@ -103,12 +118,31 @@ mod chaos {
                 session.containers.kill_thread();
                 Ok("the network's thread".into())
             }
+            Kind::Process(Process::DiskFull) => fill_disk(),
+            Kind::Process(Process::DeviceErrors) => {
+                session.containers.disturb(Disorder { failing: CALLS, ..Disorder::default() });
+                Ok(format!("{CALLS} calls of volumes"))
+            }
+            Kind::Process(Process::ShortWrites) => {
+                session.containers.disturb(Disorder { short: CALLS, ..Disorder::default() });
+                Ok(format!("{CALLS} writes to volumes"))
+            }
             Kind::Process(Process::InterruptStuck) => {
                 (0..STUCK).try_for_each(|_| to_guest(session, Chaos::InterruptDoubled, seed).map(drop))?;
                 Ok(format!("{STUCK} interrupts of each device"))
             }
         })
         .await
+    }
+
+    /// To this process every disk is full for a while: the system lets it write no file at all (setrlimit(2)).
+    fn fill_disk() -> Result<String, ControlError> {
+        let usual = getrlimit(Resource::Fsize);
+        let limit = |limit| setrlimit(Resource::Fsize, limit).map_err(|error| error.into());
+        limit(Rlimit { current: Some(0), ..usual }).map_err(ControlError::io("limiting files"))?;
+        std::thread::sleep(FULL);
+        limit(usual).map_err(ControlError::io("limiting files"))?;
+        Ok(format!("no file could be written for {FULL:?}"))
     }
 
     fn to_guest(session: &Session, kind: Chaos, seed: u64) -> Result<String, ControlError> {

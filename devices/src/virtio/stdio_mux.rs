@@ -232,7 +232,7 @@ impl<S: StreamSink> StdioMux<S> {
             FrameKind::Stderr => Some(Stream::Stderr),
             FrameKind::Log => Some(Stream::Log),
             FrameKind::Window => None,
-            FrameKind::Started | FrameKind::Ended => None,
+            FrameKind::Started | FrameKind::Ended | FrameKind::Trapped => None,
             FrameKind::Refused | FrameKind::Status | FrameKind::FilesAnswer => None,
             FrameKind::Stdin
             | FrameKind::StdinEnd
@@ -285,6 +285,7 @@ impl<S: StreamSink> StdioMux<S> {
         match kind {
             FrameKind::Window => self.stdin.open_window(container, argument),
             FrameKind::Started => self.tell(container, ContainerEvent::Started),
+            FrameKind::Trapped => self.tell(container, ContainerEvent::Trapped),
             FrameKind::Ended => {
                 let end = ContainerEnd::decode(argument);
                 let end = end.ok_or(ProtocolViolation::End { container, word: argument })?;

@@ -56,11 +56,13 @@ fn what_the_guest_says_of_containers_arrives_however_it_is_cut() {
     stream.extend(frame(FrameKind::Stdout, 63, 0, b"out"));
     stream.extend(frame(FrameKind::Refused, 1, 0, "zu groß".as_bytes()));
     stream.extend(frame(FrameKind::Refused, 2, 0, b""));
-    let status = Status { paused: true, weight: 20, used_ns: 7, memory: 65_536, memory_limit: 1 << 20 };
+    let status =
+        Status { paused: true, weight: 20, used_ns: 7, memory: 65_536, memory_limit: 1 << 20, calls: 9 };
     stream.extend(frame(FrameKind::Status, 63, 0, &status.encode()));
     let answer = [&answer_head(7, None)[..], b"file"].concat();
     stream.extend(frame(FrameKind::FilesAnswer, 63, 0, &answer));
     stream.extend(frame(FrameKind::FilesAnswer, 63, 0, &answer_head(8, Some(Failure::NoSpace))));
+    stream.extend(frame(FrameKind::Trapped, 63, 0, b""));
     stream.extend(frame(FrameKind::Ended, 63, ContainerEnd::Trapped.encode(), b""));
     for step in 1..=stream.len() {
         let mut mux = StdioMux::resident(Events::default());
@@ -72,6 +74,7 @@ fn what_the_guest_says_of_containers_arrives_however_it_is_cut() {
             (63, ContainerEvent::Status(status)),
             (63, ContainerEvent::Files { number: 7, answer: Ok(b"file".to_vec()) }),
             (63, ContainerEvent::Files { number: 8, answer: Err(Failure::NoSpace) }),
+            (63, ContainerEvent::Trapped),
             (63, ContainerEvent::Ended(ContainerEnd::Trapped)),
         ];
         assert_eq!(mux.sink().0, expected, "in pieces of {step}");
@@ -96,13 +99,13 @@ fn nonsense_about_containers_is_a_violation() {
         (frame(FrameKind::Pause, 0, 1, b""), ProtocolViolation::Direction { kind: FrameKind::Pause }),
         (frame(FrameKind::Ask, 0, 0, b""), ProtocolViolation::Direction { kind: FrameKind::Ask }),
         (
-            frame(FrameKind::Status, 5, 0, &[0; 31]),
-            ProtocolViolation::Length { kind: FrameKind::Status, len: 31 },
+            frame(FrameKind::Status, 5, 0, &[0; 39]),
+            ProtocolViolation::Length { kind: FrameKind::Status, len: 39 },
         ),
         (frame(FrameKind::Status, 5, 0, b""), ProtocolViolation::Length { kind: FrameKind::Status, len: 0 }),
         // No container has the weight 0.
         (
-            frame(FrameKind::Status, 5, 0, &[0; 32]),
+            frame(FrameKind::Status, 5, 0, &[0; 40]),
             ProtocolViolation::Message { container: 5, message: Message::Status },
         ),
         (

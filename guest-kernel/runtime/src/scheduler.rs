@@ -28,7 +28,7 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::Relaxed};
 use sentient_abi::container_files::Failure;
 use sentient_abi::exit::ContainerEnd;
 use sentient_abi::region::RegionKind;
-use sentient_abi::stdio::Status;
+use sentient_abi::stdio::{FrameKind, Status};
 use sentient_wasi::{Errno, Files, Wait};
 
 /// Longest turn of a thread while another could run, in nanoseconds.
@@ -83,11 +83,11 @@ pub fn wait(wait: Wait) -> Result<(), Stop> {
     check()
 }
 
-/// Gives the processor back if somebody has asked. Called at the end of every host function.
+/// The running thread has called a host function, and is about to leave it: gives the processor back if somebody has asked.
 pub fn give_way() {
-    if ASKED.load(Relaxed)
-        && let Some(thread) = running()
-    {
+    let Some(thread) = running() else { return };
+    thread.calls.set(thread.calls.get().wrapping_add(1));
+    if ASKED.load(Relaxed) {
         stop(thread);
     }
 }
@@ -215,7 +215,7 @@ impl Scheduler {
     ) -> Result<T, Failure> {
         let thread = self.threads.iter_mut().find(|thread| thread.index == index).ok_or(Failure::Gone)?;
         match thread.state.get() {
-            State::Ended(_) => Err(Failure::Gone),
+            State::Ended(_) | State::Held => Err(Failure::Gone),
             // A call of its own has its files until the host has answered.
             _ if thread.asks_host.get() => Err(Failure::Busy),
             _ => thread.with_files(work),
@@ -266,6 +266,9 @@ impl Scheduler {
             network::pump();
             volumes::pump();
             self.serve_files();
+            if control.is_some() {
+                self.hold_trapped();
+            }
             if let Some(end) = self.reap(control.as_mut()) {
                 last = end;
             }
@@ -303,7 +306,25 @@ impl Scheduler {
         for index in &lost {
             self.leave(*index, None);
         }
+        // Who has been told may be another one by now.
+        for thread in self.threads.iter().filter(|thread| matches!(thread.state.get(), State::Held)) {
+            console::queue(FrameKind::Trapped, thread.index, 0, &[]);
+        }
         lost
+    }
+
+    /// Keeps containers that have trapped, if they are to be, and tells the host.
+    fn hold_trapped(&self) {
+        let trapped = |thread: &&Box<Thread>| {
+            thread.holds && matches!(thread.state.get(), State::Ended(ContainerEnd::Trapped))
+        };
+        for thread in self.threads.iter().filter(trapped) {
+            // One that was doomed meanwhile is past holding: somebody has asked for its end.
+            if thread.doomed.get().is_none() {
+                thread.hold();
+                console::queue(FrameKind::Trapped, thread.index, 0, &[]);
+            }
+        }
     }
 
     /// A container is over, which may have had the files of another one.
@@ -446,8 +467,14 @@ impl Scheduler {
 /// Ends a thread: at once if it is in its compiled code, which is then left for good, or at the end of the
 /// host function it is in.
 fn doom(thread: &Thread, end: ContainerEnd) {
-    if matches!(thread.state.get(), State::Ended(_)) {
-        return;
+    match thread.state.get() {
+        State::Ended(_) => return,
+        State::Held => {
+            thread.doom(ContainerEnd::Trapped);
+            thread.state.set(State::Ended(ContainerEnd::Trapped));
+            return;
+        }
+        State::Ready | State::Waiting(_) => {}
     }
     thread.doom(end);
     if thread.stopped.get() != Stopped::InHost {

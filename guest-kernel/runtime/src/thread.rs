@@ -19,6 +19,7 @@ use core::arch::naked_asm;
 use core::cell::{Cell, UnsafeCell};
 use core::ops::Range;
 use core::sync::atomic::AtomicU64;
+use sentient_abi::boot_module::container_flags;
 use sentient_abi::exit::ContainerEnd;
 use sentient_abi::stdio::{FULL_WEIGHT, Status};
 use sentient_wasi::{Files, Wait};
@@ -32,6 +33,8 @@ pub enum State {
     Waiting(Wait),
     /// It is over, and never runs again.
     Ended(ContainerEnd),
+    /// It has trapped, and is kept until the host puts it back, which makes it another state, or kills it.
+    Held,
 }
 
 /// How a thread goes on.
@@ -69,6 +72,10 @@ pub struct Thread {
     pub paused: Cell<bool>,
     /// What had [happened](crate::network::changes) to its container's sockets when it began to wait.
     pub sockets_seen: Cell<u64>,
+    /// It is to be [held](State::Held) if it traps.
+    pub holds: bool,
+    /// Functions of the runtime's that it has called.
+    pub calls: Cell<u64>,
     /// It is amid a call that asks the host about a volume: nobody else is to touch what the container has.
     pub asks_host: Cell<bool>,
     /// The container whose files its container has.
@@ -118,6 +125,8 @@ impl Thread {
             weight: container.config.cpu_weight,
             paused: Cell::new(false),
             sockets_seen: Cell::new(0),
+            holds: container.config.flags & container_flags::HOLD != 0,
+            calls: Cell::new(0),
             asks_host: Cell::new(false),
             files_of: container.files_of,
             arena: container.arena,
@@ -159,7 +168,14 @@ impl Thread {
             used_ns: self.used_ns.get(),
             memory: self.arena.used(),
             memory_limit: self.memory_limit,
+            calls: self.calls.get(),
         }
+    }
+
+    /// Keeps it from here on, for the host to put back or to kill.
+    pub fn hold(&self) {
+        self.state.set(State::Held);
+        self.arena.rests(true);
     }
 
     /// Lets the thread run until it stops. Called by the scheduler, on its own stack.

@@ -12,7 +12,8 @@ pub enum ChaosCommand {
   sentctl panic report
 
 Kinds: exception, triple-fault, halt, loop, instruction (at the next interrupt); stack; interrupt-doubled, interrupt-lost,
-interrupt-stuck; thread (of this program's, that works for a device); code, nucleus, runtime, heap, page-tables, devices,
+interrupt-stuck; thread (of this program's, that works for a device); disk-full (for 0.2 s), device-errors, short-writes (the
+next 20 calls of volumes); code, nucleus, runtime, heap, page-tables, devices,
 container (changed bytes somewhere in there, chosen by --seed).")]
     Inflict(InflictArgs),
 

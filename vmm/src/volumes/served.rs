@@ -143,6 +143,12 @@ impl Mounting {
         lock(&self.shared.volumes).remove(number);
     }
 
+    /// Has calls go wrong.
+    #[cfg(any(debug_assertions, feature = "chaos"))]
+    pub fn disturb(&self, disorder: super::Disorder) {
+        lock(&self.shared.volumes).disorder = disorder;
+    }
+
     /// Sees to it that there is a worker, if the machine runs and there is something for it to do.
     fn employ(&self, state: &mut State) -> io::Result<()> {
         let Some(parts) = state.parts.as_mut().filter(|_| state.worker.is_none() && state.wanted) else {

@@ -21,6 +21,8 @@ pub const CONTROL_BUFFER: usize = 256 << 10;
 pub enum ContainerEvent {
     /// It runs.
     Started,
+    /// It has trapped, and is kept until it is put back or killed.
+    Trapped,
     /// It has ended; its number is free.
     Ended(ContainerEnd),
     /// It was not started, for this reason; its number is free.

@@ -4,6 +4,9 @@
 //! the other to it. What comes of each is one of four things: the machine has noticed it and gone on; nobody has noticed anything,
 //! and everything works; it does not work, and does not know; it has ended.
 
+mod chain;
+mod disk;
+mod rule;
 mod workload;
 
 use super::Context;
@@ -22,7 +25,7 @@ use std::time::{Duration, Instant};
 use workload::Workload;
 
 /// All kinds, in the order in which a campaign goes through them.
-const KINDS: [&str; 18] = [
+const KINDS: [&str; 21] = [
     "exception",
     "triple-fault",
     "halt",
@@ -34,6 +37,9 @@ const KINDS: [&str; 18] = [
     "interrupt-stuck",
     "thread",
     "stuck-container",
+    "disk-full",
+    "device-errors",
+    "short-writes",
     "code",
     "nucleus",
     "runtime",
@@ -46,6 +52,9 @@ const KINDS: [&str; 18] = [
 /// A container that computes for ever, beside the others.
 const STUCK: &str = "stuck-container";
 const FAULTS: &[u8] = include_bytes!("../../../../resources/containers/faults/faults.wasm");
+
+/// No file can be written for a while.
+const FULL: &str = "disk-full";
 
 /// Faults that change bytes somewhere, which may hit nothing that is looked at again.
 const WILD: [&str; 7] = ["code", "nucleus", "runtime", "heap", "page-tables", "devices", "container"];
@@ -105,6 +114,8 @@ struct Campaign {
     wrong: Vec<String>,
     /// How often a container whose own memory was changed said something wrong.
     hurt: u64,
+    /// How often something is missing that a container has said while no file could be written.
+    cut: u64,
     /// Faults that were not recovered from.
     failures: Vec<String>,
     kinds: Vec<Tally>,
@@ -177,6 +188,8 @@ struct Victim {
     wrong: Vec<String>,
     /// How often one whose own memory was changed has said something wrong.
     hurt: u64,
+    /// How often something is missing of what one has said.
+    cut: u64,
     /// Faults that were not recovered from.
     failures: Vec<String>,
 }
@@ -197,6 +210,7 @@ impl Victim {
             kind: "",
             wrong: Vec::new(),
             hurt: 0,
+            cut: 0,
             failures: Vec::new(),
         };
         // The trigger is read at each fault, of which this is the first.
@@ -216,7 +230,17 @@ impl Victim {
             let started: ContainerStatus = self.client.post("/v1/containers", &start)?;
             return Ok(started.name);
         }
-        Ok(self.client.post("/v1/chaos", &json!({ "kind": kind, "seed": seed }))?)
+        let inflict = || self.client.post("/v1/chaos", &json!({ "kind": kind, "seed": seed }));
+        if kind != FULL {
+            return Ok(inflict()?);
+        }
+        // Who wants a snapshot just then is refused, or comes before it.
+        std::thread::scope(|scope| {
+            let amid = scope.spawn(|| self.client.post::<SnapshotTaken>("/v1/snapshots", &json!({})));
+            let said = inflict();
+            let _ = amid.join();
+            Ok(said?)
+        })
     }
 
     /// Faults that are known. They are read when there are more: whoever reads on and on takes the processor from what is measured.
@@ -238,10 +262,18 @@ impl Victim {
         }
     }
 
-    /// A container has said something wrong. One whose own memory was changed may.
+    /// Looks at what was written to the volume.
+    fn look_at_disk(&mut self) {
+        for wrong in self.workload.written() {
+            self.accuse(wrong);
+        }
+    }
+
+    /// A container has said something wrong. One whose own memory was changed may, and what could not be written is missing.
     fn accuse(&mut self, wrong: String) {
         match self.kind {
             "container" => self.hurt += 1,
+            FULL => self.cut += 1,
             kind => self.wrong.push(format!("{kind}: {wrong}")),
         }
     }
@@ -275,10 +307,18 @@ impl Victim {
         self.client.get::<MachineStatus>("/v1/machine").is_ok()
     }
 
-    /// Whether everything works: the guest answers, and so does the server.
+    /// Whether everything works: the guest answers, so does the server, the volume is written to, and after a disk that was full
+    /// there can be snapshots.
     fn works(&mut self) -> Result<bool, CommandError> {
         let answers = self.client.get::<serde_json::Value>("/v1/stats").is_ok();
+        self.look_at_disk();
+        if !self.workload.is_written() {
+            return Ok(false);
+        }
+        let keeps =
+            self.kind != FULL || self.client.post::<SnapshotTaken>("/v1/snapshots", &json!({})).is_ok();
         Ok(answers
+            && keeps
             && match self.workload.served() {
                 Ok(served) => served,
                 Err(wrong) => {
@@ -349,7 +389,7 @@ impl Victim {
             self.client = self.stage.client()?;
         }
         // What was not noticed is still there, and so may be what was: of the next fault only its own is to be seen.
-        let well = outcome != Outcome::Stuck && self.settle()? && self.works()?;
+        let well = outcome != Outcome::Stuck && self.settle()? && self.wait(Self::works)?;
         if !well || WILD.contains(&kind) {
             let back = json!({ "to": "good", "discard": true });
             // It may fail at that very moment, of what was done to it.
@@ -381,6 +421,10 @@ fn run(args: &RunArgs) -> Result<Campaign, CommandError> {
         let seed = args.seed.wrapping_add(fault).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 8;
         victim.suffer(kind, seed, tally)?;
     }
+    victim.kind = "any";
+    for wrong in victim.workload.all_written() {
+        victim.accuse(wrong);
+    }
     let kinds: Vec<Tally> = tallies.into_values().map(Tally::finished).collect();
     let went_on: u64 = kinds.iter().map(|tally| tally.recovered + tally.harmless).sum();
     let recovered_or_harmless = went_on as f64 / args.faults.max(1) as f64;
@@ -391,6 +435,7 @@ fn run(args: &RunArgs) -> Result<Campaign, CommandError> {
         recovered_or_harmless,
         wrong: victim.wrong,
         hurt: victim.hurt,
+        cut: victim.cut,
         failures: victim.failures,
         kinds,
     })

@@ -1,23 +1,19 @@
 //! What runs in a machine whose guest is made to fail, and says by itself whether it is right.
 
+use super::chain::Chain;
+use super::disk::Disk;
 use crate::commands::bench::snapshots::Stage;
 use crate::errors::CommandError;
 use sentient_control::api::ContainerStatus;
 use serde_json::json;
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
 use std::time::Duration;
 
+const RULE: &str = include_str!("rule.wat");
 const CHAIN: &str = include_str!("chain.wat");
+const DISK: &str = include_str!("disk.wat");
 const WEB: &[u8] = include_bytes!("../../../../../resources/containers/web/web.wasm");
-
-/// Cells of the chain's table.
-const CELLS: usize = 8192;
-
-/// More numbers than a campaign ever comes to.
-const MOST: u64 = 1 << 24;
 
 /// How long the server may take to answer.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -25,84 +21,10 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// What the server says.
 const GREETING: &str = "Hello from a container!\n";
 
-/// The counter whose numbers are bound to each other, as the host follows it.
-struct Chain {
-    log: PathBuf,
-    read: u64,
-    /// What was read of a line that is not complete.
-    begun: Vec<u8>,
-    /// The number that was seen last.
-    last: u64,
-    /// It has said something wrong, and nothing right since.
-    is_wrong: bool,
-    /// The hash of each number, from 0 on, as far as they were needed.
-    hashes: Vec<u64>,
-    cells: Vec<u64>,
-}
-
-impl Chain {
-    /// Of which nothing was read yet.
-    fn of(log: PathBuf) -> Self {
-        let (hashes, cells) = (vec![0], vec![0; CELLS]);
-        Self { log, read: 0, begun: Vec::new(), last: 0, is_wrong: false, hashes, cells }
-    }
-
-    /// What number `number` has to come with.
-    fn hash(&mut self, number: u64) -> u64 {
-        while self.hashes.len() as u64 <= number {
-            let next = self.hashes.len() as u64;
-            let before = self.hashes.last().copied().unwrap_or(0);
-            let Some(cell) = self.cells.get_mut(next as usize % CELLS) else { return 0 };
-            let mixed = (before ^ *cell ^ next).rotate_left(13).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            *cell = mixed.wrapping_add(next);
-            self.hashes.push(*cell);
-        }
-        self.hashes.get(number as usize).copied().unwrap_or(0)
-    }
-
-    /// Reads what was written since the last time; gives how many lines that are, or what is wrong with the first one that is wrong
-    /// after one that was right.
-    fn follow(&mut self) -> Result<u64, String> {
-        let read = |chain: &mut Self| {
-            let mut file = File::open(&chain.log)?;
-            file.seek(SeekFrom::Start(chain.read))?;
-            file.read_to_end(&mut chain.begun)
-        };
-        self.read += read(self).map_err(|error| format!("{}: {error}", self.log.display()))? as u64;
-        let mut lines = 0;
-        while let Some(end) = self.begun.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = self.begun.drain(..=end).collect();
-            let checked = self.check(&String::from_utf8_lossy(&line));
-            let was_wrong = std::mem::replace(&mut self.is_wrong, checked.is_err());
-            if !was_wrong {
-                checked?;
-            }
-            lines += 1;
-        }
-        Ok(lines)
-    }
-
-    fn check(&mut self, line: &str) -> Result<(), String> {
-        let parsed = line.trim_end().split_once(' ').and_then(|(number, hash)| {
-            Some((u64::from_str_radix(number, 16).ok()?, u64::from_str_radix(hash, 16).ok()?))
-        });
-        let last = self.last;
-        // It goes on from any number that it has had, and never leaves one out. How long it was wrong, nobody knows.
-        let most = if self.is_wrong { MOST } else { last + 1 };
-        let (number, hash) = parsed
-            .filter(|(number, _)| (1..=most).contains(number))
-            .ok_or_else(|| format!("after number {last} the counter says {line:?}"))?;
-        if self.hash(number) != hash {
-            return Err(format!("the counter says {line:?}, and should say {:016x}", self.hash(number)));
-        }
-        self.last = number;
-        Ok(())
-    }
-}
-
 /// What runs.
 pub struct Workload {
     chain: Chain,
+    disk: Disk,
     server: SocketAddr,
 }
 
@@ -110,8 +32,19 @@ impl Workload {
     /// Starts it.
     pub fn start(stage: &Stage) -> Result<Self, CommandError> {
         let wrong = |why: String| CommandError::Bench(why);
-        let chain = wat::parse_str(CHAIN).map_err(|error| wrong(error.to_string()))?;
-        stage.start("chain", &chain, 4 << 20, &[])?;
+        let counter = |start: &str| {
+            wat::parse_str(format!("(module\n{RULE}{start})")).map_err(|error| wrong(error.to_string()))
+        };
+        stage.start("chain", &counter(CHAIN)?, 4 << 20, &[])?;
+        // Beside the machine, and gone with it.
+        let folder = stage.machine.path().join("volume");
+        std::fs::create_dir(&folder).map_err(|error| wrong(format!("{}: {error}", folder.display())))?;
+        let start = json!({
+            "program": stage.program("disk", &counter(DISK)?)?, "name": "disk", "memory_bytes": 4 << 20,
+            "volumes": [format!("{}:/data", folder.display())],
+        });
+        let _: ContainerStatus = stage.client()?.post("/v1/containers", &start)?;
+        let disk = Disk::of(folder.join("chain"));
         let web = stage.program("web", WEB)?;
         let start = json!({
             "program": web, "name": "web", "memory_bytes": 8 << 20, "ports": ["80"],
@@ -122,7 +55,7 @@ impl Workload {
         stage.wait_for_more("web", 0)?;
         let log = stage.machine.container("chain").join("stdout.log");
         let chain = Chain::of(log);
-        Ok(Self { chain, server })
+        Ok(Self { chain, disk, server })
     }
 
     /// Looks at what the counter has written since the last time; gives how many numbers, or what is wrong with them.
@@ -132,13 +65,27 @@ impl Workload {
 
     /// The number that the counter is at.
     pub fn number(&self) -> u64 {
-        self.chain.last
+        self.chain.last()
     }
 
-    /// It was started anew, and counts from the beginning.
+    /// It was started anew.
     pub fn begin_anew(&mut self) {
-        self.chain.last = 0;
-        self.chain.begun.clear();
+        self.chain.begin_anew();
+    }
+
+    /// Whether the one that writes to a volume has written since the last time.
+    pub fn is_written(&mut self) -> bool {
+        self.disk.is_written()
+    }
+
+    /// What is wrong with what it has written since the last time.
+    pub fn written(&mut self) -> Vec<String> {
+        self.disk.follow()
+    }
+
+    /// What is wrong with all that it has written.
+    pub fn all_written(&mut self) -> Vec<String> {
+        self.disk.look_again()
     }
 
     /// Asks the server something: whether it answers, and rightly.
@@ -158,33 +105,5 @@ impl Workload {
             Some((_, body)) if !GREETING.starts_with(body) => Err(format!("the server says {body:?}")),
             _ => Ok(false),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn chain(text: &str) -> Result<u64, String> {
-        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-        let log = folder.path().join("log");
-        std::fs::write(&log, text).map_err(|error| error.to_string())?;
-        Chain::of(log).follow()
-    }
-
-    #[test]
-    fn a_number_that_is_left_out_and_a_hash_that_is_wrong_are_found() {
-        let mut rule = Chain::of(PathBuf::new());
-        let mut line = |number: u64| format!("{number:016x} {:016x}\n", rule.hash(number));
-        let lines: Vec<String> = (1..=9000).map(&mut line).collect();
-        assert_eq!(chain(&lines.concat()), Ok(9000));
-        assert_eq!(
-            chain(&format!("{}{}", lines[..5].concat(), lines[2..9].concat())),
-            Ok(12),
-            "it was put back"
-        );
-        assert!(chain(&format!("{}{}", lines[..5].concat(), lines[6])).is_err());
-        assert!(chain(&lines[8999].replace('0', "1")).is_err());
-        assert!(chain(&format!("{}{}", lines[0], lines[1].replace(' ', " 1"))).is_err());
     }
 }
