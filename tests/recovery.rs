@@ -500,6 +500,32 @@ fn what_is_kept_of_a_guest_that_failed_is_told_and_a_debugger_opens_it() {
 }
 
 #[test]
+fn a_report_is_sent_to_whom_the_owner_says_and_to_nobody_else() {
+    let home = Home::counting();
+    home.heal_boot();
+    home.inflict("exception", 1);
+    home.wait_for_faults(1);
+    home.wait_until_good();
+    std::fs::write(home.of("m", ".panic/log.send"), "send: 1\ncommand: [sh, -c, 'cat > $TO']\n").unwrap();
+    let log = home.of("m", ".runtime/vmm.log");
+    home.inflict("exception", 1);
+    home.wait_for_faults(2);
+    eventually("it is told that it was not sent", || {
+        std::fs::read_to_string(&log).unwrap().contains("the report was not sent").then_some(())
+    });
+    let to = home.path().join("sent");
+    let text = format!("send: 1\ncommand: [sh, -c, 'cat > {}']\n", to.display());
+    std::fs::write(home.of("m", ".panic/log.send"), text).unwrap();
+    home.wait_until_good();
+    home.inflict("exception", 1);
+    let fault = home.wait_for_faults(3)[2].clone();
+    let sent: serde_json::Value =
+        eventually("it was sent", || serde_json::from_slice(&std::fs::read(&to).ok()?).ok());
+    assert_eq!(sent["unix_ns"], fault["unix_ns"], "{sent}");
+    assert!(sent["frames"].to_string().contains("vector_stubs"), "{sent}");
+}
+
+#[test]
 fn the_kernel_alone_has_a_console_for_repair() {
     let home = Home::counting();
     home.heal_boot();

@@ -181,7 +181,8 @@ pub struct Recovered {
     pub what: String,
     /// The snapshot that the machine stood at.
     pub before: Option<String>,
-    /// What was done: `heal-boot` (the kernel was put back, and containers kept), `rollback`, or `stop`.
+    /// What was done: `heal-boot` (the kernel was put back, and containers kept), `rollback`, `zero`, or `stop`; about one container:
+    /// `heal-container`, `restart-container`, or `stop-container`.
     pub action: String,
     /// The snapshot that it was put back to.
     pub to: Option<String>,
@@ -192,10 +193,10 @@ pub struct Recovered {
     /// Containers that went on as they were, beside a kernel that was put back.
     #[serde(default)]
     pub kept: Vec<String>,
-    /// Containers that went back to the last snapshot that has them, beside such a kernel.
+    /// Containers that went back to a snapshot, beside such a kernel or alone.
     #[serde(default)]
     pub healed: Vec<String>,
-    /// Containers that it was put back without, and that were started anew.
+    /// Containers that were started anew: it was put back without them, or that was what was done.
     #[serde(default)]
     pub lost: Vec<String>,
     /// The name of the files in `.panic/` that have what is kept of the guest: its record, and for a while a core.

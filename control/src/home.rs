@@ -342,6 +342,12 @@ impl MachineFolder {
         self.panics().join("fallback.zk")
     }
 
+    /// How reports of its faults are sent, if its owner wants them to be.
+    #[must_use]
+    pub fn log_send(&self) -> PathBuf {
+        self.panics().join("log.send")
+    }
+
     /// It has fallen to zero mode, and is not booted as usual before somebody says so. Says why.
     #[must_use]
     pub fn fallen(&self) -> PathBuf {

@@ -17,6 +17,7 @@ mod policy;
 mod records;
 mod rescue;
 pub(crate) mod routes;
+mod send;
 
 use crate::api::MachineHealth;
 use crate::containers::Told;

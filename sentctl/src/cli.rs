@@ -38,7 +38,7 @@ pub struct Cli {
     pub json: bool,
 
     /// Log to standard error what sentctl does, from this level on.
-    #[arg(long, global = true, value_name = "LEVEL", env = "SENTCTL_LOG_LEVEL")]
+    #[arg(long, global = true, value_name = "LEVEL", env = LOG_LEVEL)]
     pub log_level: Option<LogLevel>,
 
     /// Where machines are kept; by default $XDG_DATA_HOME/sentientos.
@@ -71,6 +71,9 @@ impl From<VerifyArg> for Verify {
         }
     }
 }
+
+/// The variable that says how much is logged.
+pub const LOG_LEVEL: &str = "SENTCTL_LOG_LEVEL";
 
 /// How much is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

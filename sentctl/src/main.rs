@@ -12,10 +12,10 @@ mod progress;
 mod registry;
 mod saving;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use cli::package::CreateCommand;
 use cli::run::UnsecureCommand;
-use cli::{Cli, Command};
+use cli::{Cli, Command, LOG_LEVEL, LogLevel};
 use commands::machine::{Context, life};
 use errors::CommandError;
 use sentient_control::process::VERB;
@@ -27,6 +27,7 @@ fn main() -> ExitCode {
     let started = boot_time::process_start();
     let mut words = std::env::args_os().skip(1);
     if words.next().is_some_and(|word| word == VERB) {
+        start_logging(Some(process_log_level()));
         return life::process(words).unwrap_or_else(|error| report(&error, false));
     }
     let early = begin_early();
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
     if let Command::Unsecure { command: UnsecureCommand::Run(run) } = &mut cli.command {
         run.program.unconfined = true;
     }
-    start_logging(&cli);
+    start_logging(cli.log_level);
     let json = cli.json;
     let done = match &cli.command {
         Command::Run(run) | Command::Unsecure { command: UnsecureCommand::Run(run) } if !run.detach => {
@@ -151,13 +152,19 @@ fn report(error: &CommandError, json: bool) -> ExitCode {
     ExitCode::from(code)
 }
 
+/// What a machine's process writes into its log: what somebody should look at, unless more was asked for.
+fn process_log_level() -> LogLevel {
+    let wanted = std::env::var(LOG_LEVEL).ok();
+    wanted.and_then(|wanted| LogLevel::from_str(&wanted, true).ok()).unwrap_or(LogLevel::Warn)
+}
+
 /// Logging costs nothing until it is asked for. The level is ours; of the libraries only warnings are shown.
-fn start_logging(cli: &Cli) {
+fn start_logging(level: Option<LogLevel>) {
     use std::io::IsTerminal;
     use tracing_subscriber::filter::Targets;
     use tracing_subscriber::layer::SubscriberExt;
     use tracing_subscriber::util::SubscriberInitExt;
-    let Some(level) = cli.log_level.map(tracing::Level::from) else { return };
+    let Some(level) = level.map(tracing::Level::from) else { return };
     let shown = Targets::new()
         .with_default(level.min(tracing::Level::WARN))
         .with_target("sentctl", level)

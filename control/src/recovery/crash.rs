@@ -3,6 +3,7 @@
 //! The guest is copied while it stands still; all else is done on a thread of its own, when it has gone on.
 
 use super::records::now_ms;
+use super::send;
 use crate::error::ControlError;
 use crate::home::{MachineFolder, make_folder};
 use crate::session::Session;
@@ -49,7 +50,7 @@ impl Session {
     }
 }
 
-/// Writes what was copied, on a thread of its own, for which nobody `waits` or somebody does; gives the name that its files are going
+/// Writes what was copied, and sends it if that is wanted, on a thread of its own, for which nobody `waits` or somebody does; gives the name that its files are going
 /// to have.
 pub(super) fn keep(
     machine: &MachineFolder,
@@ -60,10 +61,9 @@ pub(super) fn keep(
 ) -> Option<String> {
     let name = format!("crash-{}", now_ms(unix_ns));
     let (folder, stem, fault) = (machine.clone(), name.clone(), fault.clone());
-    let write = move || {
-        if let Err(error) = write(&folder, &stem, unix_ns, &fault, &crash) {
-            tracing::warn!(%error, "what there is of the guest that has failed is not kept");
-        }
+    let write = move || match write(&folder, &stem, unix_ns, &fault, &crash) {
+        Ok(record) => send::report(&folder, &record),
+        Err(error) => tracing::warn!(%error, "what there is of the guest that has failed is not kept"),
     };
     let started = std::thread::Builder::new().name("crash".into()).spawn(write);
     let started =
@@ -82,7 +82,7 @@ fn write(
     unix_ns: u64,
     fault: &Ended,
     crash: &Crash,
-) -> Result<(), ControlError> {
+) -> Result<String, ControlError> {
     let folder = machine.panics();
     let failed = || ControlError::io(&folder);
     make_folder(&folder).map_err(failed())?;
@@ -113,7 +113,8 @@ fn write(
     };
     let text = serde_json::to_string(&record).map_err(|error| ControlError::Bug(error.to_string()))?;
     crate::description::note(&folder.join(name).with_extension(RECORD), &format!("{text}\n"))?;
-    tidy(&folder, RECORD, RECORDS).and_then(|()| tidy(&folder, CORE, CORES)).map_err(failed())
+    tidy(&folder, RECORD, RECORDS).and_then(|()| tidy(&folder, CORE, CORES)).map_err(failed())?;
+    Ok(text)
 }
 
 /// The last lines of the machine's log: what its process and the guest's kernel have said.

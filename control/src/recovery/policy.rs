@@ -28,7 +28,7 @@ use std::time::Duration;
 /// The version of the text that is known.
 const VERSION: u64 = 1;
 /// Most bytes of it.
-const MAX_LEN: u64 = 64 << 10;
+pub(super) const MAX_LEN: u64 = 64 << 10;
 /// The longest that any of its times may be.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// The largest budget.
@@ -130,9 +130,14 @@ fn check(trigger: u64, budget: Option<usize>, times: &[(&str, Option<Time>)]) ->
     if budget.is_some_and(|budget| budget > MOST) {
         return Err(format!("budget: at most {MOST}"));
     }
-    match times.iter().find(|(_, time)| time.is_some_and(|Time(time)| time > LONGEST)) {
-        Some((name, _)) => Err(format!("{name}: a day is the longest")),
-        None => Ok(()),
+    times.iter().try_for_each(|(name, time)| longest(name, *time))
+}
+
+/// What is wrong with a time.
+pub(super) fn longest(name: &str, time: Option<Time>) -> Result<(), String> {
+    match time {
+        Some(Time(time)) if time > LONGEST => Err(format!("{name}: a day is the longest")),
+        _ => Ok(()),
     }
 }
 

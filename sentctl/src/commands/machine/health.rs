@@ -169,6 +169,11 @@ pub(super) fn write_fault(out: &mut dyn Write, fault: &Recovered) -> std::io::Re
     let before = before.as_deref().map_or("no snapshot", short);
     let after = time(*pause_us);
     match (to, action.as_str()) {
+        (Some(to), "heal-container") => {
+            writeln!(out, "  it was put back to {}, after {after}; nothing else was", short(to))?;
+        }
+        (None, "restart-container") => {}
+        (None, "stop-container") => writeln!(out, "  it has ended; nothing else was touched")?,
         (Some(to), _) => {
             writeln!(out, "  it stood at {before}, and goes on from {}, after {after}", short(to))?;
         }
