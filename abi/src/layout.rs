@@ -19,7 +19,7 @@
 
 use crate::kernel_header::{KernelHeader, Segment};
 use crate::paging::{Mapper, PagingError, TableMemory, tables_needed};
-use crate::region::{RegionKind, RegionTable, access};
+use crate::region::{Region, RegionKind, RegionTable, access};
 use crate::{LARGE_PAGE_SIZE, PAGE_SIZE};
 use core::ops::Range;
 
@@ -148,12 +148,6 @@ pub fn plan(
     if header.magic != crate::kernel_header::MAGIC || header.abi_version != crate::ABI_VERSION {
         return Err(LayoutError::KernelHeader(header.abi_version));
     }
-    let low_end = ram
-        .iter()
-        .filter(|range| range.base <= NUCLEUS_BASE)
-        .map(|range| range.base.saturating_add(range.len))
-        .max()
-        .unwrap_or(0);
     push(table, RegionKind::LoaderData, PAGE_SIZE, LOADER_DATA_END - PAGE_SIZE, 0)?;
     let mut kernel_end = RUNTIME_BASE;
     for Segment { base, len, kind, access } in header.segments() {
@@ -165,47 +159,75 @@ pub fn plan(
     let top = ram.iter().map(|range| range.base.saturating_add(range.len)).max().unwrap_or(0);
     let module_end =
         crate::page_align_up(module_base.saturating_add(module_len)).ok_or(LayoutError::TooLittleRam)?;
+    let holds_kernel =
+        |range: &RamRange| range.base <= NUCLEUS_BASE && range.base.saturating_add(range.len) >= kernel_end;
     // From here on every address lies below this bound, and no sum of a few of them can wrap.
-    if kernel_end > low_end || top > HIGHEST || module_end > HIGHEST {
+    if !ram.iter().any(holds_kernel) || top > HIGHEST || module_end > HIGHEST {
         return Err(LayoutError::TooLittleRam);
     }
-    // The guard page stays out of every region: it is never mapped.
-    let stack = kernel_end + PAGE_SIZE;
-    push(table, RegionKind::RuntimeStack, stack, RUNTIME_STACK_LEN, access::WRITE | access::USER)?;
+    let module = module_base..module_end;
+    let place = |from, len, align| place(ram, &module, from, len, align).ok_or(LayoutError::TooLittleRam);
 
     let module_bytes = module_end.checked_sub(module_base).ok_or(LayoutError::TooLittleRam)?;
     // Below the heap everything is mapped by small pages, except the tables' own large ones; a handful
     // of ranges besides: the module and its code, device registers.
-    let small = stack + RUNTIME_STACK_LEN + PAGE_SIZE + (4 << 20);
+    let small = kernel_end + RUNTIME_STACK_LEN + 2 * PAGE_SIZE + (4 << 20);
     let built = tables_needed(if top > HIGH_RAM { top } else { HIGH_RAM }, small + module_bytes, 40);
     let pool = (built + SPARE_TABLES) * PAGE_SIZE;
+    // The guard page stays out of every region: it is never mapped.
+    let guard = place(kernel_end, PAGE_SIZE + RUNTIME_STACK_LEN + PAGE_SIZE + pool, PAGE_SIZE)?;
+    let stack = guard + PAGE_SIZE;
     let time = stack + RUNTIME_STACK_LEN;
     let tables = time + PAGE_SIZE;
     // The nucleus relies on this order: stack, time page, page tables.
+    push(table, RegionKind::RuntimeStack, stack, RUNTIME_STACK_LEN, access::WRITE | access::USER)?;
     push(table, RegionKind::Time, time, PAGE_SIZE, access::USER)?;
     push(table, RegionKind::PageTables, tables, pool, access::WRITE)?;
 
-    let buffers = (tables + pool).next_multiple_of(LARGE_PAGE_SIZE);
+    let buffers = place(tables + pool, DEVICE_BUFFERS_LEN, LARGE_PAGE_SIZE)?;
     push(table, RegionKind::DeviceBuffers, buffers, DEVICE_BUFFERS_LEN, access::WRITE | access::USER)?;
-    let heap = buffers + DEVICE_BUFFERS_LEN;
-    let free_end = if module_base >= heap && module_base < low_end { module_base } else { low_end };
-    let free_end = free_end & !(LARGE_PAGE_SIZE - 1);
-    let free = free_end.checked_sub(heap).ok_or(LayoutError::TooLittleRam)?;
-    if free < 2 * LARGE_PAGE_SIZE {
-        return Err(LayoutError::TooLittleRam);
-    }
-    let heap_len = heap_len(free);
+    // What lies below is too little to be worth a region, and the nucleus changes no rights there.
+    let rest = buffers + DEVICE_BUFFERS_LEN;
+    let largest = ram.iter().flat_map(|range| pieces(range, rest, &module)).map(|(_, len)| len).max();
+    let largest = largest.filter(|len| *len >= 2 * LARGE_PAGE_SIZE).ok_or(LayoutError::TooLittleRam)?;
+    let heap_len = heap_len(largest);
+    let heap = place(rest, heap_len, LARGE_PAGE_SIZE)?;
     push(table, RegionKind::Heap, heap, heap_len, access::WRITE | access::USER)?;
-    push(table, RegionKind::Unassigned, heap + heap_len, free - heap_len, access::WRITE | access::USER)?;
-    for range in ram.iter().filter(|range| range.base > NUCLEUS_BASE) {
-        let base = range.base.next_multiple_of(LARGE_PAGE_SIZE);
-        let end = range.base.saturating_add(range.len) & !(LARGE_PAGE_SIZE - 1);
-        let holds_module = module_base < end && module_end > base;
-        if end > base && !holds_module {
-            push(table, RegionKind::Unassigned, base, end - base, access::WRITE | access::USER)?;
+    for (base, len) in ram.iter().flat_map(|range| pieces(range, rest, &module)) {
+        // The heap lies at the start of a piece.
+        let taken = if base == heap { heap_len } else { 0 };
+        // What a loader tells twice is there once.
+        let overlaps = |region: &Region| region.base < base + len && base + taken < region.base + region.len;
+        if len > taken && !table.iter().any(overlaps) {
+            let all = access::WRITE | access::USER;
+            push(table, RegionKind::Unassigned, base + taken, len - taken, all)?;
         }
     }
     push(table, RegionKind::BootModule, module_base, module_bytes, access::USER)
+}
+
+/// The lowest place from `from` on, a multiple of `align`, where `len` bytes are RAM and not the boot module's.
+fn place(ram: &[RamRange], module: &Range<u64>, from: u64, len: u64, align: u64) -> Option<u64> {
+    let within = |range: &RamRange| {
+        let mut base = range.base.max(from).next_multiple_of(align);
+        if base < module.end && base + len > module.start {
+            base = module.end.next_multiple_of(align);
+        }
+        (base + len <= range.base.saturating_add(range.len)).then_some(base)
+    };
+    ram.iter().filter_map(within).min()
+}
+
+/// What of a range of RAM lies above `from` and is not the boot module's: on large pages, base and length.
+fn pieces(range: &RamRange, from: u64, module: &Range<u64>) -> impl Iterator<Item = (u64, u64)> + use<> {
+    let (start, end) = (range.base.max(from), range.base.saturating_add(range.len));
+    let below = start..end.min(module.start);
+    let above = start.max(module.end)..end;
+    [below, above].into_iter().filter_map(|piece| {
+        let base = piece.start.next_multiple_of(LARGE_PAGE_SIZE);
+        let end = piece.end & !(LARGE_PAGE_SIZE - 1);
+        Some((base, end.checked_sub(base).filter(|len| *len > 0)?))
+    })
 }
 
 /// The heap takes an eighth of what is free, 2 MiB at least and [`MAX_HEAP_LEN`] at most, on large pages.
@@ -355,6 +377,52 @@ mod tests {
             let spare = pool.base + pool.len - SPARE_TABLES * PAGE_SIZE;
             assert!(memory.0.keys().all(|entry| *entry < spare), "{mib} MiB: a spare table is in use");
         }
+    }
+
+    /// What a machine with UEFI leaves: holes, the module where it likes, memory in pieces.
+    #[test]
+    fn memory_with_holes_is_used_around_them() {
+        let bytes = module();
+        let module = BootModule::parse(&bytes).unwrap();
+        let len = bytes.len() as u64;
+        let range = |base: u64, end: u64| RamRange { base, len: end - base };
+        let firmware = [
+            range(0x10_0000, 0x80_0000),
+            range(0, 0xa_0000),
+            range(0x80_8000, 0x81_0000),
+            range(0x90_0000, 0x7d1_4000),
+            range(0x7e0_0000, 0x7f0_0000),
+            range(1 << 32, (1 << 32) + (2 << 20)),
+        ];
+        // Right behind the kernel, within what is then the heap, below a hole, at the very end of memory.
+        for base in [0x2d_0000, 0x2d_1000, 0x90_0000, 0xc0_0000, 0x7c0_0000, 0x7d1_4000 - 0x1_0000] {
+            let mut table = RegionTable::new();
+            plan(&header(), &firmware, base, len, &mut table).unwrap();
+            let mut ranges: Vec<_> =
+                table.iter().map(|region| (region.base, region.end().unwrap())).collect();
+            ranges.sort_unstable();
+            for pair in ranges.windows(2) {
+                assert!(pair[0].1 <= pair[1].0, "{base:#x}: {pair:x?} overlap");
+            }
+            for region in table.iter() {
+                let within = |range: &RamRange| {
+                    range.base <= region.base && region.end().unwrap() <= range.base + range.len
+                };
+                assert!(firmware.iter().any(within), "{base:#x}: {region:x?} is no memory");
+            }
+            let free: u64 = table
+                .iter()
+                .filter(|region| region.kind == RegionKind::Unassigned as u32)
+                .map(|region| region.len)
+                .sum();
+            assert!(free > 90 << 20, "{base:#x}: only {free:#x} bytes are free");
+            let mut memory = Memory(HashMap::new());
+            build_page_tables(&table, module.code_ranges(), 0, &mut memory).unwrap();
+        }
+        // The kernel itself is where it is.
+        let mut table = RegionTable::new();
+        let hole = [range(0x10_0000, 0x28_0000), range(0x29_0000, 0x800_0000)];
+        assert_eq!(plan(&header(), &hole, 0x500_0000, len, &mut table), Err(LayoutError::TooLittleRam));
     }
 
     #[test]

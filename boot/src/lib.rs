@@ -1,10 +1,10 @@
 //! How the kernel is entered, and what the loader hands over.
 //!
-//! Two protocols, one result. A loader jumps to one of the entry points in `entry` (feature `entry`,
+//! Three protocols, one result. A loader jumps to one of the entry points in `entry` (feature `entry`,
 //! linked by the nucleus alone), which calls the nucleus with the protocol's number and the address of
-//! the protocol's structure. [`pvh`] and [`linux64`] read from those structures where the boot module is, and
-//! [`Ram`], which a kernel with finished page tables never asks for; the VMM uses the same modules' constants
-//! to write them.
+//! the protocol's structure. [`pvh`], [`linux64`] and [`multiboot2`] read from those structures where the boot module is, and
+//! [`Ram`], which a kernel with finished page tables never asks for; the VMM uses the first two modules'
+//! constants to write them.
 //!
 //! Invariants: reading never panics and never follows a pointer out of the caller's sight (the caller
 //! supplies memory through [`PhysicalMemory`]); no SSE, no allocation.
@@ -14,6 +14,7 @@
 #[expect(unsafe_code, reason = "an entry point is assembly: there is no stack for anything else yet")]
 mod entry;
 pub mod linux64;
+pub mod multiboot2;
 pub mod pvh;
 
 use sentient_abi::layout::RamRange;
@@ -23,8 +24,11 @@ pub const PROTOCOL_PVH: u64 = 1;
 /// Protocol number of the Linux 64-bit boot protocol, as the entry point passes it.
 pub const PROTOCOL_LINUX64: u64 = 2;
 
-/// Most RAM ranges kept; a loader's further ones are ignored.
-pub const MAX_RAM_RANGES: usize = 8;
+/// Protocol number of Multiboot2, as the entry point passes it.
+pub const PROTOCOL_MULTIBOOT2: u64 = 3;
+
+/// Most RAM ranges kept; a loader's further ones are ignored. Firmware leaves a dozen or two.
+pub const MAX_RAM_RANGES: usize = 32;
 
 /// Guest physical memory at boot.
 pub trait PhysicalMemory {

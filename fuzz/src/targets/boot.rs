@@ -1,6 +1,10 @@
 //! What a loader hands the kernel.
 
-use sentient_boot::{MAX_RAM_RANGES, PhysicalMemory, linux64, pvh};
+use sentient_abi::ABI_VERSION;
+use sentient_abi::kernel_header::{KernelHeader, MAGIC, MAX_SEGMENTS, Segment};
+use sentient_abi::layout;
+use sentient_abi::region::{RegionKind, RegionTable};
+use sentient_boot::{MAX_RAM_RANGES, PhysicalMemory, linux64, multiboot2, pvh};
 
 /// Memory from address 0 on.
 struct Memory<'a>(&'a [u8]);
@@ -12,19 +16,62 @@ impl PhysicalMemory for Memory<'_> {
     }
 }
 
-/// Both protocols' structures, at the start of memory: read or refused, within bounds.
+/// All protocols' structures, at the start of memory: read or refused, within bounds. What they say is planned for.
 pub fn loader(data: &[u8]) {
     let memory = Memory(data);
-    for module in [pvh::module(&memory, 0), linux64::module(&memory, 0)].into_iter().flatten() {
-        std::hint::black_box(module);
-    }
-    for ram in [pvh::ram(&memory, 0), linux64::ram(&memory, 0)].into_iter().flatten() {
+    let found = [
+        (pvh::module(&memory, 0), pvh::ram(&memory, 0)),
+        (linux64::module(&memory, 0), linux64::ram(&memory, 0)),
+        (multiboot2::module(&memory, 0), multiboot2::ram(&memory, 0)),
+    ];
+    for (module, ram) in found {
+        let Some(ram) = ram else { continue };
         assert!(ram.ranges().len() <= MAX_RAM_RANGES);
+        let Some(module) = module else { continue };
+        let mut table = RegionTable::new();
+        if layout::plan(&kernel(), ram.ranges(), module.base, module.len, &mut table).is_ok() {
+            check(&table);
+        }
     }
 }
 
+/// A kernel of one segment.
+fn kernel() -> KernelHeader {
+    let mut segments = [Segment::NONE; MAX_SEGMENTS];
+    let (base, len) = (layout::NUCLEUS_BASE, 0x10_0000);
+    segments[0] = Segment { base, len, kind: RegionKind::NucleusText as u32, access: 0 };
+    let (abi_version, segment_count) = (ABI_VERSION, 1);
+    KernelHeader {
+        magic: MAGIC,
+        abi_version,
+        segment_count,
+        runtime_entry: 0,
+        panic_record: 0,
+        region_table: 0,
+        linux64_entry: 0,
+        pvh_entry: 0,
+        segments,
+    }
+}
+
+/// No two regions have anything of each other.
+fn check(table: &RegionTable) {
+    let mut ranges: Vec<_> = table.iter().map(|region| (region.base, region.base + region.len)).collect();
+    ranges.sort_unstable();
+    assert!(ranges.windows(2).all(|pair| pair[0].1 <= pair[1].0), "{ranges:x?}");
+}
+
 pub fn handovers() -> Vec<Vec<u8>> {
-    vec![start_info(), boot_params()]
+    vec![start_info(), boot_params(), information()]
+}
+
+/// Multiboot2's information with a module and two ranges of memory.
+fn information() -> Vec<u8> {
+    let words = [
+        104u32, 0, 3, 16, 0x700_0000, 0x701_0000, 6, 64, 24, 0, 0, 0, 0x800_0000, 0, 1, 0, 0, 1, 0x800_0000,
+        0, 1, 0, 0, 8,
+    ];
+    words.into_iter().flat_map(u32::to_le_bytes).collect()
 }
 
 /// `hvm_start_info`, then a module and two ranges of memory.

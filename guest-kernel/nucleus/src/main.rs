@@ -37,7 +37,7 @@ const _: &[u8] = include_bytes!("../nucleus.ld");
 use sentient_abi::boot_module::{self, TABLES_PREPARED};
 use sentient_abi::layout::RamRange;
 use sentient_abi::panic_record::Reason;
-use sentient_boot::{PROTOCOL_LINUX64, PROTOCOL_PVH, linux64, pvh};
+use sentient_boot::{PROTOCOL_LINUX64, PROTOCOL_MULTIBOOT2, PROTOCOL_PVH, linux64, multiboot2, pvh};
 
 /// Called by `nucleus_start` with the boot protocol and the address of its structure.
 #[unsafe(no_mangle)]
@@ -47,6 +47,7 @@ extern "C" fn nucleus_main(protocol: u64, info: u64) -> ! {
     let module = match protocol {
         PROTOCOL_PVH => pvh::module(memory, info),
         PROTOCOL_LINUX64 => linux64::module(memory, info),
+        PROTOCOL_MULTIBOOT2 => multiboot2::module(memory, info),
         _ => end::refuse(Reason::Memory, protocol),
     };
     let Some(range) = module else { end::refuse(Reason::BootModule, 0) };
@@ -61,7 +62,11 @@ extern "C" fn nucleus_main(protocol: u64, info: u64) -> ! {
 /// Makes page tables and interrupt controllers ready, where the loader has not.
 fn prepare(protocol: u64, info: u64, module: RamRange) {
     let memory = &tables::Identity;
-    let ram = if protocol == PROTOCOL_PVH { pvh::ram(memory, info) } else { linux64::ram(memory, info) };
+    let ram = match protocol {
+        PROTOCOL_PVH => pvh::ram(memory, info),
+        PROTOCOL_MULTIBOOT2 => multiboot2::ram(memory, info),
+        _ => linux64::ram(memory, info),
+    };
     let Some(ram) = ram else { end::refuse(Reason::Memory, protocol) };
     tables::build(ram.ranges(), module);
     apic::start_on_foreign_machine();
