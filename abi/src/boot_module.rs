@@ -30,6 +30,9 @@ pub const RESIDENT: u32 = 2;
 /// serial port.
 pub const ZERO: u32 = 4;
 
+/// Bit of the header's flags: when no container runs any more, the machine goes on with that console.
+pub const STAYS: u32 = 8;
+
 /// What the console's machine exits with when it is to be booted as usual.
 pub const REBOOT: u32 = 3;
 
@@ -63,6 +66,10 @@ pub enum EntryKind {
     Faults = 10,
     /// The BLAKE3 digest of what the kernel has in its region of this kind: 32 bytes.
     Digest = 11,
+    /// The BLAKE3 digest that the image of the container of this number must have: 32 bytes.
+    ImageHash = 12,
+    /// What the container of this number is called, where there are several.
+    Name = 13,
 }
 
 /// One entry. Offsets are from the start of the module.
@@ -231,6 +238,8 @@ impl<'a> BootModule<'a> {
             9 => EntryKind::Destinations,
             10 => EntryKind::Faults,
             11 => EntryKind::Digest,
+            12 => EntryKind::ImageHash,
+            13 => EntryKind::Name,
             _ => return None,
         };
         Some(Entry {
@@ -396,7 +405,7 @@ mod tests {
         let (spec, image) = (spec(), vec![9; 10_000]);
         let container = spec.encode().unwrap();
         let mut builder = ModuleBuilder::new(TABLES_PREPARED);
-        builder.push_container(&container, &image, 4096..8192).unwrap();
+        builder.push_container(0, &container, &image, 4096..8192).unwrap();
         let bytes = assemble(builder);
         let module = BootModule::parse(&bytes).unwrap();
         assert_eq!(module.flags(), TABLES_PREPARED);
@@ -445,7 +454,7 @@ mod tests {
                 permissions.truncate(10);
             }
             let mut builder = ModuleBuilder::new(0);
-            builder.push_container(&container, &image, 0..4096).unwrap();
+            builder.push_container(0, &container, &image, 0..4096).unwrap();
             let bytes = assemble(builder);
             BootModule::parse(&bytes).unwrap().container(0).map(|container| container.permissions.is_some())
         };
@@ -485,7 +494,7 @@ mod tests {
         let (spec, image) = (spec(), vec![1; 5000]);
         let container = spec.encode().unwrap();
         let mut builder = ModuleBuilder::new(0);
-        builder.push_container(&container, &image, 4096..5000).unwrap();
+        builder.push_container(0, &container, &image, 4096..5000).unwrap();
         let bytes = assemble(builder);
         let used = HEADER_LEN + 4 * ENTRY_LEN;
         for bit in 0..used * 8 {

@@ -148,7 +148,17 @@ pub fn plan(
     if header.magic != crate::kernel_header::MAGIC || header.abi_version != crate::ABI_VERSION {
         return Err(LayoutError::KernelHeader(header.abi_version));
     }
-    push(table, RegionKind::LoaderData, PAGE_SIZE, LOADER_DATA_END - PAGE_SIZE, 0)?;
+    let module_end =
+        crate::page_align_up(module_base.saturating_add(module_len)).ok_or(LayoutError::TooLittleRam)?;
+    // A loader may have put the module among what it hands over: on a machine with UEFI, GRUB does.
+    let low_module = module_base < LOADER_DATA_END;
+    let (below, above) =
+        if low_module { (module_base, module_end) } else { (LOADER_DATA_END, LOADER_DATA_END) };
+    for (base, end) in [(PAGE_SIZE, below), (above, LOADER_DATA_END)] {
+        if end > base {
+            push(table, RegionKind::LoaderData, base, end - base, 0)?;
+        }
+    }
     let mut kernel_end = RUNTIME_BASE;
     for Segment { base, len, kind, access } in header.segments() {
         let kind = RegionKind::from_u32(*kind).ok_or(LayoutError::KernelHeader(header.abi_version))?;
@@ -157,8 +167,6 @@ pub fn plan(
         kernel_end = if end > kernel_end { end } else { kernel_end };
     }
     let top = ram.iter().map(|range| range.base.saturating_add(range.len)).max().unwrap_or(0);
-    let module_end =
-        crate::page_align_up(module_base.saturating_add(module_len)).ok_or(LayoutError::TooLittleRam)?;
     let holds_kernel =
         |range: &RamRange| range.base <= NUCLEUS_BASE && range.base.saturating_add(range.len) >= kernel_end;
     // From here on every address lies below this bound, and no sum of a few of them can wrap.
@@ -395,7 +403,16 @@ mod tests {
             range(1 << 32, (1 << 32) + (2 << 20)),
         ];
         // Right behind the kernel, within what is then the heap, below a hole, at the very end of memory.
-        for base in [0x2d_0000, 0x2d_1000, 0x90_0000, 0xc0_0000, 0x7c0_0000, 0x7d1_4000 - 0x1_0000] {
+        for base in [
+            PAGE_SIZE,
+            0x5_0000,
+            0x2d_0000,
+            0x2d_1000,
+            0x90_0000,
+            0xc0_0000,
+            0x7c0_0000,
+            0x7d1_4000 - 0x1_0000,
+        ] {
             let mut table = RegionTable::new();
             plan(&header(), &firmware, base, len, &mut table).unwrap();
             let mut ranges: Vec<_> =

@@ -3,6 +3,7 @@
 #[cfg(any(debug_assertions, feature = "chaos"))]
 pub mod chaos;
 pub mod containers;
+pub mod iso;
 pub mod machine;
 pub mod package;
 pub mod repo;
@@ -552,6 +553,26 @@ It shows what of the images can be had in newer versions, and installs none of i
   qemu-system-x86_64 -machine q35 -accel tcg -cpu max -m 128 -nographic -no-reboot \\
       -kernel boot/kernel.elf -initrd boot/boot.mod")]
     BootFiles(BootFilesArgs),
+
+    /// Make a medium that boots the kernel and programs on a PC: for a stick, a drive or a cloud, by BIOS or UEFI.
+    #[command(after_help = "Examples:
+  sentctl iso-build -o sentient.iso --tso hello.tso --tso web.tso
+  sentctl iso-run sentient.iso
+  dd if=sentient.iso of=/dev/sdX bs=4M conv=fsync
+
+The medium has a menu: the programs, zero mode, and a look whether all its files are what they should be. It needs GRUB's parts
+and xorriso (Debian: apt-get install grub-common grub-pc-bin grub-efi-amd64-bin xorriso). The same programs give the same bytes.")]
+    IsoBuild(iso::IsoBuildArgs),
+
+    /// Boot such a medium under QEMU, for a look.
+    #[command(after_help = "Examples:
+  sentctl iso-run sentient.iso
+  sentctl iso-run --uefi --memory 1G --cpus 4 sentient.iso
+  sentctl iso-run --screen sentient.iso -- -no-shutdown
+
+The machine's serial port is this terminal; Ctrl-A X ends it. It needs QEMU, and for --uefi OVMF (Debian: apt-get install
+qemu-system-x86 ovmf).")]
+    IsoRun(iso::IsoRunArgs),
 
     /// Measure this machine.
     #[command(after_help = "Examples:

@@ -5,6 +5,7 @@ pub mod boot_files;
 pub mod completions;
 pub mod doctor;
 pub mod image;
+pub mod iso;
 pub mod machine;
 pub mod package;
 pub mod program;

@@ -133,6 +133,9 @@ pub enum CommandError {
     /// A measurement went wrong.
     #[error("{0}")]
     Bench(String),
+    /// A program of this host is missing, or has failed.
+    #[error("{0}")]
+    Tool(String),
 }
 
 impl From<HomeError> for CommandError {
@@ -181,6 +184,7 @@ impl CommandError {
             Self::Io { .. } => "io",
             Self::NotHere(_) => "not-here",
             Self::Bench(_) => "bench",
+            Self::Tool(_) => "tool",
         }
     }
 

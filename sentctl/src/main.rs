@@ -45,6 +45,8 @@ fn main() -> ExitCode {
             commands::run::run(run, cli.home.as_deref(), json, started, early)
         }
         Command::BootFiles(files) => commands::boot_files::write(files, cli.home.as_deref(), json),
+        Command::IsoBuild(args) => commands::iso::build(args, cli.home.as_deref(), json),
+        Command::IsoRun(args) => commands::iso::run(args),
         Command::Bench(bench) => commands::bench::run(bench, json),
         Command::Doctor => commands::doctor::run(json),
         Command::Version => commands::version::run(json),
@@ -124,6 +126,8 @@ fn on_machine(cli: &Cli) -> Result<ExitCode, CommandError> {
         Command::Update(args) => context.update(args),
         Command::Repo { command } => context.repo(command),
         Command::BootFiles(_)
+        | Command::IsoBuild(_)
+        | Command::IsoRun(_)
         | Command::Bench(_)
         | Command::Doctor
         | Command::Version

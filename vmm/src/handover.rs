@@ -122,7 +122,7 @@ pub fn prepare(config: &MachineConfig, memory: &GuestMemory) -> Result<Prepared,
     }
     if let (Some(encoded), Some(ContainerRun { image, .. })) = (&container, &config.container) {
         builder
-            .push_container(encoded, &image.bytes, image.exec.clone())
+            .push_container(0, encoded, &image.bytes, image.exec.clone())
             .ok_or(MachineError::ArgumentsTooLong)?;
     }
     let module_len = builder.len();
@@ -212,7 +212,7 @@ pub fn container_module(container: &ContainerRun) -> Result<Vec<u8>, MachineErro
     let encoded = encoded(container)?;
     let image = &container.image;
     let mut builder = ModuleBuilder::new(0);
-    let pushed = builder.push_container(&encoded, &image.bytes, image.exec.clone());
+    let pushed = builder.push_container(0, &encoded, &image.bytes, image.exec.clone());
     pushed.and_then(|()| builder.into_bytes()).ok_or(MachineError::ArgumentsTooLong)
 }
 

@@ -6,6 +6,7 @@
 //! * [`kvm`]: the only place that speaks to `/dev/kvm`; and, with [`memory`], the only one with `unsafe`;
 //! * [`memory`]: guest RAM;
 //! * [`handover`]: the kernel, the boot module, region table and page tables, written into RAM;
+//! * [`medium`]: the boot modules of machines that are not ours;
 //! * [`time`]: what time it is, as the guest is told;
 //! * [`bus`]: which device answers a port or an address;
 //! * [`snapshots`]: copying a running machine, and putting it back;
@@ -34,6 +35,7 @@ pub mod host;
 pub mod kvm;
 pub mod lifecycle;
 pub mod machine;
+pub mod medium;
 pub mod memory;
 pub mod network;
 pub mod snapshots;

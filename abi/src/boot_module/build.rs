@@ -128,16 +128,17 @@ impl<'a> ModuleBuilder<'a> {
         self.push_at(kind, index, bytes, offset, 0..0)
     }
 
-    /// Adds a container with its compiled image, as number 0 of their kinds; `None` if the module is full.
+    /// Adds a container with its compiled image, as number `index` of their kinds; `None` if the module is full.
     #[must_use]
     pub fn push_container(
         &mut self,
+        index: u32,
         container: &'a EncodedContainer<'a>,
         image: &'a [u8],
         exec: core::ops::Range<u64>,
     ) -> Option<()> {
-        self.push_without_image(container)?;
-        self.push_image(0, image, exec)
+        self.push_without_image(index, container)?;
+        self.push_image(index, image, exec)
     }
 
     /// Adds a container whose image is [loaded](crate::stdio::FrameKind::Image) as one of the machine's own; `None` if
@@ -148,26 +149,26 @@ impl<'a> ModuleBuilder<'a> {
         container: &'a EncodedContainer<'a>,
         digest: &'a [u8; 32],
     ) -> Option<()> {
-        self.push_without_image(container)?;
+        self.push_without_image(0, container)?;
         self.push(EntryKind::ImageDigest, 0, digest)
     }
 
-    fn push_without_image(&mut self, container: &'a EncodedContainer<'a>) -> Option<()> {
-        self.push(EntryKind::Container, 0, &container.config)?;
+    fn push_without_image(&mut self, index: u32, container: &'a EncodedContainer<'a>) -> Option<()> {
+        self.push(EntryKind::Container, index, &container.config)?;
         if let Some(permissions) = &container.permissions {
-            self.push(EntryKind::Permissions, 0, permissions)?;
+            self.push(EntryKind::Permissions, index, permissions)?;
         }
         if !container.files.is_empty() {
-            self.push(EntryKind::Files, 0, container.files)?;
+            self.push(EntryKind::Files, index, container.files)?;
         }
         if !container.ports.is_empty() {
-            self.push(EntryKind::Ports, 0, &container.ports)?;
+            self.push(EntryKind::Ports, index, &container.ports)?;
         }
         if !container.mounts.is_empty() {
-            self.push(EntryKind::Mounts, 0, container.mounts)?;
+            self.push(EntryKind::Mounts, index, container.mounts)?;
         }
         if !container.destinations.is_empty() {
-            self.push(EntryKind::Destinations, 0, container.destinations)?;
+            self.push(EntryKind::Destinations, index, container.destinations)?;
         }
         Some(())
     }

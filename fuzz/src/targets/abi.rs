@@ -28,6 +28,7 @@ pub fn boot_module(data: &[u8]) {
             EntryKind::Container => container_config(bytes.unwrap_or(&[])),
             EntryKind::Permissions => permissions(bytes.unwrap_or(&[])),
             EntryKind::ImageDigest | EntryKind::Faults | EntryKind::Digest => {}
+            EntryKind::ImageHash | EntryKind::Name => {}
             EntryKind::Ports => {
                 let ports = sentient_abi::network::ports(bytes.unwrap_or(&[]));
                 assert!(ports.is_none_or(|mut ports| ports.all(|port| port > 0)), "{entry:?}");

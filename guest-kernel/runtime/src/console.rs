@@ -1,5 +1,5 @@
-//! Containers' standard streams: frames (`sentient_abi::stdio`) over the virtio console, or bare bytes on
-//! the serial port where there is no VMM of ours.
+//! Containers' standard streams: frames (`sentient_abi::stdio`) over the virtio console, or the
+//! [terminal] where there is no VMM of ours.
 //!
 //! Output is copied once, into a ring the device reads from; input is copied once, out of the buffers the
 //! device fills. The device is only asked for interrupts while the runtime sleeps, or somebody waits while
@@ -10,6 +10,7 @@
 
 mod input;
 mod output;
+pub mod terminal;
 
 use crate::machine::Machine;
 use crate::virtqueue::VirtQueue;
@@ -80,7 +81,7 @@ pub fn start(machine: &Machine) {
     PRESENT.store(true, Relaxed);
 }
 
-/// Whether there is one; where not, what is written goes to the serial port.
+/// Whether there is one; where not, what is written goes to the [terminal].
 pub fn is_present() -> bool {
     PRESENT.load(Relaxed)
 }
@@ -90,7 +91,7 @@ pub fn write(kind: FrameKind, container: u32, bytes: &[u8]) -> usize {
     match console().as_mut() {
         Some(console) => console.output.write(kind, container, bytes),
         None => {
-            gate::serial(bytes);
+            terminal::say(container, bytes);
             bytes.len()
         }
     }
@@ -167,7 +168,7 @@ pub fn flush() {
 /// Sends a frame as soon as there is room for it. Long text goes in several.
 pub fn queue(kind: FrameKind, container: u32, argument: u32, payload: &[u8]) {
     if !PRESENT.load(Relaxed) {
-        return gate::serial(payload);
+        return terminal::say(container, payload);
     }
     // What waits here may be sent when whoever said it is gone.
     heap::in_runtime(|| {

@@ -4,7 +4,9 @@ use alloc::format;
 use alloc::string::String;
 use core::ops::Range;
 use core::ptr::NonNull;
-use sentient_abi::boot_module::{BootModule, Container, Entry, EntryKind, ModuleError, RESIDENT, ZERO};
+use sentient_abi::boot_module::{
+    BootModule, Container, Entry, EntryKind, ModuleError, RESIDENT, STAYS, ZERO,
+};
 use sentient_abi::machine_info::MachineInfo;
 use sentient_abi::region::{MAX_REGIONS, NAME_LEN, Region, RegionKind, RegionTable, access, padded_name};
 
@@ -64,6 +66,17 @@ impl Machine {
         self.module.is_ok_and(|module| module.flags() & ZERO != 0)
     }
 
+    /// Whether it has the console of zero mode when no container runs any more.
+    pub fn stays(&self) -> bool {
+        self.module.is_ok_and(|module| module.flags() & STAYS != 0)
+    }
+
+    /// Numbers of the boot module's containers, ascending.
+    pub fn container_numbers(&self) -> impl Iterator<Item = u32> + use<> {
+        let entries = self.module.ok().into_iter().flat_map(|module| module.entries());
+        entries.filter(|entry| entry.kind == EntryKind::Container).map(|entry| entry.index)
+    }
+
     /// All regions.
     pub fn regions(&self) -> impl Iterator<Item = &Region> {
         self.table().iter()
@@ -89,6 +102,12 @@ impl Machine {
     /// What is missing, or cannot be read.
     pub fn container(&self, index: u32) -> Result<Container<'static>, &'static str> {
         self.module.map_err(|_| "it is damaged")?.container(index)
+    }
+
+    /// What a container of the boot module is called.
+    pub fn container_name(&self, index: u32) -> String {
+        let name = self.entries(EntryKind::Name).find(|(entry, _)| entry.index == index);
+        name.map_or_else(|| format!("{index}"), |(_, name)| String::from_utf8_lossy(name).into_owned())
     }
 
     fn table(&self) -> &RegionTable {

@@ -51,7 +51,9 @@ mod virtqueue;
 mod volumes;
 mod zero;
 
+use alloc::vec::Vec;
 use arena::Needs;
+use console::terminal;
 use container::{Container, Room};
 use control::Control;
 use core::arch::naked_asm;
@@ -84,66 +86,97 @@ extern "C" fn main(module: *const u8, len: u64, regions: *mut RegionTable, senti
     heartbeat::start(&machine);
     gate::announce(Event::Ready);
     if machine.is_zero() {
-        zero::run(&machine)
+        zero::run(&machine, false)
     }
-    let resident = machine.is_resident();
     let mut images = Images::new();
-    let first = first_container(&mut machine, &mut images);
-    let mut scheduler = Scheduler::new(machine);
-    let control = resident.then(|| {
+    if machine.is_resident() {
+        let first = match machine.entry(EntryKind::Container, 0) {
+            Some(_) => prepare(&mut machine, &mut images, 0).ok(),
+            None => None,
+        };
+        let mut scheduler = Scheduler::new(machine);
         scheduler.want_upcalls();
-        Control::new(images)
-    });
-    match (first, control) {
-        (Ok(container), None) => {
-            scheduler.add(container);
-            finish(scheduler.run(None))
-        }
-        (Err(end), None) => finish(end),
-        (Ok(container), Some(mut control)) => {
+        let mut control = Control::new(images);
+        if let Some(container) = first {
             let index = container.index;
             scheduler.add(container);
             console::open_input(index);
             control.started(index);
-            finish(scheduler.run(Some(control)))
         }
-        (Err(_), Some(control)) => finish(scheduler.run(Some(control))),
+        finish(scheduler.run(Some(control)))
     }
+    let (ready, mut end) = all(&mut machine, &mut images);
+    let mut scheduler = Scheduler::new(machine);
+    if ready.len() > 1 {
+        // None of them has the processor for ever.
+        scheduler.want_upcalls();
+    }
+    if !ready.is_empty() {
+        ready.into_iter().for_each(|container| scheduler.add(container));
+        end = scheduler.run(None);
+    }
+    if scheduler.machine.stays() {
+        terminal::name(Vec::new());
+        zero::run(&scheduler.machine, true)
+    }
+    finish(end)
 }
 
-/// The boot module's first container, or how a machine ends that has nothing else to run.
-fn first_container(machine: &mut Machine, images: &mut Images) -> Result<Container, ContainerEnd> {
-    if machine.entry(EntryKind::Container, 0).is_none() && machine.is_resident() {
-        return Err(ContainerEnd::BadBootModule);
+/// The boot module's containers, ready to run, and how a machine ends that has none.
+fn all(machine: &mut Machine, images: &mut Images) -> (Vec<Container>, ContainerEnd) {
+    let numbers: Vec<u32> = machine.container_numbers().collect();
+    if numbers.is_empty() {
+        gate::serial(b"sentient: the boot module has no container to run\r\n");
     }
+    if numbers.len() > 1 {
+        terminal::name(numbers.iter().map(|index| (*index, machine.container_name(*index))).collect());
+    }
+    let mut end = ContainerEnd::BadBootModule;
+    let mut ready = Vec::new();
+    for index in numbers {
+        match prepare(machine, images, index) {
+            Ok(container) => ready.push(container),
+            Err(other) => end = other,
+        }
+    }
+    (ready, end)
+}
+
+/// A container of the boot module, or how it ends that cannot be run, which was told.
+fn prepare(machine: &mut Machine, images: &mut Images, index: u32) -> Result<Container, ContainerEnd> {
     // The nucleus has checked the module; what is in it is another matter.
-    let container = machine.container(0).map_err(|problem| {
-        gate::serial(b"sentient: the boot module has no container to run: ");
-        gate::serial(problem.as_bytes());
-        gate::serial(b"\r\n");
+    let given = machine.container(index).map_err(|problem| {
+        report::tell(index, format_args!("the boot module has no container to run: {problem}"));
         ContainerEnd::BadBootModule
     })?;
-    prepare(machine, images, &container).map_err(|error| {
-        report::tell(0, format_args!("cannot start the container: {error:#}"));
+    make(machine, images, index, &given).map_err(|error| {
+        report::tell(index, format_args!("cannot start the container: {error:#}"));
         ContainerEnd::Unstartable
     })
 }
 
-fn prepare(
+fn make(
     machine: &mut Machine,
     images: &mut Images,
+    index: u32,
     given: &boot_module::Container<'static>,
 ) -> wasmtime::Result<Container> {
     let Image::Here(entry, bytes) = given.image else {
         wasmtime::bail!("its image is not in the boot module");
     };
+    // Before anybody believes what is in it.
+    if let Some((_, expected)) = machine.entries(EntryKind::ImageHash).find(|(entry, _)| entry.index == index)
+        && blake3::hash(bytes).as_bytes() != expected
+    {
+        wasmtime::bail!("its image is damaged: it is not what it was when the boot module was made");
+    }
     let files = given.permissions.map(|permissions| permissions.file_bytes).filter(|bytes| *bytes > 0);
     let needs = Needs { given: 0, memory: given.config.memory_limit, files, life: 0 };
-    let Some(room) = Room::make(machine, images, 0, needs) else {
+    let Some(room) = Room::make(machine, images, index, needs) else {
         wasmtime::bail!("{}", machine.no_room(given.config.memory_limit, "it"));
     };
     let image = images.of_boot_module(machine, &entry, bytes)?;
-    Container::prepare(machine, 0, &room, given, image)
+    Container::prepare(machine, index, &room, given, image)
 }
 
 /// Ends the machine with what became of its container.

@@ -315,12 +315,10 @@ impl Scheduler {
 
     /// Keeps containers that have trapped, if they are to be, and tells the host.
     fn hold_trapped(&self) {
-        let trapped = |thread: &&Box<Thread>| {
-            thread.holds && matches!(thread.state.get(), State::Ended(ContainerEnd::Trapped))
-        };
-        for thread in self.threads.iter().filter(trapped) {
+        for thread in &self.threads {
+            let trapped = matches!(thread.state.get(), State::Ended(ContainerEnd::Trapped));
             // One that was doomed meanwhile is past holding: somebody has asked for its end.
-            if thread.doomed.get().is_none() {
+            if trapped && thread.holds && thread.doomed.get().is_none() {
                 thread.hold();
                 console::queue(FrameKind::Trapped, thread.index, 0, &[]);
             }

@@ -38,7 +38,7 @@ off       end the machine
 
 /// Where it writes.
 struct Out {
-    /// The other end shows nothing of what it sends, and wants its lines ended by two characters.
+    /// The other end shows nothing of what it sends.
     is_serial: bool,
 }
 
@@ -56,19 +56,7 @@ impl Out {
 
 impl Write for Out {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        if !self.is_serial {
-            self.bytes(text.as_bytes());
-            return Ok(());
-        }
-        for line in text.split_inclusive('\n') {
-            match line.strip_suffix('\n') {
-                Some(line) => {
-                    self.bytes(line.as_bytes());
-                    self.bytes(b"\r\n");
-                }
-                None => self.bytes(line.as_bytes()),
-            }
-        }
+        self.bytes(text.as_bytes());
         Ok(())
     }
 }
@@ -117,7 +105,7 @@ fn line(out: &mut Out) -> Option<String> {
         match byte {
             b'\r' | b'\n' => {
                 if out.is_serial {
-                    out.bytes(b"\r\n");
+                    out.bytes(b"\n");
                 }
                 return Some(String::from_utf8_lossy(&line).into_owned());
             }
@@ -133,11 +121,14 @@ fn line(out: &mut Out) -> Option<String> {
     }
 }
 
-/// Reads commands until one ends the machine.
-pub fn run(machine: &Machine) -> ! {
+/// Reads commands until one ends the machine, in which `has_run` containers or nothing.
+pub fn run(machine: &Machine, has_run: bool) -> ! {
     let mut out = Out { is_serial: !console::is_present() };
     // Whoever is not there any more reads nothing: the machine ends with its console.
-    let _ = writeln!(out, "SentientOS zero mode: no containers are run. `help` lists the commands.");
+    let _ = match has_run {
+        false => writeln!(out, "SentientOS zero mode: no containers are run. `help` lists the commands."),
+        true => writeln!(out, "No container runs any more. `help` lists the commands."),
+    };
     loop {
         let _ = write!(out, "zero> ");
         let Some(line) = line(&mut out) else { end(0) };

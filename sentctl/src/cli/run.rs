@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// A program and how it is run.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 pub struct ProgramArgs {
     /// The program: a WebAssembly module for WASI preview 1, a package of one, or the name of an image.
     #[arg(value_name = "PROGRAM")]

@@ -1,0 +1,72 @@
+//! Words of `iso-build` and `iso-run`.
+
+use clap::{Args, ValueEnum};
+use sentient_images::quantity::parse_size;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Arguments of `iso-build`.
+#[derive(Args, Debug)]
+pub struct IsoBuildArgs {
+    /// The file to write.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+
+    /// A program that is started at boot: a package, a WebAssembly module, or the name of an image; may be given several times,
+    /// and they start in that order.
+    #[arg(long = "tso", value_name = "PROGRAM")]
+    pub programs: Vec<PathBuf>,
+
+    /// Boot to the console of zero mode, unless the menu is told otherwise.
+    #[arg(long)]
+    pub zero: bool,
+
+    /// What becomes of the machine when no program runs any more.
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = WhenDone::Console)]
+    pub when_done: WhenDone,
+
+    /// How long the menu waits for somebody to choose, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 3)]
+    pub timeout: u8,
+
+    /// Replace a file that is there.
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// What becomes of a machine when no program runs any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum WhenDone {
+    /// It has the console of zero mode.
+    Console,
+    /// It ends.
+    End,
+}
+
+/// Arguments of `iso-run`.
+#[derive(Args, Debug)]
+pub struct IsoRunArgs {
+    /// The ISO.
+    #[arg(value_name = "FILE")]
+    pub iso: PathBuf,
+
+    /// Memory of the machine.
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "128M")]
+    pub memory: u64,
+
+    /// Processors of the machine.
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
+    pub cpus: u32,
+
+    /// Boot by UEFI instead of a BIOS.
+    #[arg(long)]
+    pub uefi: bool,
+
+    /// Show the machine's screen in a window.
+    #[arg(long)]
+    pub screen: bool,
+
+    /// Further arguments of QEMU's, after `--`.
+    #[arg(last = true, value_name = "ARGS")]
+    pub args: Vec<OsString>,
+}
