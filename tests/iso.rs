@@ -47,10 +47,20 @@ impl Medium {
         self.boot_from(options, &["-cdrom", self.iso.to_str().unwrap()])
     }
 
+    /// The same, and nothing ends it but itself.
+    fn boot_freely(&self, options: &[&str]) -> Machine {
+        self.start(options, &["-cdrom", self.iso.to_str().unwrap()])
+    }
+
     fn boot_from(&self, options: &[&str], medium: &[&str]) -> Machine {
+        let until_the_end = ["-no-reboot", "-device", "isa-debug-exit,iobase=0xf4,iosize=4"];
+        self.start(options, &[medium, &until_the_end].concat())
+    }
+
+    fn start(&self, options: &[&str], medium: &[&str]) -> Machine {
         let mut command = Command::new("qemu-system-x86_64");
-        command.args(["-accel", "tcg", "-cpu", "max", "-display", "none", "-monitor", "none", "-no-reboot"]);
-        command.args(["-serial", "stdio", "-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
+        command.args(["-accel", "tcg", "-cpu", "max", "-display", "none", "-monitor", "none"]);
+        command.args(["-serial", "stdio"]);
         let mut options = options.to_vec();
         if let Some(at) = options.iter().position(|option| *option == "uefi") {
             options.remove(at);
@@ -109,8 +119,12 @@ impl Machine {
 
     /// Waits until it has said something; gives all that it has said.
     fn wait_for(&mut self, part: &str) -> &str {
+        self.wait_for_times(part, 1)
+    }
+
+    fn wait_for_times(&mut self, part: &str, times: usize) -> &str {
         let until = Instant::now() + PATIENCE;
-        while !self.said.contains(part) {
+        while self.said.matches(part).count() < times {
             match self.heard.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(bytes) => self.said.push_str(&String::from_utf8_lossy(&bytes).replace('\r', "")),
                 Err(error) => panic!("`{part}` was not said ({error}), but:\n{}", self.said),
@@ -172,7 +186,7 @@ fn a_medium_is_a_disk_too() {
 #[test]
 fn programs_run_side_by_side_and_the_console_comes_when_all_have_ended() {
     let programs = [container("hello"), container("counter"), container("faults")];
-    let medium = Medium::with(&programs, &[]);
+    let medium = Medium::with(&programs, &["--memory", "16M"]);
     let mut machine = medium.boot(&["-machine", "q35", "-m", "128"]);
     let said = machine.wait_for("counter | 3\n").to_owned();
     assert!(said.contains("hello | Hello, SentientOS!\n"), "{said}");
@@ -205,6 +219,21 @@ fn the_zero_mode_of_a_medium_runs_nothing() {
         assert!(!said.contains("Hello"), "{said}");
         machine.type_line("reboot");
         machine.end();
+    }
+}
+
+#[test]
+fn a_machine_is_really_switched_off_and_really_booted_anew() {
+    let medium = Medium::with(&[], &["--zero"]);
+    for (name, options) in [MACHINES[0], MACHINES[1], MACHINES[3]] {
+        // With no debug port to end it, and free to boot again.
+        let mut machine = medium.boot_freely(options);
+        machine.wait_for("zero> ");
+        machine.type_line("reboot");
+        machine.wait_for_times("zero mode: no containers are run", 2);
+        machine.type_line("off");
+        let (said, code) = machine.end();
+        assert_eq!(code, None, "{name}: {said}");
     }
 }
 

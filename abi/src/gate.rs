@@ -46,6 +46,8 @@ pub enum Call {
     Protect = 11,
     /// `()`: a byte that has come at the serial port, or [`REFUSED`] if none has.
     SerialInput = 12,
+    /// `()`: the machine is to be booted anew. Does not return.
+    Reset = 13,
 }
 
 /// What ring 3 may do with a page: there is nothing else, and nothing both written and executed.
@@ -90,6 +92,7 @@ impl Call {
             10 => Self::MeasureClocks,
             11 => Self::Protect,
             12 => Self::SerialInput,
+            13 => Self::Reset,
             _ => return None,
         })
     }

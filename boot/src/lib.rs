@@ -10,6 +10,7 @@
 //! supplies memory through [`PhysicalMemory`]); no SSE, no allocation.
 #![no_std]
 
+pub mod acpi;
 #[cfg(feature = "entry")]
 #[expect(unsafe_code, reason = "an entry point is assembly: there is no stack for anything else yet")]
 mod entry;

@@ -1,6 +1,7 @@
 //! Multiboot2 (specification 2.0, sections 3.3 and 3.6), as GRUB speaks it on BIOS and UEFI machines: 32-bit protected mode
 //! without paging, `eax` holding [`LOADED_MAGIC`], `ebx` the address of the information: a list of tags.
 
+use crate::acpi::Root;
 use crate::{PhysicalMemory, Ram, RamRange};
 
 /// First word of the header that a loader looks for.
@@ -21,6 +22,9 @@ pub const HEADER_MODULE_ALIGN: u16 = 6;
 const END: u32 = 0;
 const MODULE: u32 = 3;
 const MEMORY_MAP: u32 = 6;
+/// Copies of ACPI's root pointer, of the first and of later versions.
+const OLD_ACPI: u32 = 14;
+const NEW_ACPI: u32 = 15;
 
 /// `type` of usable RAM in the memory map.
 const AVAILABLE: u32 = 1;
@@ -65,6 +69,13 @@ pub fn module(memory: &impl PhysicalMemory, info: u64) -> Option<RamRange> {
     let Tag { at, .. } = find(memory, info, MODULE, 16)?;
     let (start, end) = (memory.read_u32(at + 8)?, memory.read_u32(at + 12)?);
     Some(RamRange { base: u64::from(start), len: u64::from(end.checked_sub(start)?) })
+}
+
+/// ACPI's tables by the information at `info`; `None` if it says nothing of them.
+#[must_use]
+pub fn acpi(memory: &impl PhysicalMemory, info: u64) -> Option<Root> {
+    let tag = find(memory, info, NEW_ACPI, 44).or_else(|| find(memory, info, OLD_ACPI, 28))?;
+    Root::by_pointer(memory, tag.at.checked_add(8)?)
 }
 
 /// The RAM by the information at `info`; `None` if it says nothing of it.

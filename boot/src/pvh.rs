@@ -1,6 +1,7 @@
 //! PVH direct boot (Xen's `xen/include/public/arch-x86/hvm/start_info.h`): 32-bit protected mode without
 //! paging, `ebx` holding the address of `hvm_start_info`.
 
+use crate::acpi::Root;
 use crate::{PhysicalMemory, Ram, RamRange};
 
 /// First word of `hvm_start_info`.
@@ -29,6 +30,16 @@ pub fn module(memory: &impl PhysicalMemory, info: u64) -> Option<RamRange> {
     }
     let modules = memory.read_u64(info + 16)?;
     Some(RamRange { base: memory.read_u64(modules)?, len: memory.read_u64(modules.checked_add(8)?)? })
+}
+
+/// ACPI's tables by `hvm_start_info` at `info`; `None` if it says nothing of them.
+#[must_use]
+pub fn acpi(memory: &impl PhysicalMemory, info: u64) -> Option<Root> {
+    if memory.read_u32(info)? != START_MAGIC {
+        return None;
+    }
+    let pointer = memory.read_u64(info.checked_add(32)?)?;
+    (pointer != 0).then(|| Root::by_pointer(memory, pointer))?
 }
 
 /// The RAM by `hvm_start_info` at `info`; `None` if this is no such structure.

@@ -4,7 +4,7 @@ use sentient_abi::ABI_VERSION;
 use sentient_abi::kernel_header::{KernelHeader, MAGIC, MAX_SEGMENTS, Segment};
 use sentient_abi::layout;
 use sentient_abi::region::{RegionKind, RegionTable};
-use sentient_boot::{MAX_RAM_RANGES, PhysicalMemory, linux64, multiboot2, pvh};
+use sentient_boot::{MAX_RAM_RANGES, PhysicalMemory, acpi, linux64, multiboot2, pvh};
 
 /// Memory from address 0 on.
 struct Memory<'a>(&'a [u8]);
@@ -19,6 +19,9 @@ impl PhysicalMemory for Memory<'_> {
 /// All protocols' structures, at the start of memory: read or refused, within bounds. What they say is planned for.
 pub fn loader(data: &[u8]) {
     let memory = Memory(data);
+    for root in [pvh::acpi(&memory, 0), multiboot2::acpi(&memory, 0), acpi::Root::by_pointer(&memory, 0)] {
+        std::hint::black_box(root.map(|root| acpi::power(&memory, root)));
+    }
     let found = [
         (pvh::module(&memory, 0), pvh::ram(&memory, 0)),
         (linux64::module(&memory, 0), linux64::ram(&memory, 0)),

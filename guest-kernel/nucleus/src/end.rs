@@ -1,9 +1,10 @@
 //! Endings: exit, panic, and the serial port for machines without a sentinel device.
 
 use crate::ports::{self, in8, out8};
+use crate::power;
 use core::sync::atomic::{AtomicU8, Ordering};
 use sentient_abi::ABI_VERSION;
-use sentient_abi::boot_module::ModuleError;
+use sentient_abi::boot_module::{ModuleError, REBOOT};
 use sentient_abi::exit::ContainerEnd;
 use sentient_abi::panic_record::{MESSAGE_LEN, PanicRecord, Reason, Registers};
 use sentient_abi::sentinel;
@@ -98,19 +99,20 @@ pub fn exit(end: u32) -> ! {
     power_off(code)
 }
 
-/// Ends a machine without a sentinel device: QEMU's debug port, then a reset in all known ways, which
+/// Ends a machine without a sentinel device: by QEMU's debug port, or by switching it off; one that is neither is reset, which
 /// ends QEMU too when it is told not to reboot.
 fn power_off(code: u8) -> ! {
     out8(DEBUG_EXIT, code);
-    // The keyboard controller's reset line, then the chip set's reset register.
-    out8(0x64, 0xfe);
-    out8(0xcf9, 0x06);
-    // SAFETY: with no interrupt table the exception cannot be delivered: the processor shuts down, which
-    // resets the machine. Nothing runs after this.
-    unsafe {
-        let nothing = [0u16; 5];
-        core::arch::asm!("lidt [{}]", "ud2", in(reg) &raw const nothing, options(noreturn))
+    power::off();
+    power::reset()
+}
+
+/// The machine is to be booted anew.
+pub fn reset() -> ! {
+    if under_sentinel() {
+        exit(ContainerEnd::Exited(REBOOT).encode())
     }
+    power::reset()
 }
 
 /// Ends before there is a runtime: a boot module or a memory map that cannot be used.
@@ -162,7 +164,9 @@ fn finish(reason: Reason, fill: impl FnOnce(&mut PanicRecord)) -> ! {
     let len = (record.message_len as usize).min(MESSAGE_LEN);
     serial(record.message.get(..len).unwrap_or(&[]));
     serial(b"\r\n");
-    power_off(sentient_abi::exit::GUEST_PANIC)
+    out8(DEBUG_EXIT, sentient_abi::exit::GUEST_PANIC);
+    // Whoever is there is to read it.
+    ports::halt_for_ever()
 }
 
 /// What `exception` leaves on the stack.

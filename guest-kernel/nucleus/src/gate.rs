@@ -49,6 +49,7 @@ extern "C" fn gate(number: u64, a: u64, b: u64, c: u64) -> u64 {
             }
             None => REFUSED,
         },
+        Call::Reset => end::reset(),
         Call::SerialInput => end::serial_input().map_or(REFUSED, u64::from),
         Call::RealTimeClock => clocks::real_time(),
         Call::MeasureClocks => clocks::measure(),

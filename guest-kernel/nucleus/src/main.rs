@@ -26,6 +26,7 @@ mod header;
 mod interrupts;
 mod memory_functions;
 mod ports;
+mod power;
 mod protect;
 mod runtime;
 mod tables;
@@ -37,7 +38,7 @@ const _: &[u8] = include_bytes!("../nucleus.ld");
 use sentient_abi::boot_module::{self, TABLES_PREPARED};
 use sentient_abi::layout::RamRange;
 use sentient_abi::panic_record::Reason;
-use sentient_boot::{PROTOCOL_LINUX64, PROTOCOL_MULTIBOOT2, PROTOCOL_PVH, linux64, multiboot2, pvh};
+use sentient_boot::{PROTOCOL_LINUX64, PROTOCOL_MULTIBOOT2, PROTOCOL_PVH, acpi, linux64, multiboot2, pvh};
 
 /// Called by `nucleus_start` with the boot protocol and the address of its structure.
 #[unsafe(no_mangle)]
@@ -68,6 +69,15 @@ fn prepare(protocol: u64, info: u64, module: RamRange) {
         _ => linux64::ram(memory, info),
     };
     let Some(ram) = ram else { end::refuse(Reason::Memory, protocol) };
+    let tables = match protocol {
+        PROTOCOL_PVH => pvh::acpi(memory, info),
+        PROTOCOL_MULTIBOOT2 => multiboot2::acpi(memory, info),
+        _ => None,
+    };
+    // While all memory is within sight.
+    if let Some(root) = tables {
+        power::set(acpi::power(memory, root));
+    }
     tables::build(ram.ranges(), module);
     apic::start_on_foreign_machine();
 }

@@ -23,6 +23,20 @@ pub fn in8(port: u16) -> u8 {
     value
 }
 
+/// Writes a 16-bit word to a port.
+pub fn out16(port: u16, value: u16) {
+    // SAFETY: as for `out8`.
+    unsafe { asm!("out dx, ax", in("dx") port, in("ax") value, options(nomem, nostack, preserves_flags)) }
+}
+
+/// Reads a 16-bit word from a port.
+pub fn in16(port: u16) -> u16 {
+    let value: u16;
+    // SAFETY: as for `out8`.
+    unsafe { asm!("in ax, dx", in("dx") port, out("ax") value, options(nomem, nostack, preserves_flags)) }
+    value
+}
+
 /// Reads a 32-bit word from a port.
 pub fn in32(port: u16) -> u32 {
     let value: u32;

@@ -38,6 +38,13 @@ pub fn exit(end: ContainerEnd) -> ! {
     }
 }
 
+/// The machine is to be booted anew.
+pub fn reset() -> ! {
+    loop {
+        call(Call::Reset, 0, 0);
+    }
+}
+
 /// The runtime panicked.
 pub fn panic(message: &[u8]) -> ! {
     loop {

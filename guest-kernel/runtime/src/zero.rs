@@ -9,7 +9,7 @@ use crate::{clock, gate};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
-use sentient_abi::boot_module::{EntryKind, REBOOT};
+use sentient_abi::boot_module::EntryKind;
 use sentient_abi::exit::ContainerEnd;
 use sentient_abi::region::{Region, RegionKind, access};
 use sentient_abi::stdio::FrameKind;
@@ -139,7 +139,10 @@ pub fn run(machine: &Machine, has_run: bool) -> ! {
             "mem" => memory(&mut out, machine),
             "log" => log(&mut out, machine),
             "verify" => verify(&mut out, machine),
-            "reboot" => end(REBOOT),
+            "reboot" => {
+                console::flush();
+                gate::reset()
+            }
             "off" | "exit" => end(0),
             other => writeln!(out, "there is no command `{other}`; `help` lists them"),
         };

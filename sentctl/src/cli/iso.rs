@@ -17,6 +17,10 @@ pub struct IsoBuildArgs {
     #[arg(long = "tso", value_name = "PROGRAM")]
     pub programs: Vec<PathBuf>,
 
+    /// Most memory each program may have; by default what its package says, or 64M.
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub memory: Option<u64>,
+
     /// Boot to the console of zero mode, unless the menu is told otherwise.
     #[arg(long)]
     pub zero: bool,

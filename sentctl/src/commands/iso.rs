@@ -45,7 +45,7 @@ pub fn build(args: &IsoBuildArgs, home: Option<&Path>, json: bool) -> Result<Exi
     // Before anything is compiled.
     tools::find(&[&tools::MKIMAGE, &XORRISO])?;
     let kernel = KernelImage::embedded()?;
-    let programs = programs(&args.programs, home, json)?;
+    let programs = programs(args, home, json)?;
     let then = if args.when_done == WhenDone::Console { Then::Console } else { Then::End };
     let files = [
         (KERNEL, kernel.elf().to_vec()),
@@ -84,14 +84,10 @@ pub fn build(args: &IsoBuildArgs, home: Option<&Path>, json: bool) -> Result<Exi
 }
 
 /// The programs, compiled, with names that differ.
-fn programs(
-    wanted: &[std::path::PathBuf],
-    home: Option<&Path>,
-    quiet: bool,
-) -> Result<Vec<Program>, CommandError> {
-    let mut programs: Vec<Program> = Vec::with_capacity(wanted.len());
-    for path in wanted {
-        let args = ProgramArgs { program: path.clone(), ..ProgramArgs::default() };
+fn programs(wanted: &IsoBuildArgs, home: Option<&Path>, quiet: bool) -> Result<Vec<Program>, CommandError> {
+    let mut programs: Vec<Program> = Vec::with_capacity(wanted.programs.len());
+    for path in &wanted.programs {
+        let args = ProgramArgs { program: path.clone(), memory: wanted.memory, ..ProgramArgs::default() };
         let prepared = program::prepare(&args, &Given::default(), home, quiet)?;
         let stem = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         let base = prepared.package.map_or(stem, |package| package.name);
