@@ -61,6 +61,8 @@ struct State {
     at: Option<(SnapshotId, Instant)>,
     /// The last one that was found good.
     good: Option<SnapshotId>,
+    /// The one that is written down as that.
+    noted: Option<SnapshotId>,
     /// Since when the guest runs without a fault.
     running: Option<Instant>,
     /// When there were faults.
@@ -171,6 +173,10 @@ impl State {
     /// When there is something to prove.
     fn proof_due(&self) -> Option<Instant> {
         let (id, since) = self.at?;
+        // Whoever asks how the machine fares may have been the first to find one good: it is to be written down now.
+        if self.good != self.noted {
+            return Some(since);
+        }
         (self.good != Some(id)).then(|| since.max(self.running.unwrap_or(since)) + self.policy.healthy)
     }
 
@@ -221,6 +227,7 @@ impl Session {
             let mut state = self.recovery.state();
             let now = Instant::now();
             (state.at, state.good, state.running) = (Some((head, now)), good, Some(now));
+            state.noted = good;
             state.policy = self.policy();
             state.point.changed(now);
             state.checked = Some(now);
@@ -263,7 +270,13 @@ fn watch(news: &Receiver<News>, session: &Weak<Session>) {
             Ok(News::Container(name, told)) => session.container_told(&name, told),
             Err(RecvTimeoutError::Timeout) => {
                 let now = Instant::now();
-                let good = session.recovery.state().prove(now);
+                let good = {
+                    let mut state = session.recovery.state();
+                    state.prove(now);
+                    let good = state.good.filter(|good| state.noted != Some(*good));
+                    state.noted = state.good;
+                    good
+                };
                 if let Some(Err(error)) = good.map(|id| Fallback::write(&session.history, id)) {
                     tracing::warn!(%error, "the last good snapshot is not written down");
                 }
@@ -315,8 +328,11 @@ mod tests {
         assert_eq!((state.prove(at(base, 1)), state.due()), (None, Some(base + Policy::default().healthy)));
         assert_eq!(
             (state.prove(at(base, 2)), state.prove(at(base, 3)), state.due()),
-            (Some(id(1)), None, None)
+            (Some(id(1)), None, Some(base)),
+            "it is to be written down"
         );
+        state.noted = state.good;
+        assert_eq!(state.due(), None);
         // One that was taken just before the fault is none.
         state.at = Some((id(2), at(base, 9)));
         assert_eq!(state.plan(at(base, 10)), Plan::Kernel);

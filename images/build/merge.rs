@@ -98,12 +98,14 @@ fn loads(file: &[u8]) -> Result<Vec<Load>, String> {
         if address % PAGE_SIZE != 0 {
             return Err(format!("the segment at {address:#x} does not start on a page"));
         }
-        found.push(Load {
-            address,
-            data: data.to_vec(),
-            memory_len: program.p_memsz(endian),
-            flags: program.p_flags(endian),
-        });
+        let (flags, mut data) = (program.p_flags(endian), data.to_vec());
+        let mut memory_len = program.p_memsz(endian);
+        if flags & elf::PF_W == 0 {
+            // A loader leaves what is in the rest of the last page, and what nobody writes is known by its hash.
+            memory_len = memory_len.next_multiple_of(PAGE_SIZE);
+            data.resize(usize::try_from(memory_len).map_err(|error| error.to_string())?, 0);
+        }
+        found.push(Load { address, data, memory_len, flags });
     }
     Ok(found)
 }

@@ -3,11 +3,18 @@
 use crate::root;
 use crate::step::{self, Failure};
 use std::fs::OpenOptions;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The version of cargo-deny that the checks were written for.
 const DENY_VERSION: &str = "0.20.2";
+
+/// Files of packages that have no program.
+const MEDIA: [&str; 3] = [
+    "/usr/lib/grub/i386-pc/kernel.img",
+    "/usr/lib/grub/x86_64-efi/kernel.img",
+    "/usr/share/OVMF/OVMF_CODE_4M.fd",
+];
 
 /// KVM, usable by this user.
 ///
@@ -29,7 +36,21 @@ pub fn kvm() -> Result<(), Failure> {
 /// # Errors
 /// [`Failure::Missing`] if it is not there and cannot be installed.
 pub fn qemu() -> Result<(), Failure> {
-    debian("qemu-system-x86_64", "qemu-system-x86")
+    debian("qemu-system-x86_64", &["qemu-system-x86"])
+}
+
+/// What media are made of, and the firmware that they are tried with. Debian's, if something is missing and we are root.
+///
+/// # Errors
+/// [`Failure::Missing`] if something is not there and cannot be installed.
+pub fn media() -> Result<(), Failure> {
+    let there = || {
+        answers("grub-mkimage", &["--version"])
+            && answers("xorriso", &["-version"])
+            && MEDIA.iter().all(|path| Path::new(path).exists())
+    };
+    let packages = ["grub-common", "grub-pc-bin", "grub-efi-amd64-bin", "xorriso", "ovmf"];
+    debian_unless(there, "what media are made of", &packages)
 }
 
 /// A registry of OCI artifacts, which packages are pushed to and pulled from. Debian's, if it is missing and we are
@@ -38,7 +59,7 @@ pub fn qemu() -> Result<(), Failure> {
 /// # Errors
 /// [`Failure::Missing`] if it is not there and cannot be installed.
 pub fn registry() -> Result<(), Failure> {
-    debian("docker-registry", "docker-registry")
+    debian("docker-registry", &["docker-registry"])
 }
 
 /// gdb, which opens the cores of guests that failed. Debian's, if it is missing and we are root.
@@ -46,7 +67,7 @@ pub fn registry() -> Result<(), Failure> {
 /// # Errors
 /// [`Failure::Missing`] if it is not there and cannot be installed.
 pub fn gdb() -> Result<(), Failure> {
-    debian("gdb", "gdb")
+    debian("gdb", &["gdb"])
 }
 
 /// curl, with which the docs speak HTTP. Debian's, if it is missing and we are root.
@@ -54,27 +75,32 @@ pub fn gdb() -> Result<(), Failure> {
 /// # Errors
 /// [`Failure::Missing`] if it is not there and cannot be installed.
 pub fn curl() -> Result<(), Failure> {
-    debian("curl", "curl")
+    debian("curl", &["curl"])
 }
 
 /// A program of a Debian package.
-fn debian(program: &str, package: &str) -> Result<(), Failure> {
-    let there = || answers(program, &["--version"]);
+fn debian(program: &str, packages: &[&str]) -> Result<(), Failure> {
+    debian_unless(|| answers(program, &["--version"]), program, packages)
+}
+
+/// Debian packages, unless what they have is there.
+fn debian_unless(there: impl Fn() -> bool, what: &str, packages: &[&str]) -> Result<(), Failure> {
     if there() {
         return Ok(());
     }
-    eprintln!("    {program} is missing: installing Debian's");
+    eprintln!("    {what} is missing: installing Debian's");
     let apt = |args: &[&str]| {
         let mut command = step::command("apt-get", args);
         step::must(command.env("DEBIAN_FRONTEND", "noninteractive"))
     };
     // Lists may be old, or there are none; if they cannot be fetched, the install says what is wrong.
     let _ = apt(&["update", "--quiet"]);
-    let installed = apt(&["install", "--yes", "--quiet", "--no-install-recommends", package]);
-    if installed.is_ok() && there() {
+    let install = ["install", "--yes", "--quiet", "--no-install-recommends"];
+    if apt(&[&install, packages].concat()).is_ok() && there() {
         return Ok(());
     }
-    Err(Failure::Missing(format!("{program} is missing: install it (Debian: apt-get install {package})")))
+    let packages = packages.join(" ");
+    Err(Failure::Missing(format!("{what} is missing: install it (Debian: apt-get install {packages})")))
 }
 
 /// Whether cargo-nextest is there; without it `cargo test` does.

@@ -56,6 +56,9 @@ pub fn run(args: &TestArgs) -> Result<(), Failure> {
         if let Err(missing) = needs::qemu() {
             steps.note("qemu", &missing);
         }
+        if let Err(missing) = needs::media() {
+            steps.note("media", &missing);
+        }
         if let Err(missing) = needs::registry() {
             steps.note("registry", &missing);
         }
