@@ -106,6 +106,8 @@ pub enum LayoutError {
     KernelHeader(u32),
     /// There is no RAM at 1 MiB, or too little of it for the kernel and the boot module.
     TooLittleRam,
+    /// The boot module lies where the kernel does, or on the first page.
+    ModulePlace,
     /// More regions than a table holds.
     TooManyRegions,
     /// The page tables cannot be built.
@@ -172,6 +174,10 @@ pub fn plan(
     // From here on every address lies below this bound, and no sum of a few of them can wrap.
     if !ram.iter().any(holds_kernel) || top > HIGHEST || module_end > HIGHEST {
         return Err(LayoutError::TooLittleRam);
+    }
+    let hits_kernel = module_base < kernel_end && module_end > NUCLEUS_BASE;
+    if module_base < PAGE_SIZE || hits_kernel {
+        return Err(LayoutError::ModulePlace);
     }
     let module = module_base..module_end;
     let place = |from, len, align| place(ram, &module, from, len, align).ok_or(LayoutError::TooLittleRam);
@@ -435,6 +441,11 @@ mod tests {
             assert!(free > 90 << 20, "{base:#x}: only {free:#x} bytes are free");
             let mut memory = Memory(HashMap::new());
             build_page_tables(&table, module.code_ranges(), 0, &mut memory).unwrap();
+        }
+        // No loader puts the module there.
+        for base in [0, 0xf_f000, 0x2c_f000] {
+            let mut table = RegionTable::new();
+            assert_eq!(plan(&header(), &firmware, base, len, &mut table), Err(LayoutError::ModulePlace));
         }
         // The kernel itself is where it is.
         let mut table = RegionTable::new();

@@ -554,7 +554,7 @@ It shows what of the images can be had in newer versions, and installs none of i
       -kernel boot/kernel.elf -initrd boot/boot.mod")]
     BootFiles(BootFilesArgs),
 
-    /// Make a medium that boots the kernel and programs on a PC: for a stick, a drive or a cloud, by BIOS or UEFI.
+    /// Make a medium that boots the kernel and programs on a PC.
     #[command(after_help = "Examples:
   sentctl iso-build -o sentient.iso --tso hello.tso --tso web.tso
   sentctl iso-run sentient.iso

@@ -149,7 +149,8 @@ impl EventLoop {
                 thread.kick();
             }
             if work.events.has_vcpu_left() {
-                return Ok(None);
+                // What it was told to end by may have come since that was looked at.
+                return Ok(work.events.take_stop());
             }
             if watched.elapsed() >= between
                 && let Some(watch) = &mut watch
