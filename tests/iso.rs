@@ -7,8 +7,11 @@
 mod machine;
 
 use machine::{container, finish, root, sentctl};
+use noto_sans_mono_bitmap::{FontWeight, RasterHeight, get_raster};
+use std::collections::HashMap;
 use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -59,8 +62,10 @@ impl Medium {
 
     fn start(&self, options: &[&str], medium: &[&str]) -> Machine {
         let mut command = Command::new("qemu-system-x86_64");
-        command.args(["-accel", "tcg", "-cpu", "max", "-display", "none", "-monitor", "none"]);
-        command.args(["-serial", "stdio"]);
+        command.args(["-accel", "tcg", "-cpu", "max", "-display", "none"]);
+        if !options.contains(&"-serial") {
+            command.args(["-monitor", "none", "-serial", "stdio"]);
+        }
         let mut options = options.to_vec();
         if let Some(at) = options.iter().position(|option| *option == "uefi") {
             options.remove(at);
@@ -154,6 +159,101 @@ impl Machine {
     }
 }
 
+/// The console of QEMU itself, by which somebody types, and looks at the screen.
+struct Seat {
+    monitor: UnixStream,
+    picture: PathBuf,
+}
+
+impl Seat {
+    /// At a machine that was started with `options`.
+    fn at(folder: &Path) -> Self {
+        let socket = folder.join("monitor");
+        let until = Instant::now() + PATIENCE;
+        let monitor = loop {
+            match UnixStream::connect(&socket) {
+                Ok(monitor) => break monitor,
+                Err(error) if Instant::now() > until => panic!("no monitor of QEMU's: {error}"),
+                Err(_) => std::thread::sleep(Duration::from_millis(10)),
+            }
+        };
+        Self { monitor, picture: folder.join("screen.ppm") }
+    }
+
+    /// For a machine with nothing but a screen and a keyboard.
+    fn options(folder: &Path) -> [String; 4] {
+        let monitor = format!("unix:{},server,nowait", folder.join("monitor").display());
+        ["-serial".into(), "none".into(), "-monitor".into(), monitor]
+    }
+
+    fn type_line(&mut self, line: &str) {
+        for key in line.chars() {
+            writeln!(self.monitor, "sendkey {key}").unwrap();
+            std::thread::sleep(Duration::from_millis(150));
+        }
+        writeln!(self.monitor, "sendkey ret").unwrap();
+    }
+
+    /// What is to be read on the screen; nothing while something else is there.
+    fn read(&mut self) -> String {
+        let _ = fs::remove_file(&self.picture);
+        writeln!(self.monitor, "screendump {}", self.picture.display()).unwrap();
+        let until = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < until {
+            if let Some(text) = fs::read(&self.picture).ok().and_then(|picture| text_of(&picture)) {
+                return text;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        String::new()
+    }
+
+    fn wait_for(&mut self, part: &str) -> String {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let text = self.read();
+            if text.contains(part) {
+                return text;
+            }
+            assert!(Instant::now() < until, "`{part}` is not on the screen, but:\n{text}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+}
+
+/// The characters of a picture (PPM), in the font that the kernel has; `None` if it is not whole.
+fn text_of(picture: &[u8]) -> Option<String> {
+    let mut parts = picture.splitn(4, |byte| byte.is_ascii_whitespace());
+    let mut number = || std::str::from_utf8(parts.next()?).ok()?.parse::<usize>().ok();
+    let (kind, width, height) = (number(), number()?, number()?);
+    let pixels = parts.next()?.strip_prefix(b"255\n").filter(|_| kind.is_none())?;
+    if pixels.len() < width * height * 3 {
+        return None;
+    }
+    let (size, weight) = (RasterHeight::Size16, FontWeight::Regular);
+    let glyphs: HashMap<Vec<u8>, char> = (' '..='~')
+        .map(|character| {
+            let raster = get_raster(character, weight, size).unwrap();
+            (raster.rows().flatten().copied().collect(), character)
+        })
+        .collect();
+    let cell = get_raster('a', weight, size).unwrap();
+    let mut text = String::new();
+    for row in 0..height / cell.height() {
+        for column in 0..width / cell.width() {
+            let mut found = Vec::new();
+            for y in 0..cell.height() {
+                let at = ((row * cell.height() + y) * width + column * cell.width()) * 3;
+                found.extend(pixels[at..at + cell.width() * 3].iter().step_by(3));
+            }
+            text.push(glyphs.get(&found).copied().unwrap_or('\u{fffd}'));
+        }
+        text.truncate(text.trim_end().len());
+        text.push('\n');
+    }
+    Some(text)
+}
+
 /// Every kind of machine: two chip sets, two kinds of firmware, the least memory and more than fits below 4 GiB, processors.
 const MACHINES: [(&str, &[&str]); 5] = [
     ("BIOS, q35", &["-machine", "q35", "-m", "128"]),
@@ -234,6 +334,30 @@ fn a_machine_is_really_switched_off_and_really_booted_anew() {
         machine.type_line("off");
         let (said, code) = machine.end();
         assert_eq!(code, None, "{name}: {said}");
+    }
+}
+
+#[test]
+fn a_screen_and_a_keyboard_are_enough() {
+    let medium = Medium::with(&[container("hello")], &["--memory", "16M"]);
+    for (name, options) in [MACHINES[0], MACHINES[3]] {
+        let seat = Seat::options(medium.folder.path());
+        let options: Vec<&str> = options.iter().copied().chain(seat.iter().map(String::as_str)).collect();
+        let machine = medium.boot(&options);
+        let mut seat = Seat::at(medium.folder.path());
+        let text = seat.wait_for("zero>");
+        assert!(text.contains("Hello, SentientOS!"), "{name}: {text}");
+        seat.type_line("regions");
+        let text = seat.wait_for("runtime-text");
+        assert!(text.contains("zero> regions"), "{name}: {text}");
+        // More than fits.
+        seat.type_line("regions");
+        seat.type_line("regions");
+        seat.type_line("help");
+        let text = seat.wait_for("what is known of the machine's faults");
+        assert!(!text.contains('\u{fffd}'), "{name}: {text}");
+        seat.type_line("off");
+        machine.end();
     }
 }
 

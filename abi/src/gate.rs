@@ -48,6 +48,10 @@ pub enum Call {
     SerialInput = 12,
     /// `()`: the machine is to be booted anew. Does not return.
     Reset = 13,
+    /// `(to)`: writes a [`ScreenInfo`](crate::screen::ScreenInfo) there; [`REFUSED`] if there is no screen.
+    Screen = 14,
+    /// `()`: a code that has come from the keyboard, or [`REFUSED`] if none has.
+    KeyCode = 15,
 }
 
 /// What ring 3 may do with a page: there is nothing else, and nothing both written and executed.
@@ -93,6 +97,8 @@ impl Call {
             11 => Self::Protect,
             12 => Self::SerialInput,
             13 => Self::Reset,
+            14 => Self::Screen,
+            15 => Self::KeyCode,
             _ => return None,
         })
     }

@@ -267,8 +267,8 @@ fn push(
 }
 
 /// Builds the page tables for a planned table: every region with its own rights, device registers, and
-/// within the boot module `code` (ascending ranges of whole pages, from its start) executable. Gives the
-/// root's address, for CR3.
+/// within the boot module `code` (ascending ranges of whole pages, from its start) executable; and the `screen`, if there is
+/// one. Gives the root's address, for CR3.
 ///
 /// # Errors
 /// See [`LayoutError`].
@@ -276,6 +276,7 @@ pub fn build_page_tables<M: TableMemory>(
     table: &RegionTable,
     code: impl Iterator<Item = Range<u64>>,
     virtio_devices: u64,
+    screen: Option<RamRange>,
     memory: M,
 ) -> Result<u64, LayoutError> {
     let pool = table.find(RegionKind::PageTables).ok_or(LayoutError::TooLittleRam)?;
@@ -290,6 +291,9 @@ pub fn build_page_tables<M: TableMemory>(
     if virtio_devices > 0 {
         let registers = access::WRITE | access::USER | access::DEVICE;
         mapper.map(VIRTIO_MMIO, virtio_devices * PAGE_SIZE, registers)?;
+    }
+    if let Some(RamRange { base, len }) = screen {
+        mapper.map(base, len, access::WRITE | access::USER | access::DEVICE)?;
     }
     mapper.map(IO_APIC, PAGE_SIZE, access::WRITE | access::DEVICE)?;
     mapper.map(LOCAL_APIC, PAGE_SIZE, access::WRITE | access::DEVICE)?;
@@ -386,7 +390,7 @@ mod tests {
                 assert!(pair[0].1 <= pair[1].0, "{mib} MiB: {pair:x?} overlap");
             }
             let mut memory = Memory(HashMap::new());
-            build_page_tables(&table, module.code_ranges(), 2, &mut memory).unwrap();
+            build_page_tables(&table, module.code_ranges(), 2, None, &mut memory).unwrap();
             let pool = table.find(RegionKind::PageTables).unwrap();
             let spare = pool.base + pool.len - SPARE_TABLES * PAGE_SIZE;
             assert!(memory.0.keys().all(|entry| *entry < spare), "{mib} MiB: a spare table is in use");
@@ -440,7 +444,8 @@ mod tests {
                 .sum();
             assert!(free > 90 << 20, "{base:#x}: only {free:#x} bytes are free");
             let mut memory = Memory(HashMap::new());
-            build_page_tables(&table, module.code_ranges(), 0, &mut memory).unwrap();
+            let screen = Some(RamRange { base: 0x80_0000_0000, len: 0x7e_9000 });
+            build_page_tables(&table, module.code_ranges(), 0, screen, &mut memory).unwrap();
         }
         // No loader puts the module there.
         for base in [0, 0xf_f000, 0x2c_f000] {

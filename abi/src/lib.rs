@@ -51,6 +51,7 @@ pub mod paging;
 pub mod panic_record;
 pub mod permissions;
 pub mod region;
+pub mod screen;
 pub mod sentinel;
 pub mod stdio;
 pub mod time_page;

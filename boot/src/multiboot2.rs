@@ -3,6 +3,7 @@
 
 use crate::acpi::Root;
 use crate::{PhysicalMemory, Ram, RamRange};
+use sentient_abi::screen::{self, ScreenInfo};
 
 /// First word of the header that a loader looks for.
 pub const HEADER_MAGIC: u32 = 0xe852_50d6;
@@ -22,6 +23,10 @@ pub const HEADER_MODULE_ALIGN: u16 = 6;
 const END: u32 = 0;
 const MODULE: u32 = 3;
 const MEMORY_MAP: u32 = 6;
+/// The screen, and its types: pixels of three colours, and characters.
+const FRAMEBUFFER: u32 = 8;
+const RGB: u32 = 1;
+const CHARACTERS: u32 = 2;
 /// Copies of ACPI's root pointer, of the first and of later versions.
 const OLD_ACPI: u32 = 14;
 const NEW_ACPI: u32 = 15;
@@ -76,6 +81,35 @@ pub fn module(memory: &impl PhysicalMemory, info: u64) -> Option<RamRange> {
 pub fn acpi(memory: &impl PhysicalMemory, info: u64) -> Option<Root> {
     let tag = find(memory, info, NEW_ACPI, 44).or_else(|| find(memory, info, OLD_ACPI, 28))?;
     Root::by_pointer(memory, tag.at.checked_add(8)?)
+}
+
+/// The screen by the information at `info`; `None` if there is none, or one of a kind that nobody here knows.
+#[must_use]
+pub fn screen(memory: &impl PhysicalMemory, info: u64) -> Option<ScreenInfo> {
+    let Tag { at, len } = find(memory, info, FRAMEBUFFER, 32)?;
+    let kind = memory.read_u32(at + 28)?;
+    let (bits, kind) = (kind & 0xff, kind >> 8 & 0xff);
+    let format = match (kind, bits) {
+        (RGB, 32) if len >= 38 => {
+            let (one, other) = (memory.read_u32(at + 32)?, memory.read_u32(at + 36)?);
+            let [red, red_len, green, green_len] = one.to_le_bytes();
+            let [blue, blue_len, ..] = other.to_le_bytes();
+            if [red_len, green_len, blue_len] != [8; 3] {
+                return None;
+            }
+            screen::pixels(red, green, blue)
+        }
+        (CHARACTERS, 16) => screen::TEXT,
+        _ => return None,
+    };
+    let screen = ScreenInfo {
+        address: memory.read_u64(at + 8)?,
+        pitch: memory.read_u32(at + 16)?,
+        width: memory.read_u32(at + 20)?,
+        height: memory.read_u32(at + 24)?,
+        format,
+    };
+    screen.bytes().map(|_| screen)
 }
 
 /// The RAM by the information at `info`; `None` if it says nothing of it.
@@ -139,7 +173,8 @@ mod tests {
             words(&[0, 1, 0, 2, 1, 0]),
         ];
         let name = [words(&[1, 13]), b"boot\0".to_vec()].concat();
-        information(&[name, words(&[MODULE, 17, 0x20_0000, 0x20_3001, 0]), map.concat()])
+        let pixels = words(&[FRAMEBUFFER, 38, 0xe000_0000, 0, 4096, 1024, 768, 0x0120, 0x0808_0810, 0x0800]);
+        information(&[name, pixels, words(&[MODULE, 17, 0x20_0000, 0x20_3001, 0]), map.concat()])
     }
 
     #[test]
@@ -147,6 +182,8 @@ mod tests {
         let memory = usual();
         assert_eq!(module(&memory, AT), Some(RamRange { base: 0x20_0000, len: 0x3001 }));
         let ram = ram(&memory, AT).map(|ram| ram.ranges().to_vec());
+        let screen = screen(&memory, AT).map(|screen| (screen.address, screen.width, screen.colours()));
+        assert_eq!(screen, Some((0xe000_0000, 1024, Some([16, 8, 0]))));
         let expected = [RamRange { base: 0, len: 0xa_0000 }, RamRange { base: 1 << 32, len: 2 << 32 }];
         assert_eq!(ram.as_deref(), Some(&expected[..]));
     }
@@ -159,12 +196,14 @@ mod tests {
         assert_eq!(module(&backwards, AT), None);
         let endless = information(&[words(&[9, 0, 0, 0]), words(&[MODULE, 17, 0, 9, 0])]);
         assert_eq!(module(&endless, AT), None);
+        let palette = information(&[words(&[FRAMEBUFFER, 38, 0xe000_0000, 0, 640, 640, 480, 8, 0, 0])]);
+        assert_eq!(screen(&palette, AT), None);
         let thin = information(&[words(&[MEMORY_MAP, 24, 8, 0, 1, 1])]);
         assert_eq!(ram(&thin, AT), None);
         let mut cut = usual();
         for len in (0..cut.0.len()).rev() {
             cut.0.truncate(len);
-            let _ = (module(&cut, AT), ram(&cut, AT));
+            let _ = (module(&cut, AT), ram(&cut, AT), screen(&cut, AT));
         }
     }
 }

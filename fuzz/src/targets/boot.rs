@@ -22,6 +22,8 @@ pub fn loader(data: &[u8]) {
     for root in [pvh::acpi(&memory, 0), multiboot2::acpi(&memory, 0), acpi::Root::by_pointer(&memory, 0)] {
         std::hint::black_box(root.map(|root| acpi::power(&memory, root)));
     }
+    let screen = multiboot2::screen(&memory, 0);
+    assert!(screen.is_none_or(|screen| screen.bytes().is_some()));
     let found = [
         (pvh::module(&memory, 0), pvh::ram(&memory, 0)),
         (linux64::module(&memory, 0), linux64::ram(&memory, 0)),

@@ -82,6 +82,14 @@ pub fn serial_input() -> Option<u8> {
     (status & 1 != 0 && status != u8::MAX).then(|| in8(SERIAL))
 }
 
+/// A code that has come from the keyboard's controller (8042).
+pub fn key_code() -> Option<u8> {
+    // Status, bit 0: there is one; bit 5: it is the mouse's. All bits are set where there is no controller.
+    let status = in8(0x64);
+    let is_key = status & 0x21 == 1 && status != u8::MAX;
+    is_key.then(|| in8(0x60))
+}
+
 fn serial_hex(value: u64) {
     for digit in (0..16).rev() {
         let nibble = (value >> (4 * digit)) as u8 & 15;

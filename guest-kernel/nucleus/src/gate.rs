@@ -1,8 +1,9 @@
 //! The gate: calls from the runtime (`sentient_abi::gate`).
 
-use crate::{apic, clocks, end, interrupts, ports, protect, runtime};
+use crate::{apic, clocks, end, interrupts, ports, protect, runtime, screen};
 use core::arch::global_asm;
 use sentient_abi::gate::{Call, REFUSED};
+use sentient_abi::screen::ScreenInfo;
 use sentient_abi::sentinel;
 
 /// Longest text of one serial or panic call.
@@ -50,6 +51,15 @@ extern "C" fn gate(number: u64, a: u64, b: u64, c: u64) -> u64 {
             None => REFUSED,
         },
         Call::Reset => end::reset(),
+        Call::Screen => match screen::get() {
+            Some(info) if runtime::may_use(a, size_of::<ScreenInfo>() as u64, true) => {
+                // SAFETY: memory of ring 3, which does not run meanwhile; any bytes may be there.
+                unsafe { (a as *mut ScreenInfo).write_unaligned(info) }
+                0
+            }
+            _ => REFUSED,
+        },
+        Call::KeyCode => end::key_code().map_or(REFUSED, u64::from),
         Call::SerialInput => end::serial_input().map_or(REFUSED, u64::from),
         Call::RealTimeClock => clocks::real_time(),
         Call::MeasureClocks => clocks::measure(),

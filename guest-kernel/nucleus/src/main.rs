@@ -29,6 +29,7 @@ mod ports;
 mod power;
 mod protect;
 mod runtime;
+mod screen;
 mod tables;
 mod vectors;
 
@@ -78,6 +79,7 @@ fn prepare(protocol: u64, info: u64, module: RamRange) {
     if let Some(root) = tables {
         power::set(acpi::power(memory, root));
     }
-    tables::build(ram.ranges(), module);
+    let screen = if protocol == PROTOCOL_MULTIBOOT2 { multiboot2::screen(memory, info) } else { None };
+    tables::build(ram.ranges(), module, screen.and_then(screen::set));
     apic::start_on_foreign_machine();
 }

@@ -1,7 +1,7 @@
 //! Memory as the loader left it, and the page tables where the loader is not ours (principle 3).
 
-use crate::end;
 use crate::header::{kernel_header, region_table};
+use crate::{end, screen};
 use core::arch::asm;
 use sentient_abi::boot_module::BootModule;
 use sentient_abi::layout::{self, RamRange};
@@ -50,7 +50,7 @@ pub fn module_bytes(range: RamRange) -> &'static [u8] {
 }
 
 /// Fills the region table, builds page tables and switches to them.
-pub fn build(ram: &[RamRange], module_range: RamRange) {
+pub fn build(ram: &[RamRange], module_range: RamRange, screen: Option<RamRange>) {
     let module = match BootModule::parse(module_bytes(module_range)) {
         Ok(module) => module,
         Err(error) => end::refuse_module(error),
@@ -66,9 +66,19 @@ pub fn build(ram: &[RamRange], module_range: RamRange) {
         end::refuse(Reason::Memory, 0);
     }
     clear_pool(table);
+    // One that is said to lie in memory is none.
+    let is_memory = |range: &RamRange| {
+        table
+            .iter()
+            .any(|region| region.base < range.base + range.len && range.base < region.base + region.len)
+    };
+    let screen = screen.filter(|range| !is_memory(range));
+    if screen.is_none() {
+        screen::forget();
+    }
     // Our own VMM by another protocol: the devices are there all the same.
     let devices = if end::under_sentinel() { MAX_DEVICES as u64 } else { 0 };
-    let Ok(root) = layout::build_page_tables(table, module.code_ranges(), devices, Identity) else {
+    let Ok(root) = layout::build_page_tables(table, module.code_ranges(), devices, screen, Identity) else {
         end::refuse(Reason::Memory, 1)
     };
     // SAFETY: the tables map the nucleus' text, data and stack to themselves, so the next instruction and

@@ -9,7 +9,9 @@
 //! queue ([`queue`]) until there is room.
 
 mod input;
+pub mod keyboard;
 mod output;
+pub mod screen;
 pub mod terminal;
 
 use crate::machine::Machine;

@@ -2,7 +2,8 @@
 
 use core::arch::asm;
 use sentient_abi::exit::ContainerEnd;
-use sentient_abi::gate::{Call, Rights, VECTOR};
+use sentient_abi::gate::{Call, REFUSED, Rights, VECTOR};
+use sentient_abi::screen::ScreenInfo;
 use sentient_abi::sentinel::Event;
 
 fn call(call: Call, a: u64, b: u64) -> u64 {
@@ -90,6 +91,18 @@ pub fn serial(bytes: &[u8]) {
 pub fn serial_input() -> Option<u8> {
     // What was refused is no byte.
     u8::try_from(call(Call::SerialInput, 0, 0)).ok()
+}
+
+/// A code that has come from the keyboard.
+pub fn key_code() -> Option<u8> {
+    // What was refused is no code.
+    u8::try_from(call(Call::KeyCode, 0, 0)).ok()
+}
+
+/// The machine's screen, if the loader has set one up.
+pub fn screen() -> Option<ScreenInfo> {
+    let mut info = ScreenInfo::default();
+    (call(Call::Screen, (&raw mut info) as u64, 0) != REFUSED).then_some(info)
 }
 
 /// The real-time clock as `pack_time` packs it; 0 if there is none.

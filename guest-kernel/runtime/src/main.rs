@@ -53,7 +53,7 @@ mod zero;
 
 use alloc::vec::Vec;
 use arena::Needs;
-use console::terminal;
+use console::{screen, terminal};
 use container::{Container, Room};
 use control::Control;
 use core::arch::naked_asm;
@@ -83,6 +83,9 @@ extern "C" fn main(module: *const u8, len: u64, regions: *mut RegionTable, senti
     clock::start(&machine);
     random::start(&machine);
     console::start(&machine);
+    if !console::is_present() {
+        screen::start();
+    }
     heartbeat::start(&machine);
     gate::announce(Event::Ready);
     if machine.is_zero() {
@@ -126,7 +129,7 @@ extern "C" fn main(module: *const u8, len: u64, regions: *mut RegionTable, senti
 fn all(machine: &mut Machine, images: &mut Images) -> (Vec<Container>, ContainerEnd) {
     let numbers: Vec<u32> = machine.container_numbers().collect();
     if numbers.is_empty() {
-        gate::serial(b"sentient: the boot module has no container to run\r\n");
+        terminal::say(0, b"sentient: the boot module has no container to run\n");
     }
     if numbers.len() > 1 {
         terminal::name(numbers.iter().map(|index| (*index, machine.container_name(*index))).collect());

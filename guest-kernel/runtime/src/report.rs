@@ -104,6 +104,8 @@ fn frames(thread: &Thread, rip: u64, frame_pointer: u64) -> impl Iterator<Item =
 pub fn panic(info: &PanicInfo<'_>) -> ! {
     let mut message = Fixed { bytes: [0; MESSAGE_LEN], len: 0 };
     let _ = write!(message, "{info}");
+    console::screen::last_words(b"\nSentientOS panic: ");
+    console::screen::last_words(message.bytes.get(..message.len).unwrap_or(&[]));
     gate::panic(message.bytes.get(..message.len).unwrap_or(&[]))
 }
 

@@ -65,7 +65,7 @@ impl Write for Out {
 fn typed(out: &Out) -> Option<u8> {
     if out.is_serial {
         loop {
-            if let Some(byte) = gate::serial_input() {
+            if let Some(byte) = console::terminal::typed() {
                 return Some(byte);
             }
             clock::wake_by(clock::monotonic_ns().saturating_add(ASK_NS));

@@ -1,8 +1,10 @@
-//! The terminal of a machine that has no VMM of ours: the serial port.
+//! The terminal of a machine that has no VMM of ours: the serial port, and the [screen] and [keyboard] if there are.
+//!
 //!
 //! A container that is alone has it to itself. Where there are several, each line says whose it is, and one that somebody else
 //! breaks into is begun anew.
 
+use super::{keyboard, screen};
 use crate::{gate, heap};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -54,14 +56,24 @@ pub fn name(names: Vec<(u32, String)>) {
     let mut terminal = TERMINAL.lock();
     terminal.names = names;
     if terminal.begun.take().is_some() {
-        gate::serial(b"\r\n");
+        put(b"\r\n");
     }
+}
+
+fn put(bytes: &[u8]) {
+    gate::serial(bytes);
+    screen::say(bytes);
+}
+
+/// A byte that was typed, if one was.
+pub fn typed() -> Option<u8> {
+    gate::serial_input().or_else(keyboard::typed)
 }
 
 /// A container says something.
 pub fn say(container: u32, bytes: &[u8]) {
     heap::in_runtime(|| {
         let out = TERMINAL.lock().put(container, bytes);
-        gate::serial(&out);
+        put(&out);
     });
 }
