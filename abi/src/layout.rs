@@ -175,8 +175,9 @@ pub fn plan(
     if !ram.iter().any(holds_kernel) || top > HIGHEST || module_end > HIGHEST {
         return Err(LayoutError::TooLittleRam);
     }
-    let hits_kernel = module_base < kernel_end && module_end > NUCLEUS_BASE;
-    if module_base < PAGE_SIZE || hits_kernel {
+    // Between two segments it may lie: on a machine with a BIOS, GRUB has it there.
+    let hits = |segment: &Segment| module_base < segment.base + segment.len && module_end > segment.base;
+    if module_base < PAGE_SIZE || header.segments().any(hits) {
         return Err(LayoutError::ModulePlace);
     }
     let module = module_base..module_end;
@@ -416,6 +417,7 @@ mod tests {
         for base in [
             PAGE_SIZE,
             0x5_0000,
+            0x11_0000,
             0x2d_0000,
             0x2d_1000,
             0x90_0000,
