@@ -17,24 +17,28 @@ pub struct ScreenInfo {
 }
 
 /// Characters of two bytes, as VGA's text mode has them: the character, and its colours.
-pub const TEXT: u32 = 1;
-
-const PIXELS: u32 = 2;
+pub const TEXT: u32 = 2;
 
 /// Most pixels of a line, and most lines.
 pub const MOST: u32 = 16_384;
 
-/// Pixels of four bytes, in which red, green and blue are the eight bits from these ones on.
+/// Pixels of three or four bytes, in which red, green and blue are the eight bits from these ones on.
 #[must_use]
-pub const fn pixels(red: u8, green: u8, blue: u8) -> u32 {
-    PIXELS | (red as u32) << 8 | (green as u32) << 16 | (blue as u32) << 24
+pub const fn pixels(bytes: u8, red: u8, green: u8, blue: u8) -> u32 {
+    bytes as u32 | (red as u32) << 8 | (green as u32) << 16 | (blue as u32) << 24
 }
 
 impl ScreenInfo {
+    /// Bytes of a pixel, or of a character.
+    #[must_use]
+    pub const fn each(&self) -> u32 {
+        self.format & 0xff
+    }
+
     /// The first bits of red, green and blue; `None` for a screen of characters.
     #[must_use]
     pub const fn colours(&self) -> Option<[u32; 3]> {
-        if self.format & 0xff != PIXELS {
+        if !matches!(self.each(), 3 | 4) {
             return None;
         }
         Some([self.format >> 8 & 0xff, self.format >> 16 & 0xff, self.format >> 24])
@@ -44,16 +48,16 @@ impl ScreenInfo {
     /// next, another format, an address that is on no page.
     #[must_use]
     pub fn bytes(&self) -> Option<u64> {
-        let each = match self.colours() {
-            None if self.format == TEXT => 2,
-            Some(colours) if colours.iter().all(|bit| *bit <= 24) => 4,
-            _ => return None,
+        let each = self.each();
+        let known = match self.colours() {
+            None => self.format == TEXT,
+            Some(colours) => colours.iter().all(|bit| bit + 8 <= 8 * each),
         };
         let sound = |count: u32| (1..=MOST).contains(&count);
         let fits = sound(self.width) && sound(self.height) && self.pitch >= self.width * each;
         let all = u64::from(self.pitch) * u64::from(self.height);
         let placed = self.address != 0 && self.address.is_multiple_of(crate::PAGE_SIZE);
-        (fits && placed && all <= 1 << 32 && self.address < 1 << 46).then_some(all)
+        (known && fits && placed && all <= 1 << 32 && self.address < 1 << 46).then_some(all)
     }
 }
 
@@ -68,7 +72,7 @@ mod tests {
             pitch: 4096,
             width: 1024,
             height: 768,
-            format: pixels(16, 8, 0),
+            format: pixels(4, 16, 8, 0),
         };
         assert_eq!((usual.bytes(), usual.colours()), (Some(4096 * 768), Some([16, 8, 0])));
         let text = ScreenInfo { address: 0xb8000, pitch: 160, width: 80, height: 25, format: TEXT };
@@ -80,7 +84,9 @@ mod tests {
             ScreenInfo { pitch: 4095, ..usual },
             ScreenInfo { height: 0, ..usual },
             ScreenInfo { width: MOST + 1, pitch: u32::MAX, ..usual },
-            ScreenInfo { format: pixels(16, 25, 0), ..usual },
+            ScreenInfo { format: pixels(4, 16, 25, 0), ..usual },
+            ScreenInfo { format: pixels(3, 24, 8, 0), ..usual },
+            ScreenInfo { format: pixels(5, 0, 0, 0), ..usual },
             ScreenInfo { format: 7, ..usual },
         ] {
             assert_eq!(bad.bytes(), None, "{bad:?}");

@@ -90,14 +90,14 @@ pub fn screen(memory: &impl PhysicalMemory, info: u64) -> Option<ScreenInfo> {
     let kind = memory.read_u32(at + 28)?;
     let (bits, kind) = (kind & 0xff, kind >> 8 & 0xff);
     let format = match (kind, bits) {
-        (RGB, 32) if len >= 38 => {
+        (RGB, 24 | 32) if len >= 38 => {
             let (one, other) = (memory.read_u32(at + 32)?, memory.read_u32(at + 36)?);
             let [red, red_len, green, green_len] = one.to_le_bytes();
             let [blue, blue_len, ..] = other.to_le_bytes();
             if [red_len, green_len, blue_len] != [8; 3] {
                 return None;
             }
-            screen::pixels(red, green, blue)
+            screen::pixels((bits / 8) as u8, red, green, blue)
         }
         (CHARACTERS, 16) => screen::TEXT,
         _ => return None,

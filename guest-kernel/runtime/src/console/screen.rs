@@ -129,12 +129,13 @@ impl Screen {
 
     fn clear(&mut self) {
         // What is beside the characters, too.
-        let each = if self.info.colours().is_some() { 4 } else { 2 };
+        let is_text = self.info.colours().is_none();
         for y in 0..self.info.height as usize {
             for x in 0..self.info.width as usize {
-                match each {
-                    4 => self.write(y, x * 4, 0u32),
-                    _ => self.write(y, x * 2, TEXT_COLOURS | u16::from(BLANK)),
+                if is_text {
+                    self.write(y, x * 2, TEXT_COLOURS | u16::from(BLANK));
+                } else {
+                    self.dot(y, x, 0);
                 }
             }
         }
@@ -150,9 +151,17 @@ impl Screen {
             for (x, light) in line.iter().enumerate() {
                 let light = u32::from(*light);
                 let pixel = light << red | light << green | light << blue;
-                self.write(row * HEIGHT + y, (column * WIDTH + x) * 4, pixel);
+                self.dot(row * HEIGHT + y, column * WIDTH + x, pixel);
             }
         }
+    }
+
+    fn dot(&self, y: usize, x: usize, pixel: u32) {
+        if self.info.each() == 4 {
+            return self.write(y, x * 4, pixel);
+        }
+        let [low, middle, high, _] = pixel.to_le_bytes();
+        self.write(y, x * 3, [low, middle, high]);
     }
 
     /// Writes a pixel or a character at `offset` bytes of line `y`, if that is on the screen.
@@ -163,8 +172,7 @@ impl Screen {
         }
         let at = self.info.address as usize + y * pitch + offset;
         // SAFETY: the nucleus has mapped `pitch * height` bytes from the address on for ring 3, which the line above stays
-        // within; they are no memory of this program's. Both are multiples of four, or of two for characters, as pitches are
-        // where pixels have four bytes; a write that is not aligned is allowed all the same.
+        // within; they are no memory of this program's. It need not be aligned.
         unsafe { (at as *mut T).write_unaligned(value) }
     }
 }
