@@ -5,6 +5,7 @@ use crate::config::{BootProtocol, ContainerRun, MachineConfig};
 use crate::error::MachineError;
 use crate::kvm::{cpuid, registers::Entry};
 use crate::machine::state::Places;
+use crate::medium;
 use crate::memory::{self, GuestMemory};
 use linux_loader::loader::{Elf, KernelLoader};
 use sentient_abi::boot_module::{
@@ -111,15 +112,13 @@ pub fn prepare(config: &MachineConfig, memory: &GuestMemory) -> Result<Prepared,
     );
     builder.push(EntryKind::Machine, 0, &info).ok_or(MachineError::ArgumentsTooLong)?;
     let digests = match &config.zero {
-        Some(_) => config.kernel.digests().map_err(|error| MachineError::Kernel(error.to_string()))?,
+        Some(_) => medium::digests(&config.kernel)?,
         None => Vec::new(),
     };
     if let Some(faults) = &config.zero {
         builder.push(EntryKind::Faults, 0, faults.as_bytes()).ok_or(MachineError::ArgumentsTooLong)?;
     }
-    for (kind, digest) in &digests {
-        builder.push(EntryKind::Digest, *kind, digest).ok_or(MachineError::ArgumentsTooLong)?;
-    }
+    medium::push_digests(&mut builder, &digests)?;
     if let (Some(encoded), Some(ContainerRun { image, .. })) = (&container, &config.container) {
         builder
             .push_container(0, encoded, &image.bytes, image.exec.clone())

@@ -59,11 +59,12 @@ pub fn zero_module(kernel: &KernelImage) -> Result<Vec<u8>, MachineError> {
 }
 
 /// What the kernel's regions must be, by kind.
-fn digests(kernel: &KernelImage) -> Result<Vec<(u32, [u8; 32])>, MachineError> {
+pub(crate) fn digests(kernel: &KernelImage) -> Result<Vec<(u32, [u8; 32])>, MachineError> {
     kernel.digests().map_err(|error| MachineError::Kernel(error.to_string()))
 }
 
-fn push_digests<'a>(
+/// Adds them to a module.
+pub(crate) fn push_digests<'a>(
     builder: &mut ModuleBuilder<'a>,
     digests: &'a [(u32, [u8; 32])],
 ) -> Result<(), MachineError> {

@@ -134,9 +134,7 @@ impl Containers {
 
     /// A container was put back: what the guest has said of it was of another one.
     pub(crate) fn came_back(&self, name: &str) {
-        if let Some(entry) = self.table().iter_mut().find(|entry| entry.name == name) {
-            (entry.takes, entry.held) = (None, false);
-        }
+        self.with_entry(name, |entry| (entry.takes, entry.held) = (None, false));
     }
 
     /// The same of all.

@@ -50,8 +50,8 @@ impl Session {
     }
 }
 
-/// Writes what was copied, and sends it if that is wanted, on a thread of its own, for which nobody `waits` or somebody does; gives the name that its files are going
-/// to have.
+/// Writes what was copied, and sends it if that is wanted, on a thread of its own, for which nobody `waits` or somebody does; gives
+/// the name that its files are going to have.
 pub(super) fn keep(
     machine: &MachineFolder,
     unix_ns: u64,
