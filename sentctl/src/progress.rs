@@ -27,11 +27,13 @@ pub enum Measure {
     Bytes,
     /// That, and how many there are.
     BytesOf(u64),
+    /// How many pieces of this many are done.
+    Of(u64),
 }
 
 /// Work under way; the line is there until this is dropped.
 pub struct Progress {
-    bytes: Arc<AtomicU64>,
+    done: Arc<AtomicU64>,
     /// Dropped first: that tells the thread.
     drawing: Option<(Sender<()>, JoinHandle<()>)>,
 }
@@ -39,15 +41,20 @@ pub struct Progress {
 impl Progress {
     /// Begins to watch. `what` is done, in a few words; `quiet` if nothing is to be shown.
     pub fn start(what: &'static str, measure: Measure, quiet: bool) -> Self {
-        let bytes = Arc::new(AtomicU64::new(0));
+        let done = Arc::new(AtomicU64::new(0));
         let shown = !quiet && io::stderr().is_terminal();
-        let drawing = shown.then(|| draw(what, measure, Arc::clone(&bytes))).flatten();
-        Self { bytes, drawing }
+        let drawing = shown.then(|| draw(what, measure, Arc::clone(&done))).flatten();
+        Self { done, drawing }
+    }
+
+    /// One piece more is done.
+    pub fn one_more(&self) {
+        self.done.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A stream whose bytes count.
     pub fn counting<S>(&self, stream: S) -> Counting<S> {
-        Counting { stream, bytes: Arc::clone(&self.bytes) }
+        Counting { stream, done: Arc::clone(&self.done) }
     }
 }
 
@@ -62,7 +69,7 @@ impl Drop for Progress {
 }
 
 /// Starts the thread that draws. Without one the work is done all the same.
-fn draw(what: &'static str, measure: Measure, bytes: Arc<AtomicU64>) -> Option<(Sender<()>, JoinHandle<()>)> {
+fn draw(what: &'static str, measure: Measure, done: Arc<AtomicU64>) -> Option<(Sender<()>, JoinHandle<()>)> {
     let (working, ended) = mpsc::channel();
     let started = Instant::now();
     let thread = std::thread::Builder::new().name("progress".into()).spawn(move || {
@@ -71,7 +78,7 @@ fn draw(what: &'static str, measure: Measure, bytes: Arc<AtomicU64>) -> Option<(
         }
         let bar = bar(what, measure).with_elapsed(started.elapsed());
         while goes_on(&ended, FRAME) {
-            bar.set_position(bytes.load(Ordering::Relaxed));
+            bar.set_position(done.load(Ordering::Relaxed));
             bar.tick();
         }
         bar.finish_and_clear();
@@ -91,6 +98,7 @@ fn bar(what: &'static str, measure: Measure) -> ProgressBar {
         Measure::BytesOf(all) => {
             (ProgressBar::new(all), "{msg} [{bar:30}] {binary_bytes} of {binary_total_bytes}, {eta} left")
         }
+        Measure::Of(all) => (ProgressBar::new(all), "{msg} [{bar:30}] {pos} of {len}, {eta} left"),
     };
     // A picture that cannot be read leaves the usual one.
     let bar = match ProgressStyle::with_template(picture) {
@@ -103,12 +111,12 @@ fn bar(what: &'static str, measure: Measure) -> ProgressBar {
 /// A stream whose bytes are counted on their way.
 pub struct Counting<S> {
     stream: S,
-    bytes: Arc<AtomicU64>,
+    done: Arc<AtomicU64>,
 }
 
 impl<S> Counting<S> {
     fn note(&self, bytes: usize) {
-        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.done.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 }
 
@@ -144,6 +152,6 @@ mod tests {
         let copied = io::copy(&mut progress.counting(&b"twelve bytes"[..]), &mut out);
         assert_eq!((copied.ok(), out.as_slice()), (Some(12), &b"twelve bytes"[..]));
         assert!(progress.counting(&mut out).write_all(b"!").is_ok());
-        assert_eq!(progress.bytes.load(Ordering::Relaxed), 13);
+        assert_eq!(progress.done.load(Ordering::Relaxed), 13);
     }
 }

@@ -17,10 +17,10 @@ next 20 calls of volumes); code, nucleus, runtime, heap, page-tables, devices,
 container (changed bytes somewhere in there, chosen by --seed).")]
     Inflict(InflictArgs),
 
-    /// Do one fault after the other to a machine of its own, whose containers check what they say.
+    /// Do one fault after the other to machines of its own, whose containers check what they say.
     #[command(after_help = "Examples:
   sentctl chaos run
-  sentctl chaos run --faults 1000 --json
+  sentctl chaos run --faults 1000 --machines 2 --json
   sentctl chaos run --kind heap --kind page-tables
 
 Exit code 1 if fewer than 99 of 100 were recovered from, or a container said something wrong.")]
@@ -48,6 +48,10 @@ pub struct RunArgs {
     /// Chooses where.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     pub seed: u64,
+
+    /// How many machines are done faults to, side by side.
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=64))]
+    pub machines: u64,
 
     /// Only faults of this kind; may be given several times.
     #[arg(long, value_name = "KIND")]
