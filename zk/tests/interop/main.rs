@@ -1,5 +1,4 @@
-//! Our exports in other people's programs: snarkjs. Needs node and npm, and fails without. (solc and an EVM are in
-//! `zk/evm`.)
+//! Our exports in other people's programs: snarkjs, solc and an EVM. Needs node and npm, and fails without.
 
 #![allow(missing_docs, reason = "tests")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails by panicking")]
@@ -10,3 +9,4 @@ mod node;
 mod one_key;
 mod prover_files;
 mod snarkjs;
+mod verifier;

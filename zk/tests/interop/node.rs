@@ -9,6 +9,7 @@ use std::process::{Command, Output, Stdio};
 
 const PACKAGE: &str = include_str!("package.json");
 const COMPILE: &str = include_str!("compile.js");
+const EVM: &str = include_str!("evm.js");
 
 /// A folder with the programs of `package.json` in it.
 fn installed() -> PathBuf {
@@ -18,12 +19,13 @@ fn installed() -> PathBuf {
     lock.lock().unwrap();
     // Written last: what is there, is whole and of these versions.
     let done = folder.join("installed.json");
-    let all = [PACKAGE, COMPILE].concat();
+    let all = [PACKAGE, COMPILE, EVM].concat();
     if fs::read_to_string(&done).is_ok_and(|there| there == all) {
         return folder;
     }
     fs::write(folder.join("package.json"), PACKAGE).unwrap();
     fs::write(folder.join("compile.js"), COMPILE).unwrap();
+    fs::write(folder.join("evm.js"), EVM).unwrap();
     let install = Command::new("npm")
         .args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"])
         .current_dir(&folder)
@@ -72,4 +74,28 @@ pub fn solc(source: &str) -> String {
     let output = run("compile.js", &[], Path::new("."), source.as_bytes());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// What came of a transaction.
+#[derive(Debug, serde::Deserialize)]
+pub struct Called {
+    /// Why it failed, if it did.
+    pub error: Option<String>,
+    /// What it gave, in hexadecimal digits.
+    pub output: String,
+    /// What it takes.
+    pub gas: u64,
+}
+
+/// Deploys a contract (its code in hexadecimal digits) in an EVM, and calls it; gives what came of the calls.
+pub fn evm(code: &str, calls: &[Vec<u8>]) -> Vec<Called> {
+    let hex = |bytes: &Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let lines: Vec<String> = [code.to_owned()].into_iter().chain(calls.iter().map(hex)).collect();
+    let output = run("evm.js", &[], Path::new("."), lines.join("\n").as_bytes());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8(output.stdout).unwrap();
+    let mut all = said.lines().map(|line| serde_json::from_str::<Called>(line).unwrap());
+    let deployed = all.next().unwrap();
+    assert_eq!(deployed.error, None, "{deployed:?}");
+    all.collect()
 }
