@@ -43,7 +43,7 @@ use sentient_vmm::volumes::Mounting;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -63,6 +63,8 @@ pub struct Containers {
     changed: Condvar,
     /// The guest has failed: it answers nobody.
     mute: AtomicBool,
+    /// How often it has: what was asked before is answered by nobody.
+    failures: AtomicU64,
     /// Numbers of questions about files.
     questions: AtomicU32,
     network: OnceLock<Network>,
@@ -177,6 +179,7 @@ impl Containers {
             table: Mutex::new(Vec::new()),
             changed: Condvar::new(),
             mute: AtomicBool::new(false),
+            failures: AtomicU64::new(0),
             questions: AtomicU32::new(0),
             network: OnceLock::new(),
             mounting: OnceLock::new(),
@@ -409,7 +412,32 @@ impl Containers {
         // With the table: nobody is between looking and waiting.
         let _table = self.table();
         self.mute.store(mute, Ordering::SeqCst);
+        self.failures.fetch_add(u64::from(mute), Ordering::SeqCst);
         self.changed.notify_all();
+    }
+
+    /// How often the guest has failed. Whoever asks it something looks before.
+    fn failures(&self) -> u64 {
+        self.failures.load(Ordering::SeqCst)
+    }
+
+    /// As [`wait`](Self::wait), for the answer to what was asked when the guest had failed `failures` times: if it has failed again since,
+    /// there is none, though it may be well again by now.
+    fn wait_for_answer<T>(
+        &self,
+        failures: u64,
+        patience: Duration,
+        mut found: impl FnMut(&mut Vec<Entry>) -> Option<T>,
+    ) -> Result<T, ControlError> {
+        let answer = self.wait(patience, |table| match found(table) {
+            None if self.failures() != failures => Some(None),
+            answer => answer.map(Some),
+        });
+        match answer.flatten() {
+            Some(answer) => Ok(answer),
+            None if self.failures() != failures => Err(NotRunning::Failed.into()),
+            None => Err(self.why_not(|| format!("the guest has not answered within {patience:?}"))),
+        }
     }
 
     /// Why the guest has not done something within a time.

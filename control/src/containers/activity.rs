@@ -19,7 +19,8 @@ impl Containers {
     /// a machine that was put back may have paused containers. One of which it says nothing in time is told as running.
     #[must_use]
     pub fn list(&self, guest: &ResidentHandle) -> Vec<ContainerStatus> {
-        self.learn(guest, LIST_PATIENCE);
+        // Who says nothing is told as it was.
+        let _ = self.learn(guest, LIST_PATIENCE);
         self.table().iter().map(Entry::status).collect()
     }
 
@@ -40,9 +41,7 @@ impl Containers {
         for entry in self.table().iter_mut() {
             entry.takes = None;
         }
-        if !self.learn(guest, ANSWER_PATIENCE) {
-            return Err(self.silent());
-        }
+        self.learn(guest, ANSWER_PATIENCE)?;
         Ok(self.table().iter().filter(|entry| entry.is_live()).filter_map(stats).collect())
     }
 
@@ -59,14 +58,14 @@ impl Containers {
         let index = self.running(name)?;
         // What it has said before is no answer.
         self.forget(name);
+        let failures = self.failures();
         guest.pause(index, paused);
-        let done = self.wait(ANSWER_PATIENCE, |table| {
+        self.wait_for_answer(failures, ANSWER_PATIENCE, |table| {
             let Some(entry) = table.iter().find(|entry| entry.name == name && entry.is_live()) else {
                 return Some(Err(self.ended_meanwhile(name)));
             };
             entry.takes.filter(|takes| takes.paused == paused).map(|_| Ok(entry.status()))
-        });
-        done.unwrap_or_else(|| Err(self.silent()))
+        })?
     }
 
     /// Gives a container standard input, and ends it if that is wanted and all of it was taken. Gives how much was:
@@ -157,19 +156,20 @@ impl Containers {
         ))
     }
 
-    /// Why the guest has not answered.
-    pub(super) fn silent(&self) -> ControlError {
-        self.why_not(|| format!("the guest has not answered within {ANSWER_PATIENCE:?}"))
-    }
-
-    /// Asks the guest about all of which it has said nothing; whether it has said something of each.
-    fn learn(&self, guest: &ResidentHandle, patience: Duration) -> bool {
+    /// Asks the guest about all of which it has said nothing.
+    ///
+    /// # Errors
+    /// [`ControlError::Conflict`] if it has not said something of each, or has failed meanwhile.
+    fn learn(&self, guest: &ResidentHandle, patience: Duration) -> Result<(), ControlError> {
+        let failures = self.failures();
         // One that starts is not there yet for the guest.
         let unknown = |entry: &&Entry| entry.state == ContainerState::Running && entry.takes.is_none();
         for entry in self.table().iter().filter(unknown) {
             guest.ask(entry.index);
         }
-        self.wait(patience, |table| (!table.iter().any(|entry| unknown(&entry))).then_some(())).is_some()
+        self.wait_for_answer(failures, patience, |table| {
+            (!table.iter().any(|entry| unknown(&entry))).then_some(())
+        })
     }
 }
 

@@ -103,16 +103,16 @@ impl Files<'_> {
     fn ask_once(&self, path: &str, wanted: Wanted<'_>) -> Result<Result<Vec<u8>, Failure>, ControlError> {
         let (name, index) = self.containers.owner(self.name, |owner| (owner.name.clone(), owner.index))?;
         let number = self.containers.questions.fetch_add(1, Relaxed);
+        let failures = self.containers.failures();
         self.guest
             .ask_files(index, number, &Request { wanted, path: path.as_bytes() })
             .map_err(|error| ControlError::Request(error.to_string()))?;
-        let answer = self.containers.wait(ANSWER_PATIENCE, |table| {
+        self.containers.wait_for_answer(failures, ANSWER_PATIENCE, |table| {
             let Some(entry) = table.iter_mut().find(|entry| entry.name == name && entry.is_live()) else {
                 return Some(Err(self.containers.ended_meanwhile(&name)));
             };
             entry.answered.take_if(|(answered, _)| *answered == number).map(|(_, answer)| Ok(answer))
-        });
-        answer.unwrap_or_else(|| Err(self.containers.silent()))
+        })?
     }
 
     fn refusal(&self, path: &str, failure: Failure) -> ControlError {

@@ -9,6 +9,8 @@ use sentient_snapshot::record::SnapshotId;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 /// A time as part of a file's name: milliseconds since 1970.
 pub(super) fn now_ms(unix_ns: u64) -> u64 {
@@ -89,11 +91,30 @@ pub fn recover_stopped(history: &History) -> Result<SnapshotId, ControlError> {
 /// Appends what was done; it is durable when this returns.
 pub(super) fn append(machine: &MachineFolder, line: &Recovered) -> io::Result<()> {
     make_folder(&machine.panics())?;
+    let path = machine.recoveries();
     let mut text = serde_json::to_string(line)?;
     text.push('\n');
-    let mut file = append_to(&machine.recoveries())?;
+    // One that was cut short, because the disk was full or the host crashed, takes no other one with it.
+    if is_cut(&path)? {
+        text.insert(0, '\n');
+    }
+    let mut file = append_to(&path)?;
     file.write_all(text.as_bytes())?;
     file.sync_data()
+}
+
+/// Whether a file of lines does not end with the end of one.
+fn is_cut(path: &Path) -> io::Result<bool> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        opened => opened?,
+    };
+    let len = file.metadata()?.len();
+    let mut last = [b'\n'];
+    if let Some(at) = len.checked_sub(1) {
+        file.read_exact_at(&mut last, at)?;
+    }
+    Ok(last != [b'\n'])
 }
 
 /// What was done about a machine's faults, the oldest first. A line that a crash has cut short is left out.
@@ -109,4 +130,21 @@ pub fn recoveries(machine: &MachineFolder) -> Result<Vec<Recovered>, ControlErro
     let lines = BufReader::new(file).lines().collect::<Result<Vec<_>, _>>();
     let lines = lines.map_err(ControlError::io(&path))?;
     Ok(lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_was_cut_short_is_known_by_its_end() -> io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("trace.recover");
+        assert!(!is_cut(&path)?, "a file that is not there");
+        for (text, cut) in [("", false), ("{}\n", false), ("{}\n{\"unix", true)] {
+            std::fs::write(&path, text)?;
+            assert_eq!(is_cut(&path)?, cut, "{text:?}");
+        }
+        Ok(())
+    }
 }
