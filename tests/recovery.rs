@@ -419,15 +419,15 @@ fn whoever_asks_while_the_guest_stands_still_is_told_so_or_served() {
     home.wait_for_number("m", "counter", 5);
 }
 
-/// Faults of a campaign: some in CI, as many as wanted by `SENTIENT_FAULTS`.
+/// Faults of a campaign: a thousand in CI, as many as wanted by `SENTIENT_FAULTS`.
 fn wanted_faults() -> String {
-    std::env::var("SENTIENT_FAULTS").unwrap_or_else(|_| "260".into())
+    std::env::var("SENTIENT_FAULTS").unwrap_or_else(|_| "1000".into())
 }
 
 #[test]
 fn machines_survive_a_campaign_of_faults() {
     let home = Home::empty();
-    let output = home.run(&["chaos", "run", "--faults", &wanted_faults(), "--json"]);
+    let output = home.run(&["chaos", "run", "--faults", &wanted_faults(), "--machines", "3", "--json"]);
     let errors = String::from_utf8_lossy(&output.stderr);
     let campaign: serde_json::Value =
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {errors}"));
@@ -456,7 +456,7 @@ fn a_page_of_code_that_is_another_one_is_found_and_put_back() {
     home.wait_for_faults(1);
     home.ok(&["snapshot"]);
     home.heal_boot();
-    for (number, seed) in [(2, 3), (3, 14)] {
+    for (number, seed) in [(2, 300), (3, 420)] {
         home.wait_until_good();
         let said = home.inflict("code", seed);
         let fault = home.wait_for_faults(number)[number - 1].clone();

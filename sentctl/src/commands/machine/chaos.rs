@@ -18,6 +18,7 @@ use crate::progress::{Measure, Progress};
 use report::{Campaign, Findings, Tally};
 use serde_json::json;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use victim::Victim;
 
 /// All kinds, in the order in which a campaign goes through them.
@@ -95,12 +96,16 @@ type Share = Result<(Vec<Tally>, Findings), CommandError>;
 
 fn run(args: &RunArgs, progress: &Progress) -> Result<Campaign, CommandError> {
     let kinds = wanted(&args.kind)?;
+    let is_over = AtomicBool::new(false);
     let shares: Vec<Share> = std::thread::scope(|scope| {
         let machines: Vec<_> = (0..args.machines)
             .map(|first| {
-                scope.spawn({
-                    let kinds = &kinds;
-                    move || share(args, kinds, first, progress)
+                let (kinds, is_over) = (&kinds, &is_over);
+                scope.spawn(move || {
+                    let share = share(args, kinds, first, progress, is_over);
+                    // A campaign of the others alone would not be the one that was asked for.
+                    is_over.fetch_or(share.is_err(), Relaxed);
+                    share
                 })
             })
             .collect();
@@ -118,11 +123,22 @@ fn run(args: &RunArgs, progress: &Progress) -> Result<Campaign, CommandError> {
 }
 
 /// Does a machine every fault whose number is `first`, or any number of machines more. What a fault is follows from its number.
-fn share(args: &RunArgs, kinds: &[&'static str], first: u64, progress: &Progress) -> Share {
+fn share(
+    args: &RunArgs,
+    kinds: &[&'static str],
+    first: u64,
+    progress: &Progress,
+    is_over: &AtomicBool,
+) -> Share {
     let mut tallies: Vec<Tally> = kinds.iter().map(|kind| Tally::of(kind)).collect();
     let mut victim = Victim::begin()?;
     for fault in (first..args.faults).step_by(usize::try_from(args.machines).unwrap_or(usize::MAX)) {
-        let place = usize::try_from(fault).unwrap_or(0) % kinds.len();
+        if is_over.load(Relaxed) {
+            break;
+        }
+        // Each round begins with another kind, so that every machine meets all of them.
+        let number = usize::try_from(fault).unwrap_or(0);
+        let place = (number + number / kinds.len()) % kinds.len();
         if let (Some(kind), Some(tally)) = (kinds.get(place), tallies.get_mut(place)) {
             let seed = args.seed.wrapping_add(fault).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 8;
             victim.suffer(kind, seed, tally)?;

@@ -2,7 +2,7 @@
 
 use super::rule::Rule;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
 /// More numbers than a campaign ever comes to.
@@ -11,6 +11,8 @@ const MOST: u64 = 1 << 24;
 /// The counter whose numbers are bound to each other, as the host follows it.
 pub struct Chain {
     log: PathBuf,
+    /// The number it gets when it is put aside, and bytes of it that were read.
+    segment: u32,
     read: u64,
     /// What was read of a line that is not complete.
     begun: Vec<u8>,
@@ -24,7 +26,7 @@ pub struct Chain {
 impl Chain {
     /// Of which nothing was read yet.
     pub fn of(log: PathBuf) -> Self {
-        Self { log, read: 0, begun: Vec::new(), last: 0, is_wrong: false, rule: Rule::new() }
+        Self { log, segment: 1, read: 0, begun: Vec::new(), last: 0, is_wrong: false, rule: Rule::new() }
     }
 
     /// The number that was said last.
@@ -41,12 +43,7 @@ impl Chain {
     /// Reads what was written since the last time; gives how many lines that are, or what is wrong with the first one that is wrong
     /// after one that was right.
     pub fn follow(&mut self) -> Result<u64, String> {
-        let read = |chain: &mut Self| {
-            let mut file = File::open(&chain.log)?;
-            file.seek(SeekFrom::Start(chain.read))?;
-            file.read_to_end(&mut chain.begun)
-        };
-        self.read += read(self).map_err(|error| format!("{}: {error}", self.log.display()))? as u64;
+        self.take().map_err(|error| format!("{}: {error}", self.log.display()))?;
         let mut lines = 0;
         while let Some(end) = self.begun.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.begun.drain(..=end).collect();
@@ -58,6 +55,21 @@ impl Chain {
             lines += 1;
         }
         Ok(lines)
+    }
+
+    /// Takes what was written. A log that has grown too long was put aside under its number, and another one begun.
+    fn take(&mut self) -> io::Result<()> {
+        loop {
+            let aside = self.log.with_extension(format!("{}.log", self.segment));
+            let is_aside = aside.exists();
+            let mut file = File::open(if is_aside { &aside } else { &self.log })?;
+            file.seek(SeekFrom::Start(self.read))?;
+            self.read += file.read_to_end(&mut self.begun)? as u64;
+            if !is_aside {
+                return Ok(());
+            }
+            (self.segment, self.read) = (self.segment + 1, 0);
+        }
     }
 
     fn check(&mut self, line: &str) -> Result<(), String> {
@@ -79,6 +91,7 @@ impl Chain {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
     use super::*;
 
@@ -87,6 +100,22 @@ mod tests {
         let log = folder.path().join("log");
         std::fs::write(&log, text).map_err(|error| error.to_string())?;
         Chain::of(log).follow()
+    }
+
+    #[test]
+    fn a_log_that_was_put_aside_is_read_to_its_end() {
+        let mut rule = Rule::new();
+        let lines: Vec<String> = (1..=9).map(|number| rule.line(number)).collect();
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("stdout.log");
+        let mut chain = Chain::of(log.clone());
+        std::fs::write(&log, lines[..3].concat()).unwrap();
+        assert_eq!(chain.follow(), Ok(3));
+        std::fs::write(folder.path().join("stdout.1.log"), lines[..5].concat()).unwrap();
+        std::fs::write(folder.path().join("stdout.2.log"), lines[5..6].concat()).unwrap();
+        std::fs::write(&log, lines[6..].concat()).unwrap();
+        assert_eq!(chain.follow(), Ok(6));
+        assert_eq!(chain.last(), 9);
     }
 
     #[test]

@@ -86,7 +86,7 @@ impl Tally {
 pub struct Findings {
     /// What containers said that was not so, and after which kind of fault.
     pub wrong: Vec<String>,
-    /// How often a container whose own memory was changed said something wrong.
+    /// How often a container whose own memory was changed, or what it had said and was on its way, said something wrong.
     hurt: u64,
     /// How often something is missing that a container has said while no file could be written.
     cut: u64,
@@ -95,11 +95,11 @@ pub struct Findings {
 }
 
 impl Findings {
-    /// A container has said something wrong after a fault of this kind. One whose own memory was changed may, and what could not be
-    /// written is missing.
+    /// A container has said something wrong after a fault of this kind. One whose own memory was changed may, and so may one of which
+    /// something was in a device's buffer that was changed; and what could not be written is missing.
     pub fn accuse(&mut self, kind: &str, wrong: &str) {
         match kind {
-            "container" => self.hurt += 1,
+            "container" | "devices" => self.hurt += 1,
             FULL => self.cut += 1,
             kind => self.wrong.push(format!("{kind}: {wrong}")),
         }

@@ -164,7 +164,7 @@ impl Victim {
             self.kind != FULL || self.client.post::<SnapshotTaken>("/v1/snapshots", &json!({})).is_ok();
         Ok(answers
             && keeps
-            && match self.workload.served() {
+            && match self.workload.served(&self.client) {
                 Ok(served) => served,
                 Err(wrong) => {
                     self.accuse(&wrong);
@@ -205,9 +205,13 @@ impl Victim {
             let said = said.unwrap_or_else(|error| error.to_string());
             let log = std::fs::read_to_string(self.stage.machine.log()).unwrap_or_default();
             let last = log.lines().last().unwrap_or("nothing");
-            self.findings
-                .failures
-                .push(format!("{kind}, seed {seed}: {said}; {outcome:?}; the machine's log: {last}"));
+            let recorded = self.faults()?.len();
+            let text = format!(
+                "{kind}, seed {seed}: {said}; {outcome:?}, with {recorded} faults on record, of which {} were known; the machine's \
+                 log: {last}",
+                self.known
+            );
+            self.findings.failures.push(text);
         }
         if fault.is_some_and(|fault| fault.lost.iter().any(|name| name == "chain")) {
             self.workload.begin_anew();

@@ -5,6 +5,7 @@ use super::disk::Disk;
 use crate::commands::bench::snapshots::Stage;
 use crate::errors::CommandError;
 use sentient_control::api::ContainerStatus;
+use sentient_control::client::Client;
 use serde_json::json;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -18,8 +19,15 @@ const WEB: &[u8] = include_bytes!("../../../../../resources/containers/web/web.w
 /// How long the server may take to answer.
 const ANSWER: Duration = Duration::from_secs(5);
 
+/// What the server is called.
+const SERVER: &str = "web";
 /// What the server says.
 const GREETING: &str = "Hello from a container!\n";
+
+/// Where a container's first port is.
+fn address(container: &ContainerStatus) -> Option<SocketAddr> {
+    container.ports.first().and_then(|port| port.address.parse().ok())
+}
 
 /// What runs.
 pub struct Workload {
@@ -47,12 +55,11 @@ impl Workload {
         let disk = Disk::of(folder.join("chain"));
         let web = stage.program("web", WEB)?;
         let start = json!({
-            "program": web, "name": "web", "memory_bytes": 8 << 20, "ports": ["80"],
+            "program": web, "name": SERVER, "memory_bytes": 8 << 20, "ports": ["80"],
         });
         let started: ContainerStatus = stage.client()?.post("/v1/containers", &start)?;
-        let server = started.ports.first().and_then(|port| port.address.parse().ok());
-        let server = server.ok_or_else(|| wrong("the server has no port".into()))?;
-        stage.wait_for_more("web", 0)?;
+        let server = address(&started).ok_or_else(|| wrong("the server has no port".into()))?;
+        stage.wait_for_more(SERVER, 0)?;
         let log = stage.machine.container("chain").join("stdout.log");
         let chain = Chain::of(log);
         Ok(Self { chain, disk, server })
@@ -88,8 +95,21 @@ impl Workload {
         self.disk.look_again()
     }
 
-    /// Asks the server something: whether it answers, and rightly.
-    pub fn served(&self) -> Result<bool, String> {
+    /// Asks the server something: whether it answers, and rightly. One that had ended and was put back may be at another port.
+    pub fn served(&mut self, client: &Client) -> Result<bool, String> {
+        match self.asked() {
+            Ok(false) => {
+                let now: Option<Vec<ContainerStatus>> = client.get("/v1/containers").ok();
+                let server =
+                    now.iter().flatten().find(|container| container.name == SERVER).and_then(address);
+                self.server = server.unwrap_or(self.server);
+                self.asked()
+            }
+            known => known,
+        }
+    }
+
+    fn asked(&self) -> Result<bool, String> {
         let ask = || -> std::io::Result<String> {
             let mut stream = TcpStream::connect_timeout(&self.server, ANSWER)?;
             stream.set_read_timeout(Some(ANSWER))?;
