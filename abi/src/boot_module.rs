@@ -16,7 +16,7 @@ use crate::{ABI_VERSION, PAGE_SIZE, network};
 pub const MAGIC: u64 = u64::from_le_bytes(*b"SENTBOOT");
 
 /// Most entries of a module.
-pub const MAX_ENTRIES: usize = 64;
+pub const MAX_ENTRIES: usize = 100;
 
 /// Bit of the header's flags: the page tables in force and the region table are final. Only the VMM may
 /// set it; the nucleus believes it only when the sentinel device answers.
@@ -70,6 +70,12 @@ pub enum EntryKind {
     ImageHash = 12,
     /// What the container of this number is called, where there are several.
     Name = 13,
+    /// A contract's text.
+    Contract = 14,
+    /// Who answers for all of it: see [`measure`](crate::measure).
+    Seal = 15,
+    /// How often the container of this number is to be kept as it is, on a machine without a VMM of ours: nanoseconds, 8 bytes.
+    Checkpoints = 16,
 }
 
 /// One entry. Offsets are from the start of the module.
@@ -240,6 +246,9 @@ impl<'a> BootModule<'a> {
             11 => EntryKind::Digest,
             12 => EntryKind::ImageHash,
             13 => EntryKind::Name,
+            14 => EntryKind::Contract,
+            15 => EntryKind::Seal,
+            16 => EntryKind::Checkpoints,
             _ => return None,
         };
         Some(Entry {

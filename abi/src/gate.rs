@@ -52,6 +52,17 @@ pub enum Call {
     Screen = 14,
     /// `()`: a code that has come from the keyboard, or [`REFUSED`] if none has.
     KeyCode = 15,
+    /// `(number, to)`: writes a [`FoundDevice`](crate::found::FoundDevice) there; [`REFUSED`] if there are not that many.
+    Found = 16,
+    /// `(from, to, len)`: copies what the nucleus has in its code or its constants; [`REFUSED`] for any other place.
+    ReadNucleus = 17,
+    /// `(to)`: writes [`Facts`](crate::found::Facts) there.
+    Facts = 18,
+    /// `(to)`: writes the [`PanicRecord`](crate::panic_record::PanicRecord) of the last panic that the machine has gone on from;
+    /// [`REFUSED`] if there was none.
+    LastPanic = 19,
+    /// `(to, len)`: writes the kernel's command line there, and gives its length; [`REFUSED`] if it is longer than `len`.
+    CommandLine = 20,
 }
 
 /// What ring 3 may do with a page: there is nothing else, and nothing both written and executed.
@@ -99,6 +110,11 @@ impl Call {
             13 => Self::Reset,
             14 => Self::Screen,
             15 => Self::KeyCode,
+            16 => Self::Found,
+            17 => Self::ReadNucleus,
+            18 => Self::Facts,
+            19 => Self::LastPanic,
+            20 => Self::CommandLine,
             _ => return None,
         })
     }

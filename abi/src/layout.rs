@@ -83,8 +83,12 @@ pub mod queues {
     pub const NET_TRANSMIT: u64 = 4;
     /// Number of the queue by which the guest asks for what is in folders of the host.
     pub const VOLUMES: u64 = 5;
-    /// Queues in the region; buffers start behind them.
-    pub const COUNT: u64 = 6;
+    /// Number of the queue by which the guest asks for sectors of a block device.
+    pub const BLOCK: u64 = 6;
+    /// The page behind the queues: where the entropy device's answer goes.
+    pub const ENTROPY: u64 = 7;
+    /// Pages of all that; other buffers start behind them.
+    pub const COUNT: u64 = 8;
     const _: () = assert!(SIZE as u64 * 16 <= DRIVER_AREA);
     const _: () = assert!(DRIVER_AREA + 6 + 2 * SIZE as u64 <= DEVICE_AREA);
     const _: () = assert!(DEVICE_AREA + 6 + 8 * SIZE as u64 <= STRIDE);
@@ -268,8 +272,8 @@ fn push(
 }
 
 /// Builds the page tables for a planned table: every region with its own rights, device registers, and
-/// within the boot module `code` (ascending ranges of whole pages, from its start) executable; and the `screen`, if there is
-/// one. Gives the root's address, for CR3.
+/// within the boot module `code` (ascending ranges of whole pages, from its start) executable; and `registers`, with bits of
+/// [`access`]. Gives the root's address, for CR3.
 ///
 /// # Errors
 /// See [`LayoutError`].
@@ -277,7 +281,7 @@ pub fn build_page_tables<M: TableMemory>(
     table: &RegionTable,
     code: impl Iterator<Item = Range<u64>>,
     virtio_devices: u64,
-    screen: Option<RamRange>,
+    registers: impl Iterator<Item = (RamRange, u32)>,
     memory: M,
 ) -> Result<u64, LayoutError> {
     let pool = table.find(RegionKind::PageTables).ok_or(LayoutError::TooLittleRam)?;
@@ -290,11 +294,11 @@ pub fn build_page_tables<M: TableMemory>(
         map_module(&mut mapper, module.base, module.len, code)?;
     }
     if virtio_devices > 0 {
-        let registers = access::WRITE | access::USER | access::DEVICE;
-        mapper.map(VIRTIO_MMIO, virtio_devices * PAGE_SIZE, registers)?;
+        let all = access::WRITE | access::USER | access::DEVICE;
+        mapper.map(VIRTIO_MMIO, virtio_devices * PAGE_SIZE, all)?;
     }
-    if let Some(RamRange { base, len }) = screen {
-        mapper.map(base, len, access::WRITE | access::USER | access::DEVICE)?;
+    for (RamRange { base, len }, allowed) in registers {
+        mapper.map(base, len, allowed | access::DEVICE)?;
     }
     mapper.map(IO_APIC, PAGE_SIZE, access::WRITE | access::DEVICE)?;
     mapper.map(LOCAL_APIC, PAGE_SIZE, access::WRITE | access::DEVICE)?;
@@ -391,7 +395,7 @@ mod tests {
                 assert!(pair[0].1 <= pair[1].0, "{mib} MiB: {pair:x?} overlap");
             }
             let mut memory = Memory(HashMap::new());
-            build_page_tables(&table, module.code_ranges(), 2, None, &mut memory).unwrap();
+            build_page_tables(&table, module.code_ranges(), 2, core::iter::empty(), &mut memory).unwrap();
             let pool = table.find(RegionKind::PageTables).unwrap();
             let spare = pool.base + pool.len - SPARE_TABLES * PAGE_SIZE;
             assert!(memory.0.keys().all(|entry| *entry < spare), "{mib} MiB: a spare table is in use");
@@ -446,8 +450,8 @@ mod tests {
                 .sum();
             assert!(free > 90 << 20, "{base:#x}: only {free:#x} bytes are free");
             let mut memory = Memory(HashMap::new());
-            let screen = Some(RamRange { base: 0x80_0000_0000, len: 0x7e_9000 });
-            build_page_tables(&table, module.code_ranges(), 0, screen, &mut memory).unwrap();
+            let screen = (RamRange { base: 0x80_0000_0000, len: 0x7e_9000 }, access::WRITE | access::USER);
+            build_page_tables(&table, module.code_ranges(), 0, [screen].into_iter(), &mut memory).unwrap();
         }
         // No loader puts the module there.
         for base in [0, 0xf_f000, 0x2c_f000] {

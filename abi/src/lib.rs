@@ -15,6 +15,8 @@
 //! * `volumes` (with the feature `alloc`): what the guest asks of folders of the host;
 //! * [`mounts`]: folders of the host that a container is given;
 //! * [`network`]: the addresses and frames of the network between containers and the host;
+//! * [`found`]: devices of machines that have no VMM of ours;
+//! * `measure` (with the feature of that name): what a medium boots, as one value;
 //! * [`time_page`]: what the VMM tells the guest of time, and of a new life;
 //! * [`exit`]: how a container ended, and the exit codes of `sentctl`.
 //!
@@ -40,11 +42,14 @@ pub mod container_header;
 #[cfg(feature = "alloc")]
 mod entries;
 pub mod exit;
+pub mod found;
 pub mod gate;
 pub mod image_files;
 pub mod kernel_header;
 pub mod layout;
 pub mod machine_info;
+#[cfg(feature = "measure")]
+pub mod measure;
 pub mod mounts;
 pub mod network;
 pub mod paging;
@@ -59,7 +64,7 @@ pub mod time_page;
 pub mod volumes;
 
 /// Version of everything in this crate. A VMM and a guest of different versions refuse each other.
-pub const ABI_VERSION: u32 = 11;
+pub const ABI_VERSION: u32 = 12;
 
 /// Size of a page, in bytes: the unit of regions, dirty tracking and hashing.
 pub const PAGE_SIZE: u64 = 4096;

@@ -27,6 +27,10 @@ pub enum DeviceKind {
     Net = 3,
     /// virtio-mmio device of [`volumes`](crate::layout::queues::VOLUMES): folders of the host.
     Volumes = 4,
+    /// Block device, of somebody else's VMM.
+    Block = 5,
+    /// Network card of the family of Intel's 82574, whose registers ring 3 has.
+    E1000e = 6,
 }
 
 /// One virtio-mmio device.
@@ -100,6 +104,8 @@ impl MachineInfo {
                 2 => DeviceKind::Rng,
                 3 => DeviceKind::Net,
                 4 => DeviceKind::Volumes,
+                5 => DeviceKind::Block,
+                6 => DeviceKind::E1000e,
                 _ => return None,
             };
             *device = Some(Device {

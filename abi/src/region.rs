@@ -75,6 +75,8 @@ pub enum RegionKind {
     /// `owner` is its number. Its code is executable, and nothing of it can be written. The region's
     /// [name](image_name) is of its digest.
     Image = 17,
+    /// What was in a container's region at one moment, on a machine without a VMM of ours; `owner` is the container's index.
+    Checkpoint = 18,
 }
 
 impl RegionKind {
@@ -100,6 +102,7 @@ impl RegionKind {
             15 => Self::LoaderData,
             16 => Self::Time,
             17 => Self::Image,
+            18 => Self::Checkpoint,
             _ => return None,
         })
     }
@@ -126,6 +129,7 @@ impl RegionKind {
             Self::LoaderData => "loader-data",
             Self::Time => "time",
             Self::Image => "image",
+            Self::Checkpoint => "checkpoint",
         }
     }
 }
@@ -155,6 +159,13 @@ impl Region {
     /// A slot with nothing in it.
     pub const FREE: Self =
         Self { name: [0; NAME_LEN], base: 0, len: 0, kind: 0, access: 0, owner: 0, reserved: 0 };
+
+    /// Its name, as far as it is one: the table's memory is the guest's.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        let name = self.name.split(|byte| *byte == 0).next().unwrap_or_default();
+        core::str::from_utf8(name).unwrap_or("?")
+    }
 
     /// First address past the region; `None` if it wraps.
     #[must_use]

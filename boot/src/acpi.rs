@@ -1,6 +1,7 @@
 //! How a PC is switched off and reset, by its ACPI tables (ACPI specification 6.5).
 //!
-//! Of all that these tables say, six fields of one (FADT, 5.2.9) and one package of another (`\_S5`, 7.4.2.6) are wanted here:
+//! Of all that these tables say, six fields of one (FADT, 5.2.9), one package of another (`\_S5`, 7.4.2.6), and how many
+//! processors a third one lists (MADT, 5.2.12) are wanted here:
 //! docs/decisions/0037 says why that is read by hand. Nothing is interpreted: of the package, the constants it is made of in all
 //! known firmware are looked for.
 
@@ -8,6 +9,13 @@ use crate::PhysicalMemory;
 
 /// `"FACP"`: the FADT's signature.
 const FADT: u32 = u32::from_le_bytes(*b"FACP");
+/// `"APIC"`: the MADT's; its header, and most bytes of it that are read.
+const MADT: u32 = u32::from_le_bytes(*b"APIC");
+const MADT_HEADER_LEN: u64 = 44;
+const MAX_MADT: u32 = 1 << 16;
+/// Structures in it: processors.
+const LOCAL_APIC: u32 = 0;
+const LOCAL_X2APIC: u32 = 9;
 /// `"_S5_"`: the name of the package.
 const S5: u32 = u32::from_le_bytes(*b"_S5_");
 
@@ -93,6 +101,35 @@ pub struct Power {
 pub fn power(memory: &impl PhysicalMemory, root: Root) -> Power {
     let Some(fadt) = root.table(memory, FADT) else { return Power::default() };
     Power { off: off(memory, fadt), reset: reset(memory, fadt) }
+}
+
+/// Processors that can be used, by the MADT (5.2.12): those with a local APIC or an x2APIC that are enabled. 0 without one.
+#[must_use]
+pub fn processors(memory: &impl PhysicalMemory, root: Root) -> u32 {
+    root.table(memory, MADT).and_then(|madt| count_processors(memory, madt)).unwrap_or(0)
+}
+
+fn count_processors(memory: &impl PhysicalMemory, madt: u64) -> Option<u32> {
+    let len = memory.read_u32(madt.checked_add(4)?)?.min(MAX_MADT);
+    let end = madt.checked_add(u64::from(len))?;
+    let mut at = madt.checked_add(MADT_HEADER_LEN)?;
+    let mut count = 0;
+    while at + 8 <= end {
+        let head = memory.read_u32(at)?;
+        let (kind, len) = (head & 0xff, head >> 8 & 0xff);
+        // Where the flags are (5.2.12.2, 5.2.12.12).
+        let flags = match kind {
+            LOCAL_APIC => memory.read_u32(at + 4)?,
+            LOCAL_X2APIC => memory.read_u32(at + 8)?,
+            _ => 0,
+        };
+        count += flags & 1;
+        if len < 2 {
+            break;
+        }
+        at += u64::from(len);
+    }
+    Some(count)
 }
 
 fn port(value: u32) -> Option<u16> {
@@ -221,6 +258,29 @@ mod tests {
         ] {
             assert_eq!(found(&tables(package)), Power { off: off(types), reset });
         }
+    }
+
+    #[test]
+    fn processors_that_can_be_used_are_counted() {
+        let mut memory = tables(&[0x12, 6, 4, 0, 0, 0, 0]);
+        let madt = AT + 0x300;
+        put(&mut memory, AT + 0x100 + 4, &48u32.to_le_bytes());
+        put(&mut memory, AT + 0x100 + 44, &(madt as u32).to_le_bytes());
+        put(&mut memory, madt, b"APIC");
+        // One that is enabled, one that is not, an I/O APIC, one with an x2APIC.
+        let structures: [&[u8]; 4] = [
+            &[0, 8, 0, 0, 1, 0, 0, 0],
+            &[0, 8, 1, 1, 0, 0, 0, 0],
+            &[1, 12, 0, 0, 0, 0, 0xc0, 0xfe, 0, 0, 0, 0],
+            &[9, 16, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0],
+        ];
+        put(&mut memory, madt + 44, &structures.concat());
+        put(&mut memory, madt + 4, &(44u32 + 44).to_le_bytes());
+        let count = |memory: &Memory| Root::by_pointer(memory, AT).map(|root| processors(memory, root));
+        assert_eq!(count(&memory), Some(2));
+        put(&mut memory, madt + 45, &[0]);
+        assert_eq!(count(&memory), Some(1), "a structure without a length is the last one");
+        assert_eq!(count(&tables(&[])), Some(0));
     }
 
     #[test]

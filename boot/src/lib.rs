@@ -1,22 +1,28 @@
 //! How the kernel is entered, and what the loader hands over.
 //!
-//! Three protocols, one result. A loader jumps to one of the entry points in `entry` (feature `entry`,
+//! Three protocols, one result ([`protocol`]). A loader jumps to one of the entry points in `entry` (feature `entry`,
 //! linked by the nucleus alone), which calls the nucleus with the protocol's number and the address of
 //! the protocol's structure. [`pvh`], [`linux64`] and [`multiboot2`] read from those structures where the boot module is, and
 //! [`Ram`], which a kernel with finished page tables never asks for; the VMM uses the first two modules'
 //! constants to write them.
+//!
+//! Of a machine that is not ours, [`acpi`] tells how it is switched off, and [`pci`], [`virtio_pci`] and [`e1000e`] what devices it has.
 //!
 //! Invariants: reading never panics and never follows a pointer out of the caller's sight (the caller
 //! supplies memory through [`PhysicalMemory`]); no SSE, no allocation.
 #![no_std]
 
 pub mod acpi;
+pub mod e1000e;
 #[cfg(feature = "entry")]
 #[expect(unsafe_code, reason = "an entry point is assembly: there is no stack for anything else yet")]
 mod entry;
 pub mod linux64;
 pub mod multiboot2;
+pub mod pci;
+pub mod protocol;
 pub mod pvh;
+pub mod virtio_pci;
 
 use sentient_abi::layout::RamRange;
 

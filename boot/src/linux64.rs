@@ -13,6 +13,10 @@ pub const RAMDISK_SIZE: u64 = 0x21c;
 pub const EXT_RAMDISK_IMAGE: u64 = 0x0c0;
 /// Offset of `ext_ramdisk_size`.
 pub const EXT_RAMDISK_SIZE: u64 = 0x0c4;
+/// Offset of `hdr.cmd_line_ptr` (32 bits; `ext_cmd_line_ptr` holds the upper half).
+pub const COMMAND_LINE: u64 = 0x228;
+/// Offset of `ext_cmd_line_ptr`.
+pub const EXT_COMMAND_LINE: u64 = 0x0c8;
 /// Offset of `hdr.header`, which holds [`HEADER_MAGIC`].
 pub const HEADER: u64 = 0x202;
 /// `"HdrS"`.
@@ -41,6 +45,17 @@ pub fn module(memory: &impl PhysicalMemory, params: u64) -> Option<RamRange> {
         return None;
     }
     Some(RamRange { base: wide(RAMDISK_IMAGE, EXT_RAMDISK_IMAGE)?, len })
+}
+
+/// Where the command line is, by `boot_params` at `params`.
+#[must_use]
+pub fn command_line(memory: &impl PhysicalMemory, params: u64) -> Option<u64> {
+    if memory.read_u32(params.checked_add(HEADER)?)? != HEADER_MAGIC {
+        return None;
+    }
+    let low = u64::from(memory.read_u32(params.checked_add(COMMAND_LINE)?)?);
+    let high = u64::from(memory.read_u32(params.checked_add(EXT_COMMAND_LINE)?)?);
+    Some(low | high << 32).filter(|at| *at != 0)
 }
 
 /// The RAM by `boot_params` at `params`; `None` if these are none.

@@ -19,8 +19,9 @@ pub const HEADER_FRAMEBUFFER: u16 = 5;
 /// See [`HEADER_ENTRY`].
 pub const HEADER_MODULE_ALIGN: u16 = 6;
 
-/// Tags of the information: the last one; a module; the memory map.
+/// Tags of the information: the last one; the command line; a module; the memory map.
 const END: u32 = 0;
+const COMMAND_LINE: u32 = 1;
 const MODULE: u32 = 3;
 const MEMORY_MAP: u32 = 6;
 /// The screen, and its types: pixels of three colours, and characters.
@@ -74,6 +75,12 @@ pub fn module(memory: &impl PhysicalMemory, info: u64) -> Option<RamRange> {
     let Tag { at, .. } = find(memory, info, MODULE, 16)?;
     let (start, end) = (memory.read_u32(at + 8)?, memory.read_u32(at + 12)?);
     Some(RamRange { base: u64::from(start), len: u64::from(end.checked_sub(start)?) })
+}
+
+/// Where the command line is, by the information at `info`.
+#[must_use]
+pub fn command_line(memory: &impl PhysicalMemory, info: u64) -> Option<u64> {
+    find(memory, info, COMMAND_LINE, 9)?.at.checked_add(8)
 }
 
 /// ACPI's tables by the information at `info`; `None` if it says nothing of them.
@@ -135,6 +142,7 @@ pub fn ram(memory: &impl PhysicalMemory, info: u64) -> Option<Ram> {
 mod tests {
     extern crate std;
     use super::*;
+    use crate::protocol::Handover;
     use std::vec;
     use std::vec::Vec;
 
@@ -172,7 +180,7 @@ mod tests {
             words(&[0xf_0000, 0, 0x1_0000, 0, 2, 0]),
             words(&[0, 1, 0, 2, 1, 0]),
         ];
-        let name = [words(&[1, 13]), b"boot\0".to_vec()].concat();
+        let name = [words(&[COMMAND_LINE, 13]), b"zero\0".to_vec()].concat();
         let pixels = words(&[FRAMEBUFFER, 38, 0xe000_0000, 0, 4096, 1024, 768, 0x0120, 0x0808_0810, 0x0800]);
         information(&[name, pixels, words(&[MODULE, 17, 0x20_0000, 0x20_3001, 0]), map.concat()])
     }
@@ -186,6 +194,17 @@ mod tests {
         assert_eq!(screen, Some((0xe000_0000, 1024, Some([16, 8, 0]))));
         let expected = [RamRange { base: 0, len: 0xa_0000 }, RamRange { base: 1 << 32, len: 2 << 32 }];
         assert_eq!(ram.as_deref(), Some(&expected[..]));
+    }
+
+    #[test]
+    fn the_command_line_is_read_to_its_end_and_no_further_than_there_is_memory() {
+        let read = |memory: &Memory| Handover::Multiboot2(AT).command_line(memory).bytes().to_vec();
+        assert_eq!(read(&usual()), b"zero");
+        assert_eq!(read(&information(&[])), b"");
+        let mut endless = information(&[[words(&[COMMAND_LINE, 508]), vec![b'x'; 500]].concat()]);
+        assert_eq!(read(&endless).len(), crate::protocol::COMMAND_LINE);
+        endless.0.truncate(200);
+        assert!(read(&endless).len() < 200);
     }
 
     #[test]

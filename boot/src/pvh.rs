@@ -42,6 +42,15 @@ pub fn acpi(memory: &impl PhysicalMemory, info: u64) -> Option<Root> {
     (pointer != 0).then(|| Root::by_pointer(memory, pointer))?
 }
 
+/// Where the command line is, by `hvm_start_info` at `info`.
+#[must_use]
+pub fn command_line(memory: &impl PhysicalMemory, info: u64) -> Option<u64> {
+    if memory.read_u32(info)? != START_MAGIC {
+        return None;
+    }
+    memory.read_u64(info.checked_add(24)?).filter(|at| *at != 0)
+}
+
 /// The RAM by `hvm_start_info` at `info`; `None` if this is no such structure.
 #[must_use]
 pub fn ram(memory: &impl PhysicalMemory, info: u64) -> Option<Ram> {

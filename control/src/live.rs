@@ -448,9 +448,8 @@ fn layout(capture: &Capture, ram: u64) -> Result<Layout, ControlError> {
 }
 
 fn described(region: &GuestRegion, range: Range<u64>) -> Region {
-    let name = region.name.split(|byte| *byte == 0).next().unwrap_or_default();
     Region {
-        name: String::from_utf8_lossy(name).into_owned(),
+        name: region.name().to_owned(),
         kind: region.kind,
         owner: region.owner,
         access: region.access,

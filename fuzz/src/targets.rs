@@ -54,7 +54,7 @@ macro_rules! targets {
 }
 
 targets! {
-    boot_module: "what the guest is booted with", abi::boot_module from boot_modules, 8192, 100_000;
+    boot_module: "what the guest is booted with", abi::boot_module from boot_modules, 16384, 100_000;
     container_config: "a container's configuration in it", abi::container_config from container_configs, 1024, 100_000;
     permissions: "what a container may do, in it", abi::permissions from permission_entries, 512, 100_000;
     destinations: "where a container may connect to, in it", abi::destinations from destination_entries, 512, 20_000;
@@ -67,6 +67,7 @@ targets! {
     container_files: "what is asked and said of its files", abi::container_files from container_files_said, 512, 100_000;
     frame_header: "the header of a stream's frame", abi::frame_header from frame_headers, 16, 100_000;
     loader: "what PVH and Linux loaders hand over", boot::loader from handovers, 4096, 50_000;
+    pci: "functions on PCI, and virtio devices among them", boot::pci from functions, 512, 50_000;
     mmio: "a driver of virtio-mmio and of the entropy device", devices::mmio from noise, 4096, 3_000;
     console: "a driver of the console", devices::console from noise, 4096, 3_000;
     net: "a driver of the network device", devices::net from noise, 4096, 3_000;

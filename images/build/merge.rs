@@ -103,7 +103,9 @@ fn loads(file: &[u8]) -> Result<Vec<Load>, String> {
         if flags & elf::PF_W == 0 {
             // A loader leaves what is in the rest of the last page, and what nobody writes is known by its hash.
             memory_len = memory_len.next_multiple_of(PAGE_SIZE);
-            data.resize(usize::try_from(memory_len).map_err(|error| error.to_string())?, 0);
+            // Whole pages behind that are zero: every loader sees to that, and the file is shorter.
+            let end = data.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+            data.resize(end.next_multiple_of(PAGE_SIZE as usize), 0);
         }
         found.push(Load { address, data, memory_len, flags });
     }

@@ -8,6 +8,7 @@
 
 pub mod cases;
 pub mod component;
+pub mod medium;
 pub mod terminal;
 
 use std::ffi::OsStr;

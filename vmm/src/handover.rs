@@ -292,7 +292,7 @@ fn build_page_tables(
 ) -> Result<u64, LayoutError> {
     let region = table.find(RegionKind::PageTables).ok_or(LayoutError::TooLittleRam)?;
     let mut pool = Pool { base: region.base, entries: Vec::with_capacity(USUAL_TABLES * ENTRIES) };
-    let root = layout::build_page_tables(table, code, DEVICES.len() as u64, None, &mut pool)?;
+    let root = layout::build_page_tables(table, code, DEVICES.len() as u64, std::iter::empty(), &mut pool)?;
     // Only the tables in use: the rest of the pool is zero, as guest memory is.
     memory::populate(memory, region.base, pool.entries.len() as u64 * size_of::<u64>() as u64);
     for (number, table) in pool.entries.chunks(ENTRIES).enumerate() {

@@ -47,9 +47,10 @@ pub fn media() -> Result<(), Failure> {
     let there = || {
         answers("grub-mkimage", &["--version"])
             && answers("xorriso", &["-version"])
+            && answers("qemu-img", &["--version"])
             && MEDIA.iter().all(|path| Path::new(path).exists())
     };
-    let packages = ["grub-common", "grub-pc-bin", "grub-efi-amd64-bin", "xorriso", "ovmf"];
+    let packages = ["grub-common", "grub-pc-bin", "grub-efi-amd64-bin", "xorriso", "qemu-utils", "ovmf"];
     debian_unless(there, "what media are made of", &packages)
 }
 

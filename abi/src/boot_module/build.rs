@@ -101,7 +101,7 @@ pub struct Piece<'a> {
 ///
 /// The module is never built as one buffer: an image may be large, and the VMM writes the pieces
 /// straight into guest memory.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ModuleBuilder<'a> {
     header: Vec<u8>,
     count: u32,

@@ -72,8 +72,7 @@ fn look(memory: &MemoryReader, regions: &[Region], head: &MemoryMap) -> Vec<Dama
         for page in pages_of(region) {
             let is_it = memory.read(page, &mut bytes).is_ok() && hash_page(&bytes) == head.page_hash(page);
             if !is_it {
-                let name = region.name.split(|byte| *byte == 0).next().unwrap_or_default();
-                found.push(Damage { page, region: String::from_utf8_lossy(name).into_owned() });
+                found.push(Damage { page, region: region.name().to_owned() });
             }
         }
     }

@@ -278,12 +278,11 @@ impl Live {
 
 /// Whether nothing of a region is ever written, and the snapshot that the log of written pages begins with has it.
 pub(super) fn is_frozen(region: &Region, head: &MemoryMap) -> bool {
-    let name = region.name.split(|byte| *byte == 0).next().unwrap_or_default();
     FROZEN.iter().any(|kind| region.kind == *kind as u32)
         && head.regions().iter().any(|(known, _)| {
             known.kind == region.kind
                 && known.base == region.base
                 && known.pages == region.len / PAGE_SIZE
-                && known.name.as_bytes() == name
+                && known.name == region.name()
         })
 }

@@ -9,6 +9,7 @@ use sentient_abi::image_files::{ImageFiles, append};
 use sentient_abi::kernel_header::{KernelHeader, MAGIC, MAX_SEGMENTS, Segment};
 use sentient_abi::layout::{self, RamRange, ram_ranges};
 use sentient_abi::machine_info::{Device, DeviceKind, MAX_DEVICES, MachineInfo, cpu};
+use sentient_abi::measure;
 use sentient_abi::network::calls::{self, Answer, Call, MAX_ADDRESSES, MAX_ANSWER, Status};
 use sentient_abi::network::{Destination, Destinations, Host, MAX_DESTINATIONS};
 use sentient_abi::permissions::{FileAccess, Permissions, PermissionsSpec};
@@ -28,7 +29,8 @@ pub fn boot_module(data: &[u8]) {
             EntryKind::Container => container_config(bytes.unwrap_or(&[])),
             EntryKind::Permissions => permissions(bytes.unwrap_or(&[])),
             EntryKind::ImageDigest | EntryKind::Faults | EntryKind::Digest => {}
-            EntryKind::ImageHash | EntryKind::Name => {}
+            EntryKind::ImageHash | EntryKind::Name | EntryKind::Contract | EntryKind::Checkpoints => {}
+            EntryKind::Seal => assert!(measure::seal(bytes.unwrap_or(&[])).is_none_or(|_| entry.len == 96)),
             EntryKind::Ports => {
                 let ports = sentient_abi::network::ports(bytes.unwrap_or(&[]));
                 assert!(ports.is_none_or(|mut ports| ports.all(|port| port > 0)), "{entry:?}");
@@ -46,6 +48,8 @@ pub fn boot_module(data: &[u8]) {
         }
     }
     let _ = module.container(0);
+    let says_all = measure::steps(&module).all(|(_, digest)| digest.is_some());
+    assert_eq!(measure::Chain::expected(&module).is_some(), says_all);
     for code in module.code_ranges() {
         assert!(code.start < code.end, "{code:x?}");
         assert!(

@@ -1,10 +1,13 @@
 //! What a loader hands the kernel.
 
-use sentient_abi::ABI_VERSION;
 use sentient_abi::kernel_header::{KernelHeader, MAGIC, MAX_SEGMENTS, Segment};
 use sentient_abi::layout;
-use sentient_abi::region::{RegionKind, RegionTable};
+use sentient_abi::region::{RegionKind, RegionTable, access};
+use sentient_abi::{ABI_VERSION, PAGE_SIZE};
+use sentient_boot::pci::{self, Configuration, Function};
+use sentient_boot::virtio_pci::{Registers, Transport};
 use sentient_boot::{MAX_RAM_RANGES, PhysicalMemory, acpi, linux64, multiboot2, pvh};
+use std::cell::Cell;
 
 /// Memory from address 0 on.
 struct Memory<'a>(&'a [u8]);
@@ -20,7 +23,7 @@ impl PhysicalMemory for Memory<'_> {
 pub fn loader(data: &[u8]) {
     let memory = Memory(data);
     for root in [pvh::acpi(&memory, 0), multiboot2::acpi(&memory, 0), acpi::Root::by_pointer(&memory, 0)] {
-        std::hint::black_box(root.map(|root| acpi::power(&memory, root)));
+        std::hint::black_box(root.map(|root| (acpi::power(&memory, root), acpi::processors(&memory, root))));
     }
     let screen = multiboot2::screen(&memory, 0);
     assert!(screen.is_none_or(|screen| screen.bytes().is_some()));
@@ -64,6 +67,107 @@ fn check(table: &RegionTable) {
     let mut ranges: Vec<_> = table.iter().map(|region| (region.base, region.base + region.len)).collect();
     ranges.sort_unstable();
     assert!(ranges.windows(2).all(|pair| pair[0].1 <= pair[1].0), "{ranges:x?}");
+}
+
+/// Where a device's queues are said to be.
+const BUFFERS: u64 = 0x80_0000;
+
+/// Two functions, one on each of two buses, and what their registers say.
+struct Bus<'a> {
+    space: &'a [u8],
+    registers: &'a [u8],
+    asked: Cell<usize>,
+}
+
+impl Configuration for Bus<'_> {
+    fn read(&self, Function { bus, device, function }: Function, register: u8) -> u32 {
+        let at = match (bus, device, function) {
+            (0, 0, 0) => 0,
+            (1, 0, 0) => 128,
+            _ => return u32::MAX,
+        };
+        let word = self.space.get(at + usize::from(register) % 128..).and_then(|rest| rest.first_chunk());
+        word.map_or(0, |word| u32::from_le_bytes(*word))
+    }
+
+    fn write(&self, _: Function, _: u8, _: u32) {}
+}
+
+impl Bus<'_> {
+    fn next(&self) -> u8 {
+        let asked = self.asked.replace(self.asked.get() + 1);
+        self.registers.get(asked).copied().unwrap_or(0)
+    }
+}
+
+impl Registers for Bus<'_> {
+    fn read8(&self, _: u64) -> u8 {
+        self.next()
+    }
+    fn read16(&self, _: u64) -> u16 {
+        u16::from_le_bytes([self.next(), self.next()])
+    }
+    fn read32(&self, address: u64) -> u32 {
+        u32::from(self.read16(address)) | u32::from(self.read16(address)) << 16
+    }
+    fn write8(&self, _: u64, _: u8) {}
+    fn write16(&self, _: u64, _: u16) {}
+    fn write32(&self, _: u64, _: u32) {}
+}
+
+/// What is found is made ready or left alone; ring 3 has no register but those that queues are notified by.
+pub fn pci(data: &[u8]) {
+    let (space, registers) = data.split_at(data.len().min(256));
+    let bus = Bus { space, registers, asked: Cell::new(0) };
+    let mut found = Vec::new();
+    pci::each(&bus, &mut |function, id| found.extend(Transport::find(&bus, function, id)));
+    for transport in found {
+        let mapped: Vec<_> = transport.registers().into_iter().flatten().collect();
+        assert!(mapped.iter().all(|(range, _)| range.base % PAGE_SIZE == 0 && range.len % PAGE_SIZE == 0));
+        let Some(ready) = transport.adopt(&bus, &bus, BUFFERS, (0xfee0_0000, 0x60)) else { continue };
+        assert!(ready.queue_len.is_power_of_two() && ready.queue_len <= layout::queues::SIZE);
+        let is_notified_by = |doorbell: &u64| {
+            let within = |(range, allowed): &(layout::RamRange, u32)| {
+                allowed & access::USER != 0 && (range.base..range.base + range.len - 1).contains(doorbell)
+            };
+            *doorbell == 0 || mapped.iter().any(within)
+        };
+        assert!(ready.doorbells.iter().all(is_notified_by), "{ready:x?} {mapped:x?}");
+    }
+}
+
+/// A network device of QEMU's, with registers that say that all is well.
+pub fn functions() -> Vec<Vec<u8>> {
+    let mut bytes = vec![0; 512];
+    let words: [(u64, u32); 19] = [
+        (0, 0x1041_1af4),
+        (4, 0x10_0000),
+        (0x14, 0xfebd_0000),
+        (0x20, 0xc),
+        (0x24, 0x38),
+        (0x34, 0x40),
+        (0x40, 0x8002_5011),
+        (0x44, 1),
+        (0x50, 0x0110_6009),
+        (0x54, 4),
+        (0x5c, 0x1000),
+        (0x60, 0x0214_7009),
+        (0x64, 4),
+        (0x68, 0x3000),
+        (0x6c, 0x1000),
+        // Its last word is the next one's first: the registers of both queues are one.
+        (0x70, 0x0410_0009),
+        (0x74, 4),
+        (0x78, 0x2000),
+        (0x7c, 0x1000),
+    ];
+    for (at, word) in words {
+        put(&mut bytes, at, &word.to_le_bytes());
+    }
+    // The status after the reset, what is offered, the status again, and what queues say.
+    let said = [0u8, 0x20, 0, 0, 0, 1, 0, 0, 0, 8, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+    put(&mut bytes, 256, &said);
+    vec![bytes]
 }
 
 pub fn handovers() -> Vec<Vec<u8>> {

@@ -85,6 +85,11 @@ pub fn set_timer(ticks: u32) {
     write(TIMER_INITIAL, ticks);
 }
 
+/// Ends the interrupt that is being served, if one is.
+pub fn end_of_interrupt() {
+    write(END_OF_INTERRUPT, 0);
+}
+
 /// Ticks left of the timer.
 pub fn timer_left() -> u32 {
     read(TIMER_CURRENT)

@@ -2,12 +2,26 @@
 
 use crate::apic;
 use crate::ports::{in8, out8, time_stamp};
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use sentient_abi::gate::{pack_rates, pack_time};
 
 /// Ticks of the PC's interval timer (8254) in 10 ms, at 1,193,182 Hz.
 const TEN_MS: u16 = 11_932;
 /// Polls before a timer that does not run is given up: seconds, on any machine.
 const PATIENCE: u32 = 100_000_000;
+
+/// The time-stamp counter when the kernel was entered.
+static ENTERED: AtomicU64 = AtomicU64::new(0);
+
+/// Notes that the kernel is entered.
+pub fn enter() {
+    ENTERED.store(time_stamp(), Relaxed);
+}
+
+/// What the time-stamp counter was then.
+pub fn entered() -> u64 {
+    ENTERED.load(Relaxed)
+}
 
 /// Measures the time-stamp counter and the local APIC's timer over 10 ms of the interval timer's channel
 /// 2; 0 if that does not run.

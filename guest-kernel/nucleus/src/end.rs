@@ -1,7 +1,8 @@
 //! Endings: exit, panic, and the serial port for machines without a sentinel device.
 
 use crate::ports::{self, in8, out8};
-use crate::power;
+use crate::{again, power};
+use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU8, Ordering};
 use sentient_abi::ABI_VERSION;
 use sentient_abi::boot_module::{ModuleError, REBOOT};
@@ -9,8 +10,8 @@ use sentient_abi::exit::ContainerEnd;
 use sentient_abi::panic_record::{MESSAGE_LEN, PanicRecord, Reason, Registers};
 use sentient_abi::sentinel;
 
-#[unsafe(no_mangle)]
-static mut PANIC_RECORD: PanicRecord = PanicRecord {
+/// A record of nothing.
+const NOTHING: PanicRecord = PanicRecord {
     reason: 0,
     vector: 0,
     code: 0,
@@ -40,6 +41,9 @@ static mut PANIC_RECORD: PanicRecord = PanicRecord {
     message_len: 0,
     message: [0; MESSAGE_LEN],
 };
+
+#[unsafe(no_mangle)]
+static mut PANIC_RECORD: PanicRecord = NOTHING;
 
 /// COM1.
 const SERIAL: u16 = 0x3f8;
@@ -158,6 +162,36 @@ fn finish(reason: Reason, fill: impl FnOnce(&mut PanicRecord)) -> ! {
         ports::out32(sentinel::PANIC, reason as u32);
         ports::halt_for_ever();
     }
+    tell(record, reason);
+    again::begin(record);
+    out8(DEBUG_EXIT, sentient_abi::exit::GUEST_PANIC);
+    // Whoever is there is to read it.
+    ports::halt_for_ever()
+}
+
+/// What was on record of the panic before, if there was one.
+struct Last(UnsafeCell<PanicRecord>);
+
+// SAFETY: one processor, and ring 0 is not interrupted (principle 5).
+unsafe impl Sync for Last {}
+
+static LAST: Last = Last(UnsafeCell::new(NOTHING));
+
+/// Keeps what is on record, and clears that.
+pub fn remember(record: &mut PanicRecord) {
+    // SAFETY: see `Last`.
+    unsafe { *LAST.0.get() = *record };
+    *record = NOTHING;
+}
+
+/// The last panic that the machine has gone on from, if there was one.
+pub fn last_panic() -> Option<PanicRecord> {
+    // SAFETY: see `Last`.
+    Some(unsafe { *LAST.0.get() }).filter(|record| record.reason != 0)
+}
+
+/// Says it on the serial port.
+fn tell(record: &PanicRecord, reason: Reason) {
     serial(b"\r\nSentientOS panic, reason ");
     serial_hex(reason as u64);
     serial(b", vector ");
@@ -172,9 +206,6 @@ fn finish(reason: Reason, fill: impl FnOnce(&mut PanicRecord)) -> ! {
     let len = (record.message_len as usize).min(MESSAGE_LEN);
     serial(record.message.get(..len).unwrap_or(&[]));
     serial(b"\r\n");
-    out8(DEBUG_EXIT, sentient_abi::exit::GUEST_PANIC);
-    // Whoever is there is to read it.
-    ports::halt_for_ever()
 }
 
 /// What `exception` leaves on the stack.

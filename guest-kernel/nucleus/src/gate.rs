@@ -1,8 +1,14 @@
 //! The gate: calls from the runtime (`sentient_abi::gate`).
 
-use crate::{apic, clocks, end, interrupts, ports, protect, runtime, screen};
+use crate::header::kernel_header;
+use crate::{
+    again, apic, clocks, command_line, devices, end, interrupts, ports, power, protect, runtime, screen,
+};
 use core::arch::global_asm;
+use sentient_abi::found::{Facts, FoundDevice};
 use sentient_abi::gate::{Call, REFUSED};
+use sentient_abi::panic_record::PanicRecord;
+use sentient_abi::region::access;
 use sentient_abi::screen::ScreenInfo;
 use sentient_abi::sentinel;
 
@@ -51,14 +57,23 @@ extern "C" fn gate(number: u64, a: u64, b: u64, c: u64) -> u64 {
             None => REFUSED,
         },
         Call::Reset => end::reset(),
-        Call::Screen => match screen::get() {
-            Some(info) if runtime::may_use(a, size_of::<ScreenInfo>() as u64, true) => {
-                // SAFETY: memory of ring 3, which does not run meanwhile; any bytes may be there.
-                unsafe { (a as *mut ScreenInfo).write_unaligned(info) }
-                0
+        Call::Screen => give::<ScreenInfo>(screen::get(), a),
+        Call::Found => give::<FoundDevice>(devices::get(a), b),
+        Call::ReadNucleus => read_nucleus(a, b, c),
+        Call::Facts => {
+            let (entered, processors) = (clocks::entered(), power::processors());
+            give(Some(Facts { entered, processors, panics: again::count() }), a)
+        }
+        Call::CommandLine => {
+            let line = command_line::get();
+            if line.len() as u64 > b || !runtime::may_use(a, line.len() as u64, true) {
+                return REFUSED;
             }
-            _ => REFUSED,
-        },
+            // SAFETY: memory of ring 3, which does not run meanwhile, is no part of the line.
+            unsafe { core::ptr::copy_nonoverlapping(line.as_ptr(), a as *mut u8, line.len()) }
+            line.len() as u64
+        }
+        Call::LastPanic => give::<PanicRecord>(end::last_panic(), a),
         Call::KeyCode => end::key_code().map_or(REFUSED, u64::from),
         Call::SerialInput => end::serial_input().map_or(REFUSED, u64::from),
         Call::RealTimeClock => clocks::real_time(),
@@ -68,6 +83,32 @@ extern "C" fn gate(number: u64, a: u64, b: u64, c: u64) -> u64 {
             None => REFUSED,
         },
     }
+}
+
+/// Writes something to memory of ring 3, if there is such a thing, and it has that memory (principle 6).
+fn give<T: Copy>(thing: Option<T>, to: u64) -> u64 {
+    match thing {
+        Some(thing) if runtime::may_use(to, size_of::<T>() as u64, true) => {
+            // SAFETY: memory of ring 3, which does not run meanwhile; any bytes may be there.
+            unsafe { (to as *mut T).write_unaligned(thing) }
+            0
+        }
+        _ => REFUSED,
+    }
+}
+
+/// Copies code or constants of the nucleus to memory of ring 3.
+fn read_nucleus(from: u64, to: u64, len: u64) -> u64 {
+    let is_within = kernel_header().segments().any(|segment| {
+        let ends = from.checked_add(len).is_some_and(|end| end <= segment.base + segment.len);
+        segment.access & (access::USER | access::WRITE) == 0 && from >= segment.base && ends
+    });
+    if len > MAX_TEXT || !is_within || !runtime::may_use(to, len, true) {
+        return REFUSED;
+    }
+    // SAFETY: the segment is mapped and never written; memory of ring 3, which does not run meanwhile, is not part of it.
+    unsafe { core::ptr::copy_nonoverlapping(from as *const u8, to as *mut u8, len as usize) }
+    0
 }
 
 /// Bytes of ring 3, if it has them (principle 6).

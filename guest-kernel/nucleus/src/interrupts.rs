@@ -13,6 +13,8 @@ use sentient_abi::gate::{WOKEN_BY_DEVICE, WOKEN_BY_TIMER};
 pub const TIMER_VECTOR: u8 = 0x20;
 /// Vector of device interrupt 0 (a pin of the I/O APIC); the others follow.
 pub const DEVICE_VECTORS: u8 = 0x30;
+/// Vector of the messages of devices on PCI, behind those of the pins.
+pub const MESSAGE_VECTOR: u8 = 0x60;
 /// Vector of spurious interrupts, which are not acknowledged (Intel SDM volume 3, 12.9).
 pub const SPURIOUS_VECTOR: u8 = 0xff;
 
@@ -50,6 +52,12 @@ pub fn set_upcall(entry: u64, stack_top: u64, retry: u32) {
     UPCALL_STACK.store(stack_top, Ordering::Relaxed);
     UPCALL_RETRY.store(u64::from(retry), Ordering::Relaxed);
     UPCALL_ENTRY.store(entry, Ordering::Relaxed);
+}
+
+/// Nothing has come, and interrupts of ring 3 continue nowhere.
+pub fn forget() {
+    UPCALL_ENTRY.store(0, Ordering::Relaxed);
+    take_wakeups();
 }
 
 /// Reaches the local APIC by its registers in memory instead of the x2APIC's.

@@ -17,9 +17,12 @@
 #![no_std]
 #![no_main]
 
+mod again;
 mod apic;
 mod clocks;
+mod command_line;
 mod descriptors;
+mod devices;
 mod end;
 mod gate;
 mod header;
@@ -39,47 +42,38 @@ const _: &[u8] = include_bytes!("../nucleus.ld");
 use sentient_abi::boot_module::{self, TABLES_PREPARED};
 use sentient_abi::layout::RamRange;
 use sentient_abi::panic_record::Reason;
-use sentient_boot::{PROTOCOL_LINUX64, PROTOCOL_MULTIBOOT2, PROTOCOL_PVH, acpi, linux64, multiboot2, pvh};
+use sentient_boot::acpi;
+use sentient_boot::protocol::Handover;
 
 /// Called by `nucleus_start` with the boot protocol and the address of its structure.
 #[unsafe(no_mangle)]
 extern "C" fn nucleus_main(protocol: u64, info: u64) -> ! {
+    clocks::enter();
     descriptors::load();
-    let memory = &tables::Identity;
-    let module = match protocol {
-        PROTOCOL_PVH => pvh::module(memory, info),
-        PROTOCOL_LINUX64 => linux64::module(memory, info),
-        PROTOCOL_MULTIBOOT2 => multiboot2::module(memory, info),
-        _ => end::refuse(Reason::Memory, protocol),
-    };
-    let Some(range) = module else { end::refuse(Reason::BootModule, 0) };
+    let Some(handover) = Handover::new(protocol, info) else { end::refuse(Reason::Memory, protocol) };
+    let Some(range) = handover.module(&tables::Identity) else { end::refuse(Reason::BootModule, 0) };
     match boot_module::flags(tables::module_bytes(range)) {
         Ok(flags) if flags & TABLES_PREPARED != 0 && end::under_sentinel() => apic::start_x2apic(),
-        Ok(_) => prepare(protocol, info, range),
+        Ok(_) => prepare(handover, range),
         Err(error) => end::refuse_module(error),
     }
     runtime::enter(range)
 }
 
 /// Makes page tables and interrupt controllers ready, where the loader has not.
-fn prepare(protocol: u64, info: u64, module: RamRange) {
+fn prepare(handover: Handover, module: RamRange) {
     let memory = &tables::Identity;
-    let ram = match protocol {
-        PROTOCOL_PVH => pvh::ram(memory, info),
-        PROTOCOL_MULTIBOOT2 => multiboot2::ram(memory, info),
-        _ => linux64::ram(memory, info),
-    };
-    let Some(ram) = ram else { end::refuse(Reason::Memory, protocol) };
-    let tables = match protocol {
-        PROTOCOL_PVH => pvh::acpi(memory, info),
-        PROTOCOL_MULTIBOOT2 => multiboot2::acpi(memory, info),
-        _ => None,
-    };
+    let Some(ram) = handover.ram(memory) else { end::refuse(Reason::Memory, 0) };
     // While all memory is within sight.
-    if let Some(root) = tables {
-        power::set(acpi::power(memory, root));
+    command_line::set(handover.command_line(memory));
+    if let Some(root) = handover.acpi(memory) {
+        power::set(acpi::power(memory, root), acpi::processors(memory, root));
     }
-    let screen = if protocol == PROTOCOL_MULTIBOOT2 { multiboot2::screen(memory, info) } else { None };
-    tables::build(ram.ranges(), module, screen.and_then(screen::set));
+    let screen = handover.screen(memory).and_then(screen::set);
+    let candidates = tables::build(ram.ranges(), module, screen);
     apic::start_on_foreign_machine();
+    again::start_devices(&candidates);
+    if !end::under_sentinel() {
+        again::keep(module, candidates);
+    }
 }

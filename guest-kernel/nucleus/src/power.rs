@@ -1,8 +1,8 @@
-//! Switching a machine off, and resetting it, where there is no VMM of ours.
+//! Switching a machine off, and resetting it, where there is no VMM of ours; and what else its tables say.
 
 use crate::ports::{in16, out8, out16};
 use core::arch::asm;
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use sentient_boot::acpi::{Off, PortByte, Power};
 
 /// Bits of the registers that control sleep (ACPI specification 6.5, 4.8.3.2.1): ACPI is on; the type's place; sleep now.
@@ -20,6 +20,14 @@ static ENABLE: AtomicU64 = AtomicU64::new(0);
 /// The port and byte that reset it; 0 for none.
 static RESET: AtomicU64 = AtomicU64::new(0);
 
+/// Processors that the machine's tables list; 0 if they do not.
+static PROCESSORS: AtomicU32 = AtomicU32::new(0);
+
+/// How many processors there are, if that is known.
+pub fn processors() -> u32 {
+    PROCESSORS.load(Relaxed)
+}
+
 fn pack(byte: Option<PortByte>) -> u64 {
     byte.map_or(0, |PortByte { port, value }| u64::from(port) | u64::from(value) << 16)
 }
@@ -31,7 +39,8 @@ fn write(packed: u64) {
 }
 
 /// Notes what the machine's tables say of it.
-pub fn set(power: Power) {
+pub fn set(power: Power, processors: u32) {
+    PROCESSORS.store(processors, Relaxed);
     RESET.store(pack(power.reset), Relaxed);
     let Some(Off { ports: [first, second], types: [one, other], enable }) = power.off else { return };
     let packed = u64::from(first) | u64::from(second) << 16 | u64::from(one) << 32 | u64::from(other) << 40;

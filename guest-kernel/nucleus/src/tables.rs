@@ -1,14 +1,16 @@
 //! Memory as the loader left it, and the page tables where the loader is not ours (principle 3).
 
+use crate::devices::{self, Candidates};
 use crate::header::{kernel_header, region_table};
-use crate::{end, screen};
+use crate::{again, end, screen};
 use core::arch::asm;
+use sentient_abi::PAGE_SIZE;
 use sentient_abi::boot_module::BootModule;
-use sentient_abi::layout::{self, RamRange};
+use sentient_abi::layout::{self, IO_APIC, LOCAL_APIC, RamRange};
 use sentient_abi::machine_info::MAX_DEVICES;
 use sentient_abi::paging::TableMemory;
 use sentient_abi::panic_record::Reason;
-use sentient_abi::region::RegionTable;
+use sentient_abi::region::{RegionKind, RegionTable, access};
 use sentient_boot::PhysicalMemory;
 
 /// Highest address mapped by the loader or by the entry's own tables.
@@ -49,8 +51,8 @@ pub fn module_bytes(range: RamRange) -> &'static [u8] {
     }
 }
 
-/// Fills the region table, builds page tables and switches to them.
-pub fn build(ram: &[RamRange], module_range: RamRange, screen: Option<RamRange>) {
+/// Fills the region table, builds page tables and switches to them; gives the devices that are mapped now.
+pub fn build(ram: &[RamRange], module_range: RamRange, screen: Option<RamRange>) -> Candidates {
     let module = match BootModule::parse(module_bytes(module_range)) {
         Ok(module) => module,
         Err(error) => end::refuse_module(error),
@@ -65,20 +67,37 @@ pub fn build(ram: &[RamRange], module_range: RamRange, screen: Option<RamRange>)
     if planned.is_err() {
         end::refuse(Reason::Memory, 0);
     }
-    clear_pool(table);
-    // One that is said to lie in memory is none.
-    let is_memory = |range: &RamRange| {
-        table
-            .iter()
-            .any(|region| region.base < range.base + range.len && range.base < region.base + region.len)
+    if !end::under_sentinel() {
+        again::reserve(table);
+    }
+    // What is said to lie in memory, or where something else is, does not.
+    let overlaps = |range: RamRange, base, len| {
+        range.base < base + len && range.base.checked_add(range.len).is_none_or(|end| base < end)
     };
-    let screen = screen.filter(|range| !is_memory(range));
+    let is_memory = |range: RamRange| table.iter().any(|region| overlaps(range, region.base, region.len));
+    let screen = screen.filter(|range| !is_memory(*range));
     if screen.is_none() {
         screen::forget();
     }
-    // Our own VMM by another protocol: the devices are there all the same.
-    let devices = if end::under_sentinel() { MAX_DEVICES as u64 } else { 0 };
-    let Ok(root) = layout::build_page_tables(table, module.code_ranges(), devices, screen, Identity) else {
+    // Our own VMM by another protocol: its devices are there all the same, and no others.
+    let (devices, candidates) = if end::under_sentinel() {
+        (MAX_DEVICES as u64, Candidates::NONE)
+    } else {
+        let is_taken = |range| {
+            is_memory(range)
+                || screen.is_some_and(|screen| overlaps(range, screen.base, screen.len))
+                || [IO_APIC, LOCAL_APIC].into_iter().any(|base| overlaps(range, base, PAGE_SIZE))
+        };
+        (0, devices::find(is_taken))
+    };
+    // RAM is not zero on a foreign machine; the pool of page tables must be.
+    if !clear(table, RegionKind::PageTables) {
+        end::refuse(Reason::Memory, 4);
+    }
+    let shown = screen.map(|range| (range, access::WRITE | access::USER));
+    let registers = shown.into_iter().chain(candidates.registers());
+    let Ok(root) = layout::build_page_tables(table, module.code_ranges(), devices, registers, Identity)
+    else {
         end::refuse(Reason::Memory, 1)
     };
     // SAFETY: the tables map the nucleus' text, data and stack to themselves, so the next instruction and
@@ -104,12 +123,15 @@ pub fn build(ram: &[RamRange], module_range: RamRange, screen: Option<RamRange>)
             options(nostack)
         );
     }
+    candidates
 }
 
-/// RAM is not zero on a foreign machine; the pool of page tables must be.
-fn clear_pool(table: &RegionTable) {
-    if let Some(pool) = table.find(sentient_abi::region::RegionKind::PageTables) {
-        // SAFETY: the planned pool is RAM that belongs to nobody yet.
-        unsafe { core::ptr::write_bytes(pool.base as *mut u8, 0, pool.len as usize) }
+/// Fills a planned region with zeros; `false` if it is not mapped yet.
+fn clear(table: &RegionTable, kind: RegionKind) -> bool {
+    let mapped = table.find(kind).filter(|region| region.end().is_some_and(|end| end <= BOOT_MAPPED));
+    if let Some(region) = mapped {
+        // SAFETY: the region is RAM that belongs to nobody yet, and mapped at boot.
+        unsafe { core::ptr::write_bytes(region.base as *mut u8, 0, region.len as usize) }
     }
+    mapped.is_some()
 }

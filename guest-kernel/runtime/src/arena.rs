@@ -153,6 +153,16 @@ impl Arena {
         self.header.state.store(if rests { AT_REST } else { 0 }, Relaxed);
     }
 
+    /// Whether all of the container lies in its region, and it was begun, and does not run.
+    pub fn is_whole(&self) -> bool {
+        self.header.state.load(Relaxed) == AT_REST && self.header.borrowed.load(Relaxed) == 0
+    }
+
+    /// Whether it was given memory of the runtime's.
+    pub fn has_borrowed(&self) -> bool {
+        self.header.borrowed.load(Relaxed) > 0
+    }
+
     /// Whether the VMM has said that what lies in the region is of no use.
     pub fn is_lost(&self) -> bool {
         self.header.state.load(Relaxed) == LOST

@@ -10,12 +10,13 @@
 
 mod input;
 pub mod keyboard;
+pub mod line;
 mod output;
 pub mod screen;
 pub mod terminal;
 
+use crate::devices::{self, Device};
 use crate::machine::Machine;
-use crate::virtqueue::VirtQueue;
 use crate::{gate, heap, scheduler};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -34,7 +35,7 @@ use spin::{Mutex, MutexGuard};
 struct Console {
     output: Output,
     input: Input,
-    gsi: u32,
+    device: Device,
     interrupts_enabled: bool,
 }
 
@@ -61,21 +62,21 @@ fn console() -> MutexGuard<'static, Option<Console>> {
 
 /// Brings the console up if the VMM has one; its queues are set up already.
 pub fn start(machine: &Machine) {
-    let device = machine.info.and_then(|info| info.device(DeviceKind::Console));
+    // One that is not ours knows nothing of frames: it is one of the terminal's.
+    let device = devices::find(machine, DeviceKind::Console).filter(|_| machine.info.is_some());
     let (Some(device), Some(region)) = (device, machine.region(RegionKind::DeviceBuffers)) else { return };
-    let queue = |number: u64| region.base + number * queues::STRIDE;
     let buffers = region.base + queues::COUNT * queues::STRIDE;
-    // SAFETY: the region is mapped, zero, and used by this module alone; the VMM has told the device of
-    // the queues at these addresses, as the layout has it.
+    // SAFETY: these pages are the console's, and used by this module alone.
     let (receive, transmit) = unsafe {
         (
-            VirtQueue::new(queue(queues::CONSOLE_RECEIVE), device.base, 0),
-            VirtQueue::new(queue(queues::CONSOLE_TRANSMIT), device.base, 1),
+            device.queue(machine, 0, queues::CONSOLE_RECEIVE),
+            device.queue(machine, 1, queues::CONSOLE_TRANSMIT),
         )
     };
+    let (Some(receive), Some(transmit)) = (receive, transmit) else { return };
     let output = Output::new(transmit, buffers);
     let input = Input::new(receive, buffers + output::RING_LEN, machine.is_resident());
-    let mut started = Console { output, input, gsi: device.gsi, interrupts_enabled: false };
+    let mut started = Console { output, input, device, interrupts_enabled: false };
     if machine.is_resident() {
         started.enable_interrupts();
     }
@@ -269,7 +270,7 @@ impl Console {
     /// Late, because a container that never waits never needs it, and it costs.
     fn enable_interrupts(&mut self) {
         if !self.interrupts_enabled {
-            gate::enable_interrupt(self.gsi);
+            self.device.enable_interrupt();
             self.interrupts_enabled = true;
         }
     }

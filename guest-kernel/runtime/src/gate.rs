@@ -1,8 +1,13 @@
 //! Calls to the nucleus (`sentient_abi::gate`).
 
+use alloc::vec;
+use alloc::vec::Vec;
 use core::arch::asm;
+use core::mem::MaybeUninit;
 use sentient_abi::exit::ContainerEnd;
+use sentient_abi::found::{Facts, FoundDevice};
 use sentient_abi::gate::{Call, REFUSED, Rights, VECTOR};
+use sentient_abi::panic_record::PanicRecord;
 use sentient_abi::screen::ScreenInfo;
 use sentient_abi::sentinel::Event;
 
@@ -103,6 +108,45 @@ pub fn key_code() -> Option<u8> {
 pub fn screen() -> Option<ScreenInfo> {
     let mut info = ScreenInfo::default();
     (call(Call::Screen, (&raw mut info) as u64, 0) != REFUSED).then_some(info)
+}
+
+/// The device of this number that the nucleus has found, if there are that many.
+pub fn found(number: u64) -> Option<FoundDevice> {
+    let mut found = FoundDevice::default();
+    (call(Call::Found, number, (&raw mut found) as u64) != REFUSED).then_some(found)
+}
+
+/// What is known of a machine that is not ours.
+pub fn facts() -> Facts {
+    let mut facts = Facts::default();
+    // What was refused leaves it as it is.
+    call(Call::Facts, (&raw mut facts) as u64, 0);
+    facts
+}
+
+/// The kernel's command line.
+pub fn command_line() -> Vec<u8> {
+    let mut line = vec![0; 1024];
+    let len = call(Call::CommandLine, line.as_mut_ptr() as u64, line.len() as u64);
+    line.truncate(if len == REFUSED { 0 } else { len as usize });
+    line
+}
+
+/// The last panic that the machine has gone on from, if there was one.
+pub fn last_panic() -> Option<PanicRecord> {
+    let mut record = MaybeUninit::<PanicRecord>::zeroed();
+    let known = call(Call::LastPanic, record.as_mut_ptr() as u64, 0) != REFUSED;
+    // SAFETY: any bytes are a record, and these are zero or were written.
+    known.then(|| unsafe { record.assume_init() })
+}
+
+/// Reads code or constants of the nucleus at `from`, as much as `to` takes; `false` if they are not there.
+pub fn read_nucleus(from: u64, to: &mut [u8]) -> bool {
+    // The nucleus copies 64 KiB at a time.
+    (from..)
+        .step_by(1 << 16)
+        .zip(to.chunks_mut(1 << 16))
+        .all(|(from, to)| call_with(Call::ReadNucleus, from, to.as_mut_ptr() as u64, to.len() as u64) == 0)
 }
 
 /// The real-time clock as `pack_time` packs it; 0 if there is none.

@@ -71,6 +71,11 @@ impl Machine {
         self.module.is_ok_and(|module| module.flags() & STAYS != 0)
     }
 
+    /// The boot module, if it is one.
+    pub fn module(&self) -> Option<BootModule<'static>> {
+        self.module.ok()
+    }
+
     /// Numbers of the boot module's containers, ascending.
     pub fn container_numbers(&self) -> impl Iterator<Item = u32> + use<> {
         let entries = self.module.ok().into_iter().flat_map(|module| module.entries());
@@ -138,6 +143,17 @@ impl Machine {
         let name = padded_name(RegionKind::Container.name());
         let taken = self.take(index, (RegionKind::Container, name), owner, base, len)?;
         Some((taken, self.touch(base..base + len)))
+    }
+
+    /// Takes `len` bytes from the end of unassigned memory for a checkpoint of container `owner`. `None` as for
+    /// [`assign`](Self::assign).
+    pub fn assign_checkpoint(&mut self, owner: u32, len: u64) -> Option<Region> {
+        let index = self.unassigned(len)?;
+        let base = self.table().regions.get(index)?.end()? - len;
+        let name = padded_name(RegionKind::Checkpoint.name());
+        let taken = self.take(index, (RegionKind::Checkpoint, name), owner, base, len)?;
+        self.touch(base..base + len);
+        Some(taken)
     }
 
     /// Takes `len` bytes from the start of unassigned memory for an image of this number and name: all images lie

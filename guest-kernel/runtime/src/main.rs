@@ -24,10 +24,13 @@ const _: &[u8] = include_bytes!("../runtime.ld");
 
 mod arena;
 mod calls;
+mod checkpoints;
 mod clock;
+mod commands;
 mod console;
 mod container;
 mod control;
+mod devices;
 mod files;
 mod gate;
 mod heap;
@@ -36,8 +39,10 @@ mod host;
 mod images;
 mod invoke;
 mod machine;
+mod measured;
 mod memory_functions;
 mod network;
+mod options;
 mod output_rate;
 mod platform;
 mod preview1;
@@ -45,6 +50,8 @@ mod preview2;
 mod random;
 mod report;
 mod scheduler;
+mod shell;
+mod stages;
 mod thread;
 mod upcall;
 mod virtqueue;
@@ -53,18 +60,21 @@ mod zero;
 
 use alloc::vec::Vec;
 use arena::Needs;
-use console::{screen, terminal};
+use console::{line, screen, terminal};
 use container::{Container, Room};
 use control::Control;
 use core::arch::naked_asm;
 use core::panic::PanicInfo;
 use images::Images;
 use machine::Machine;
+use measured::Measured;
+use options::Options;
 use scheduler::Scheduler;
 use sentient_abi::boot_module::{self, EntryKind, Image};
 use sentient_abi::exit::ContainerEnd;
 use sentient_abi::region::RegionTable;
 use sentient_abi::sentinel::Event;
+use shell::Shell;
 
 /// Entered by the nucleus with the boot module's address and length, the region table's address, and
 /// whether there is a sentinel device.
@@ -80,15 +90,23 @@ extern "C" fn main(module: *const u8, len: u64, regions: *mut RegionTable, senti
     // the page of the region table, which no other code of ring 3 knows.
     let mut machine = unsafe { Machine::adopt(module, len, regions, sentinel != 0) };
     heap::claim(&machine);
+    let is_ours = machine.info.is_some();
+    if !is_ours {
+        stages::done("kernel");
+    }
     clock::start(&machine);
     random::start(&machine);
     console::start(&machine);
-    if !console::is_present() {
+    if !is_ours {
+        stages::done("clocks");
         screen::start();
+        line::start(&machine);
+        stages::done("screen");
     }
+    let options = if is_ours { Options::default() } else { Options::read() };
     heartbeat::start(&machine);
     gate::announce(Event::Ready);
-    if machine.is_zero() {
+    if machine.is_zero() || options.zero {
         zero::run(&machine, false)
     }
     let mut images = Images::new();
@@ -106,19 +124,30 @@ extern "C" fn main(module: *const u8, len: u64, regions: *mut RegionTable, senti
             console::open_input(index);
             control.started(index);
         }
-        finish(scheduler.run(Some(control)))
+        finish(scheduler.run(Some(control), None))
     }
-    let (ready, mut end) = all(&mut machine, &mut images);
+    let measured = measured::measure(&machine);
+    if !is_ours {
+        stages::done("measuring");
+    }
+    let (ready, mut end) = all(&mut machine, &mut images, &measured, &options);
+    if !is_ours {
+        stages::done("programs");
+        if measured.is_medium() || gate::facts().panics > 0 {
+            stages::tell(&machine);
+        }
+    }
     let mut scheduler = Scheduler::new(machine);
-    if ready.len() > 1 {
+    if ready.len() > 1 || !is_ours {
         // None of them has the processor for ever.
         scheduler.want_upcalls();
     }
     if !ready.is_empty() {
         ready.into_iter().for_each(|container| scheduler.add(container));
-        end = scheduler.run(None);
+        let shell = (!is_ours).then(|| Shell::new(&scheduler.machine));
+        end = scheduler.run(None, shell);
     }
-    if scheduler.machine.stays() {
+    if options.stays.unwrap_or(scheduler.machine.stays()) {
         terminal::name(Vec::new());
         zero::run(&scheduler.machine, true)
     }
@@ -126,8 +155,14 @@ extern "C" fn main(module: *const u8, len: u64, regions: *mut RegionTable, senti
 }
 
 /// The boot module's containers, ready to run, and how a machine ends that has none.
-fn all(machine: &mut Machine, images: &mut Images) -> (Vec<Container>, ContainerEnd) {
-    let numbers: Vec<u32> = machine.container_numbers().collect();
+fn all(
+    machine: &mut Machine,
+    images: &mut Images,
+    measured: &Measured,
+    options: &Options,
+) -> (Vec<Container>, ContainerEnd) {
+    let is_wanted = |index: &u32| options.wants(&machine.container_name(*index));
+    let numbers: Vec<u32> = machine.container_numbers().filter(is_wanted).collect();
     if numbers.is_empty() {
         terminal::say(0, b"sentient: the boot module has no container to run\n");
     }
@@ -136,7 +171,16 @@ fn all(machine: &mut Machine, images: &mut Images) -> (Vec<Container>, Container
     }
     let mut end = ContainerEnd::BadBootModule;
     let mut ready = Vec::new();
+    if measured.is_refused() {
+        return (ready, end);
+    }
     for index in numbers {
+        if measured.is_damaged(index) {
+            let damaged = "its image is damaged: it is not what it was when the boot module was made";
+            report::tell(index, format_args!("cannot start the container: {damaged}"));
+            end = ContainerEnd::Unstartable;
+            continue;
+        }
         match prepare(machine, images, index) {
             Ok(container) => ready.push(container),
             Err(other) => end = other,
@@ -167,12 +211,6 @@ fn make(
     let Image::Here(entry, bytes) = given.image else {
         wasmtime::bail!("its image is not in the boot module");
     };
-    // Before anybody believes what is in it.
-    if let Some((_, expected)) = machine.entries(EntryKind::ImageHash).find(|(entry, _)| entry.index == index)
-        && blake3::hash(bytes).as_bytes() != expected
-    {
-        wasmtime::bail!("its image is damaged: it is not what it was when the boot module was made");
-    }
     let files = given.permissions.map(|permissions| permissions.file_bytes).filter(|bytes| *bytes > 0);
     let needs = Needs { given: 0, memory: given.config.memory_limit, files, life: 0 };
     let Some(room) = Room::make(machine, images, index, needs) else {

@@ -1,7 +1,7 @@
 //! Containers' sockets: TCP by smoltcp, over the network device.
 //!
-//! There is one network for all containers. Each has an address of its own (`sentient_abi::network`), for which this
-//! answers. A socket for a connection is made when the first segment of it comes, so that a port on which nobody calls
+//! There is one network for all containers. Under our VMM each has an address of its own (`sentient_abi::network`), for which this
+//! answers; on a network that is not ours the machine has one address, which [it is given](outside), and its containers share it. A socket for a connection is made when the first segment of it comes, so that a port on which nobody calls
 //! takes no memory; it is the runtime's, and its container knows it by a name. In a new life of the machine all
 //! connections are cut: the other side has not lived that life. Connections to the outside are asked for at the gateway
 //! (`sentient_abi::network::calls`).
@@ -10,19 +10,20 @@
 //! what is to be sent is sent: a thread that goes on computing does not give anybody a turn to do so.
 
 mod cable;
+mod e1000e;
+mod outside;
 mod table;
 
 use crate::machine::Machine;
-use crate::{clock, gate, heap, random};
+use crate::{clock, heap, random};
 use alloc::vec::Vec;
 use cable::Cable;
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use outside::Outside;
 use sentient_abi::network::calls::{Answer, Call};
-use sentient_abi::network::{
-    CONTAINERS, CONTAINERS_PREFIX, GUEST_HARDWARE, PREFIX, RUNTIME, container_address,
-};
-use sentient_abi::{MAX_CONTAINERS, region::RegionKind};
+use sentient_abi::network::{CONTAINERS, CONTAINERS_PREFIX, GUEST_HARDWARE, PREFIX, RUNTIME};
+use sentient_abi::region::RegionKind;
 use sentient_wasi::{Connection, Errno, Readiness, StreamError};
 use smoltcp::iface::{Config, Interface, PollIngressSingleResult, PollResult, SocketSet};
 use smoltcp::time::Instant;
@@ -46,6 +47,8 @@ struct Network {
     interface: Interface,
     sockets: SocketSet<'static>,
     table: Table,
+    /// The machine's own address, on a network that is not ours.
+    outside: Option<Outside>,
     /// The machine's life that connections belong to.
     generation: Option<u64>,
     /// Monotonic time at which there is something to do even if nothing comes.
@@ -74,7 +77,7 @@ fn with<R>(work: impl FnOnce(&mut Network) -> R) -> Option<R> {
 pub fn start(machine: &Machine) -> bool {
     if !UP.load(Relaxed) {
         let Some(made) = heap::in_runtime(|| Network::new(machine)) else { return false };
-        gate::enable_interrupt(made.cable.gsi);
+        made.cable.device.enable_interrupt();
         *NETWORK.lock() = Some(made);
         UP.store(true, Relaxed);
     }
@@ -97,6 +100,15 @@ pub fn listen(machine: &Machine, container: u32, port: u16) -> Result<(), &'stat
 pub fn forget(container: u32) {
     with(|network| {
         network.table.forget(container, &mut network.sockets);
+        network.send();
+        network.tidy();
+    });
+}
+
+/// A container is what it was before: its connections, of which it knows others, are cut.
+pub fn cut(container: u32) {
+    with(|network| {
+        network.table.cut(container, &mut network.sockets);
         network.send();
         network.tidy();
     });
@@ -148,6 +160,10 @@ pub fn accept_ready(container: u32, port: u16) -> Readiness {
 
 pub fn call(container: u32, call: &Call<'_>) -> Result<Connection, Errno> {
     let call = |network: &mut Network| {
+        if network.outside.is_some() {
+            // There is no gateway that could be asked.
+            return Err(Errno::Netunreach);
+        }
         let Network { table, sockets, interface, .. } = network;
         let question = call.encode().ok_or(Errno::Inval)?;
         let begun = table.call(sockets, interface.context(), container, question).ok_or(Errno::Nobufs)?;
@@ -226,10 +242,33 @@ impl Network {
         let mut cable = Cable::find(machine)?;
         let mut seed = [0; size_of::<u64>()];
         random::fill(&mut seed);
-        let mut config = Config::new(EthernetAddress(GUEST_HARDWARE).into());
+        let hardware = cable.hardware;
+        let mut config = Config::new(EthernetAddress(hardware).into());
         config.random_seed = u64::from_le_bytes(seed);
         let first_port = config.random_seed as u16;
-        let mut interface = Interface::new(config, &mut cable, now());
+        let interface = Interface::new(config, &mut cable, now());
+        let heap = machine.region(RegionKind::Heap).map_or(0, |region| region.len);
+        let mut network = Self {
+            table: Table::new(heap / HEAP_SHARE, first_port, hardware == GUEST_HARDWARE),
+            cable,
+            interface,
+            sockets: SocketSet::new(Vec::new()),
+            outside: None,
+            generation: clock::generation().map(|(generation, _)| generation),
+            due: clock::NEVER,
+        };
+        if hardware == GUEST_HARDWARE {
+            network.join_ours();
+        } else {
+            network.outside = Some(Outside::new(&mut network.sockets));
+            network.send();
+        }
+        Some(network)
+    }
+
+    /// The network of our VMM.
+    fn join_ours(&mut self) {
+        let interface = &mut self.interface;
         let own = Ipv4Address::from(RUNTIME);
         interface.update_ip_addrs(|addresses| {
             // The first one; there is room for it.
@@ -246,15 +285,6 @@ impl Network {
                 expires_at: None,
             });
         });
-        let heap = machine.region(RegionKind::Heap).map_or(0, |region| region.len);
-        Some(Self {
-            cable,
-            interface,
-            sockets: SocketSet::new(Vec::new()),
-            table: Table::new(heap / HEAP_SHARE, first_port),
-            generation: clock::generation().map(|(generation, _)| generation),
-            due: clock::NEVER,
-        })
     }
 
     /// Takes frames, and sends what is to be sent.
@@ -263,7 +293,8 @@ impl Network {
         for _ in 0..FRAMES {
             // No frame is taken that was not looked at: one that comes only now comes next.
             let Some(frame) = self.cable.peek() else { break };
-            if let Some((container, port)) = called(frame)
+            if let Some((address, port)) = called(frame)
+                && let Some(container) = self.table.container_at(address, port)
                 && !self.table.expect(&mut self.sockets, container, port)
             {
                 self.cable.hold();
@@ -275,6 +306,9 @@ impl Network {
             }
         }
         self.interface.poll_maintenance(now());
+        if let Some(outside) = &mut self.outside {
+            outside.look(&mut self.sockets, &mut self.interface);
+        }
         self.send();
         self.tidy();
         self.table.notice(&self.sockets);
@@ -313,8 +347,8 @@ impl Network {
     }
 }
 
-/// The container and the port that a frame's first segment of a connection is for, if that is what is in it.
-fn called(frame: &[u8]) -> Option<(u32, u16)> {
+/// The address and the port that a frame's first segment of a connection is for, if that is what is in it.
+fn called(frame: &[u8]) -> Option<([u8; 4], u16)> {
     let frame = EthernetFrame::new_checked(frame).ok()?;
     if frame.ethertype() != EthernetProtocol::Ipv4 {
         return None;
@@ -327,7 +361,5 @@ fn called(frame: &[u8]) -> Option<(u32, u16)> {
     if !segment.syn() || segment.ack() {
         return None;
     }
-    let address = packet.dst_addr().octets();
-    let container = (0..MAX_CONTAINERS).find(|container| container_address(*container) == address)?;
-    Some((container, segment.dst_port()))
+    Some((packet.dst_addr().octets(), segment.dst_port()))
 }

@@ -6,9 +6,9 @@
 //! out anything: two machines with one past do not draw the same numbers. It looks again when it has drawn them,
 //! and draws anew if its life has begun meanwhile.
 
-use crate::clock;
 use crate::machine::Machine;
 use crate::virtqueue::VirtQueue;
+use crate::{clock, devices};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use sentient_abi::layout::queues;
@@ -103,14 +103,12 @@ impl EntropyDevice {
 }
 
 fn entropy_device(machine: &Machine) -> Option<EntropyDevice> {
-    let device = machine.info?.device(DeviceKind::Rng)?;
-    let region = machine.region(RegionKind::DeviceBuffers)?;
-    let page = region.base + queues::RNG * queues::STRIDE;
-    // SAFETY: the VMM has told the device of its queue in this page; nobody else uses it.
-    let mut queue = unsafe { VirtQueue::new(page, device.base, 0) };
+    let device = devices::find(machine, DeviceKind::Rng)?;
+    let buffer = machine.region(RegionKind::DeviceBuffers)?.base + queues::ENTROPY * queues::STRIDE;
+    // SAFETY: this page is the entropy device's, and used here alone.
+    let mut queue = unsafe { device.queue(machine, 0, queues::RNG) }?;
     queue.want_interrupts(false);
-    // The last queue's page is free: its number is for queues to come.
-    Some(EntropyDevice { queue, buffer: region.base + (queues::COUNT - 1) * queues::STRIDE })
+    Some(EntropyDevice { queue, buffer })
 }
 
 /// Without a VMM: RDRAND where there is one, mixed with the counter.

@@ -55,6 +55,14 @@ pub fn denied(container: u32, denied: &Denied) {
     console::queue(FrameKind::Stderr, container, 0, line.as_bytes());
 }
 
+/// Tells whoever is at the terminal of a machine that is not ours what has become of it.
+pub fn say(text: fmt::Arguments<'_>) {
+    let mut line = String::new();
+    // Writing to a string does not fail.
+    let _ = write!(line, "sentient: {text}");
+    console::terminal::say_line(&line);
+}
+
 /// A line in the kernel's log.
 pub fn log(text: fmt::Arguments<'_>) {
     let mut line = String::new();

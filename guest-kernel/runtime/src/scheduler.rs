@@ -18,12 +18,14 @@ use crate::container::Container;
 use crate::control::Control;
 use crate::machine::Machine;
 use crate::report;
+use crate::shell::Shell;
 use crate::thread::{State, Stopped, Thread};
 use crate::upcall::Interrupted;
 use crate::{clock, gate, heap, heartbeat, network, volumes};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::cell::Cell;
+use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::Relaxed};
 use sentient_abi::container_files::Failure;
 use sentient_abi::exit::ContainerEnd;
@@ -182,6 +184,36 @@ impl Scheduler {
         }
     }
 
+    /// The containers that run.
+    pub fn indexes(&self) -> impl Iterator<Item = u32> {
+        self.threads.iter().map(|thread| thread.index)
+    }
+
+    /// Whether a container runs.
+    pub fn has(&self, index: u32) -> bool {
+        self.thread(index).is_some()
+    }
+
+    /// A container's region.
+    pub fn region(&self, index: u32) -> Option<Range<usize>> {
+        self.thread(index).map(|thread| thread.region.clone())
+    }
+
+    /// A container's region, if the container is all there and nowhere else.
+    ///
+    /// # Errors
+    /// Why it is not, for people.
+    pub fn at_rest(&self, index: u32) -> Result<Range<usize>, &'static str> {
+        self.thread(index).ok_or("it has ended")?.whole_region()
+    }
+
+    /// A container is what it was before: it has not saved up time since.
+    pub fn came_back(&self, index: u32) {
+        if let Some(thread) = self.thread(index) {
+            self.catch_up(thread);
+        }
+    }
+
     /// Ends a container's thread; `false` if there is none.
     pub fn kill(&mut self, index: u32) -> bool {
         self.thread(index).map(|thread| doom(thread, ContainerEnd::Killed)).is_some()
@@ -251,8 +283,8 @@ impl Scheduler {
     }
 
     /// Runs the threads there are to their ends, and gives how the last one ended. With `control`, it takes
-    /// containers from the host, and never ends.
-    pub fn run(&mut self, mut control: Option<Control>) -> ContainerEnd {
+    /// containers from the host, and never ends; with a `shell`, people look after them.
+    pub fn run(&mut self, mut control: Option<Control>, mut shell: Option<Shell>) -> ContainerEnd {
         let mut last = ContainerEnd::BadBootModule;
         loop {
             if ASKED.swap(false, Relaxed) {
@@ -262,6 +294,10 @@ impl Scheduler {
             if let Some(control) = &mut control {
                 control.receive(self);
                 control.begin_life(self);
+            }
+            if let Some(shell) = &mut shell {
+                shell.poll(self);
+                self.heal_trapped(shell);
             }
             network::pump();
             volumes::pump();
@@ -276,7 +312,8 @@ impl Scheduler {
             if control.is_none() && self.threads.is_empty() {
                 return last;
             }
-            let deadline = self.wake().min(network::due_at());
+            let watched = shell.as_ref().map_or(clock::NEVER, Shell::due);
+            let deadline = self.wake().min(network::due_at()).min(watched);
             match self.next() {
                 Some((thread, others)) => self.take_turn(thread, others, deadline),
                 None => self.idle(deadline),
@@ -322,6 +359,18 @@ impl Scheduler {
                 thread.hold();
                 console::queue(FrameKind::Trapped, thread.index, 0, &[]);
             }
+        }
+    }
+
+    /// Puts containers that have trapped back, if they can be.
+    fn heal_trapped(&mut self, shell: &mut Shell) {
+        let has_trapped = |thread: &&Thread| {
+            matches!(thread.state.get(), State::Ended(ContainerEnd::Trapped)) && thread.doomed.get().is_none()
+        };
+        let threads = self.threads.iter().map(Box::as_ref);
+        let trapped: Vec<u32> = threads.filter(has_trapped).map(|thread| thread.index).collect();
+        for container in trapped {
+            shell.heal(self, container);
         }
     }
 

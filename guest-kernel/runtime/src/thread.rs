@@ -172,6 +172,21 @@ impl Thread {
         }
     }
 
+    /// Its region, if its container is all there and nowhere else.
+    ///
+    /// # Errors
+    /// Why it is not, for people.
+    pub fn whole_region(&self) -> Result<Range<usize>, &'static str> {
+        if self.arena.is_whole() {
+            return Ok(self.region.clone());
+        }
+        Err(if self.arena.has_borrowed() {
+            "it has had more memory than its own"
+        } else {
+            "it is amid something: try again"
+        })
+    }
+
     /// Keeps it from here on, for the host to put back or to kill.
     pub fn hold(&self) {
         self.state.set(State::Held);

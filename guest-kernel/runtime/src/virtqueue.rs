@@ -5,7 +5,7 @@
 use core::sync::atomic::{Ordering, fence};
 use sentient_abi::layout::queues;
 
-/// Descriptors of a queue.
+/// Descriptors of a queue of our VMM's devices.
 pub const SIZE: u16 = queues::SIZE;
 
 /// Another descriptor follows (2.7.5).
@@ -16,12 +16,22 @@ const WRITE: u16 = 2;
 /// ring.
 const QUIET: u16 = 1;
 
+/// The register by which a device is told of new buffers.
+#[derive(Clone, Copy)]
+pub enum Doorbell {
+    /// Of 32 bits (4.2.3.3).
+    Mmio(u64),
+    /// Of 16 bits (4.1.5.2).
+    Pci(u64),
+}
+
 /// A queue whose three areas lie in one zeroed page.
 pub struct VirtQueue {
     page: u64,
-    /// Register that the device watches for notifications.
-    doorbell: u64,
-    number: u32,
+    doorbell: Doorbell,
+    number: u16,
+    /// Descriptors, a power of two.
+    len: u16,
     next_available: u16,
     next_used: u16,
 }
@@ -36,13 +46,17 @@ pub struct Used {
 }
 
 impl VirtQueue {
-    /// A queue in the page at `page`, number `number` of the device whose registers are at `registers`.
+    /// A queue of `len` descriptors in the page at `page`, number `number` of a device that is told by `doorbell`.
     ///
     /// # Safety
-    /// The page must be zero, mapped, used by nothing else, and known to the device as this queue.
-    pub unsafe fn new(page: u64, registers: u64, number: u32) -> Self {
-        // QueueNotify (4.2.2).
-        Self { page, doorbell: registers + 0x50, number, next_available: 0, next_used: 0 }
+    /// The page must be zero, mapped, used by nothing else, and known to the device as this queue; the doorbell must be the device's.
+    pub unsafe fn new(page: u64, doorbell: Doorbell, number: u16, len: u16) -> Self {
+        Self { page, doorbell, number, len: len.clamp(1, SIZE), next_available: 0, next_used: 0 }
+    }
+
+    /// How many descriptors it has.
+    pub fn len(&self) -> u16 {
+        self.len
     }
 
     fn word(&self, offset: u64) -> *mut u16 {
@@ -63,10 +77,10 @@ impl VirtQueue {
     /// lengths. It comes back as the first of the two.
     ///
     /// # Safety
-    /// Both must stay valid, and untouched, until the device has used them; `pair` must be below half of [`SIZE`] and not
+    /// Both must stay valid, and untouched, until the device has used them; `pair` must be below half of [`len`](Self::len) and not
     /// be in use.
     pub unsafe fn offer_pair(&mut self, pair: u16, read: (u64, u32), write: (u64, u32)) {
-        let (first, second) = (2 * pair % SIZE, (2 * pair + 1) % SIZE);
+        let (first, second) = (2 * pair % self.len, (2 * pair + 1) % self.len);
         // SAFETY: the caller's contract.
         unsafe {
             self.describe(second, write.0, write.1, WRITE, 0);
@@ -81,7 +95,7 @@ impl VirtQueue {
     /// The buffer must stay valid, and if `writable` untouched, until the device has used it; `id` must
     /// not be in use.
     pub unsafe fn offer(&mut self, id: u16, address: u64, len: u32, writable: bool) {
-        let id = id % SIZE;
+        let id = id % self.len;
         // SAFETY: the caller's contract.
         unsafe { self.describe(id, address, len, if writable { WRITE } else { 0 }, 0) }
         self.make_available(id);
@@ -90,7 +104,7 @@ impl VirtQueue {
     /// Writes a descriptor (2.7.5).
     ///
     /// # Safety
-    /// As [`offer`](Self::offer), once it is made available; `id` must be below [`SIZE`].
+    /// As [`offer`](Self::offer), once it is made available; `id` must be below [`len`](Self::len).
     unsafe fn describe(&mut self, id: u16, address: u64, len: u32, flags: u16, next: u16) {
         let descriptor = (self.page + u64::from(id) * 16) as *mut u64;
         let rest = u64::from(len) | u64::from(flags) << 32 | u64::from(next) << 48;
@@ -102,7 +116,7 @@ impl VirtQueue {
     }
 
     fn make_available(&mut self, id: u16) {
-        self.write(queues::DRIVER_AREA + 4 + 2 * u64::from(self.next_available % SIZE), id);
+        self.write(queues::DRIVER_AREA + 4 + 2 * u64::from(self.next_available % self.len), id);
         self.next_available = self.next_available.wrapping_add(1);
         // The device must see the entry before the index (2.7.13.3).
         fence(Ordering::Release);
@@ -114,8 +128,13 @@ impl VirtQueue {
         // The index must be visible before the device's flag is read (2.7.13.4.1).
         fence(Ordering::SeqCst);
         if self.read(queues::DEVICE_AREA) & QUIET == 0 {
-            // SAFETY: the device's register, mapped uncached.
-            unsafe { (self.doorbell as *mut u32).write_volatile(self.number) }
+            // SAFETY: the device's register, mapped uncached (`new`'s contract).
+            unsafe {
+                match self.doorbell {
+                    Doorbell::Mmio(register) => (register as *mut u32).write_volatile(self.number.into()),
+                    Doorbell::Pci(register) => (register as *mut u16).write_volatile(self.number),
+                }
+            }
         }
     }
 
@@ -126,11 +145,11 @@ impl VirtQueue {
         }
         fence(Ordering::Acquire);
         let entry =
-            (self.page + queues::DEVICE_AREA + 4 + 8 * u64::from(self.next_used % SIZE)) as *const u32;
+            (self.page + queues::DEVICE_AREA + 4 + 8 * u64::from(self.next_used % self.len)) as *const u32;
         // SAFETY: within the device area, 8 bytes an entry.
         let (id, len) = unsafe { (entry.read_volatile(), entry.add(1).read_volatile()) };
         self.next_used = self.next_used.wrapping_add(1);
-        Some(Used { id: id as u16 % SIZE, len })
+        Some(Used { id: id as u16 % self.len, len })
     }
 
     /// Whether a buffer waits to be taken.

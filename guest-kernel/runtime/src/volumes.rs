@@ -8,9 +8,10 @@
 //! heap, because the device has them when their container is put back, or is gone; then nobody waits for that one any
 //! more ([`Slot::orphan`]), and whoever waits for one that is not there asks again.
 
+use crate::devices::Device;
 use crate::machine::Machine;
 use crate::virtqueue::{SIZE, VirtQueue};
-use crate::{clock, gate, heap, scheduler};
+use crate::{clock, devices, heap, scheduler};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -18,7 +19,6 @@ use sentient_abi::bytes::read_u32;
 use sentient_abi::layout::queues;
 use sentient_abi::machine_info::DeviceKind;
 use sentient_abi::mounts::container_of;
-use sentient_abi::region::RegionKind;
 use sentient_abi::volumes::{ANSWER_HEAD, Attributes, MAX_ANSWER, MAX_DATA, MAX_PATH, Request, Wanted};
 use sentient_wasi::{Errno, Wait};
 use spin::Mutex;
@@ -56,7 +56,7 @@ impl Slot {
 
 struct Driver {
     queue: VirtQueue,
-    gsi: u32,
+    device: Device,
     interrupts_enabled: bool,
     slots: Vec<Option<Slot>>,
     /// The number of the next question.
@@ -78,14 +78,11 @@ pub fn start(machine: &Machine) {
     if DRIVER.lock().is_some() {
         return;
     }
-    let device = machine.info.and_then(|info| info.device(DeviceKind::Volumes));
-    let (Some(device), Some(region)) = (device, machine.region(RegionKind::DeviceBuffers)) else { return };
-    let page = region.base + queues::VOLUMES * queues::STRIDE;
-    // SAFETY: the region is mapped and zero; this page of it is used here alone, and the VMM has told the device of the
-    // queue at this address, as the layout has it.
-    let queue = unsafe { VirtQueue::new(page, device.base, 0) };
+    let Some(device) = devices::find(machine, DeviceKind::Volumes) else { return };
+    // SAFETY: this page is the volumes', and used here alone.
+    let Some(queue) = (unsafe { device.queue(machine, 0, queues::VOLUMES) }) else { return };
     let slots = heap::in_runtime(|| (0..SLOTS).map(|_| None).collect());
-    *DRIVER.lock() = Some(Driver { queue, gsi: device.gsi, interrupts_enabled: false, slots, next: 1 });
+    *DRIVER.lock() = Some(Driver { queue, device, interrupts_enabled: false, slots, next: 1 });
 }
 
 /// A number for an open file.
@@ -235,7 +232,7 @@ impl Driver {
             return Some(number);
         }
         if !self.interrupts_enabled {
-            gate::enable_interrupt(self.gsi);
+            self.device.enable_interrupt();
             self.queue.want_interrupts(true);
             self.interrupts_enabled = true;
         }

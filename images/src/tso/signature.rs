@@ -113,6 +113,17 @@ impl Key {
         }
     }
 
+    /// Signs a message that says by itself that it is no package's: key and signature, of ed25519 only.
+    #[must_use]
+    pub fn seal(&self, message: &[u8]) -> Option<[u8; 96]> {
+        let Self::Ed25519(key) = self else { return None };
+        let mut seal = [0; 96];
+        let (to_key, to_signature) = seal.split_at_mut(32);
+        to_key.copy_from_slice(key.verifying_key().as_bytes());
+        to_signature.copy_from_slice(&key.sign(message).to_bytes());
+        Some(seal)
+    }
+
     /// Signs the package of this digest.
     ///
     /// # Errors

@@ -17,9 +17,29 @@ pub struct IsoBuildArgs {
     #[arg(long = "tso", value_name = "PROGRAM")]
     pub programs: Vec<PathBuf>,
 
-    /// Most memory each program may have; by default what its package says, or 64M.
+    /// The programs that are started at boot, and how: a list in YAML.
+    #[arg(long, value_name = "FILE")]
+    pub init: Option<PathBuf>,
+
+    /// Most memory each program of --tso may have; by default what its package says, or 64M.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub memory: Option<u64>,
+
+    /// A contract that is part of what is measured when the medium boots.
+    #[arg(long, value_name = "FILE")]
+    pub contract: Option<PathBuf>,
+
+    /// Sign what the medium boots, with the home's ed25519 key.
+    #[arg(long)]
+    pub sign: bool,
+
+    /// Sign it with the ed25519 key in this file: 64 hexadecimal digits.
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+
+    /// What file it is to be.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Iso)]
+    pub format: Format,
 
     /// Boot to the console of zero mode, unless the menu is told otherwise.
     #[arg(long)]
@@ -36,6 +56,17 @@ pub struct IsoBuildArgs {
     /// Replace a file that is there.
     #[arg(long)]
     pub force: bool,
+}
+
+/// What file a medium is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// An ISO, which is a disk's image as well.
+    Iso,
+    /// The same as a disk's image of whole mebibytes, as clouds want one.
+    Raw,
+    /// The same as a disk's image of QEMU's.
+    Qcow2,
 }
 
 /// What becomes of a machine when no program runs any more.

@@ -5,24 +5,26 @@
 
 mod fat;
 mod grub;
+mod init;
 mod run;
 mod tools;
 
-use super::program::{self, Given};
-use crate::cli::iso::{IsoBuildArgs, WhenDone};
-use crate::cli::run::ProgramArgs;
+use super::package;
+use crate::cli::iso::{Format, IsoBuildArgs, WhenDone};
 use crate::errors::CommandError;
 use crate::saving::{check_free, save};
 use grub::Firmware;
 pub use run::run;
+use sentient_control::home::Home;
 use sentient_images::KernelImage;
-use sentient_vmm::ContainerRun;
-use sentient_vmm::medium::{self, Program, Then};
+use sentient_images::tso::signature::Key;
+use sentient_vmm::medium::{self, Measured, Then};
+use sentient_zk::contract::Contract;
 use serde_json::json;
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
-use tools::{EPOCH, Tool, XORRISO};
+use tools::{EPOCH, QEMU_IMG, Tool, XORRISO};
 
 /// Names on the medium.
 const KERNEL: &str = "boot/kernel.elf";
@@ -43,14 +45,22 @@ const VOLUME: &str = "SENTIENTOS";
 pub fn build(args: &IsoBuildArgs, home: Option<&Path>, json: bool) -> Result<ExitCode, CommandError> {
     check_free(&args.output, args.force)?;
     // Before anything is compiled.
-    tools::find(&[&tools::MKIMAGE, &XORRISO])?;
+    let mut needed = vec![&tools::MKIMAGE, &XORRISO];
+    needed.extend((args.format == Format::Qcow2).then_some(&QEMU_IMG));
+    tools::find(&needed)?;
     let kernel = KernelImage::embedded()?;
-    let programs = programs(args, home, json)?;
+    let contract = args.contract.as_deref().map(contract).transpose()?;
+    let key = signing_key(args, home)?;
+    let programs = init::programs(args, home, json)?;
     let then = if args.when_done == WhenDone::Console { Then::Console } else { Then::End };
+    // Keys of other algorithms are none that this is asked for.
+    let sign = |message: &[u8]| key.as_ref().and_then(|key| key.seal(message)).unwrap_or([0; 96]);
+    let sign: Option<medium::Sign<'_>> = key.is_some().then_some(&sign);
+    let Measured { module, value } = medium::module(&kernel, &programs, then, contract.as_deref(), sign)?;
     let files = [
         (KERNEL, kernel.elf().to_vec()),
-        (MODULE, medium::module(&kernel, &programs, then)?),
-        (ZERO, medium::zero_module(&kernel)?),
+        (MODULE, module),
+        (ZERO, medium::zero_module(&kernel, sign)?.module),
     ];
     let folder = tempfile::tempdir().map_err(CommandError::io("making a folder for the medium's files"))?;
     let tree = folder.path().join("tree");
@@ -69,38 +79,59 @@ pub fn build(args: &IsoBuildArgs, home: Option<&Path>, json: bool) -> Result<Exi
     let iso = folder.path().join("medium.iso");
     put_together(&tree, &iso)?;
     let bytes = fs::read(&iso).map_err(|source| CommandError::Read { path: iso, source })?;
+    let bytes = converted(bytes, args.format, folder.path())?;
     save(&args.output, &bytes, args.force)?;
     let hash = blake3::hash(&bytes).to_hex();
+    let measured = blake3::Hash::from_bytes(value).to_hex();
+    let signer = key.map(|key| key.public().to_string());
     if json {
         let names: Vec<&str> = programs.iter().map(|program| program.name.as_str()).collect();
         println!(
             "{}",
-            json!({ "file": args.output, "bytes": bytes.len(), "blake3": hash.as_str(), "programs": names })
+            json!({
+                "file": args.output, "bytes": bytes.len(), "blake3": hash.as_str(), "programs": names,
+                "measured": measured.as_str(), "signer": signer,
+            })
         );
     } else {
         println!("{} ({} bytes, BLAKE3 {hash})", args.output.display(), bytes.len());
+        println!("when it boots, all of it is measured as {measured}");
+        signer.iter().for_each(|signer| println!("signed by {signer}"));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The programs, compiled, with names that differ.
-fn programs(wanted: &IsoBuildArgs, home: Option<&Path>, quiet: bool) -> Result<Vec<Program>, CommandError> {
-    let mut programs: Vec<Program> = Vec::with_capacity(wanted.programs.len());
-    for path in &wanted.programs {
-        let args = ProgramArgs { program: path.clone(), memory: wanted.memory, ..ProgramArgs::default() };
-        let prepared = program::prepare(&args, &Given::default(), home, quiet)?;
-        let stem = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        let base = prepared.package.map_or(stem, |package| package.name);
-        let mut name = base.clone();
-        let mut number = 2u32;
-        while programs.iter().any(|program| program.name == name) {
-            name = format!("{base}-{number}");
-            number = number.saturating_add(1);
-        }
-        let run = ContainerRun { spec: prepared.spec, image: prepared.image };
-        programs.push(Program { name, run });
+/// A contract's text, which is one.
+fn contract(path: &Path) -> Result<String, CommandError> {
+    let text =
+        fs::read_to_string(path).map_err(|source| CommandError::Read { path: path.to_owned(), source })?;
+    match Contract::parse(&text) {
+        Ok(_) => Ok(text),
+        Err(error) => Err(CommandError::Usage(format!("{}: {error}", path.display()))),
     }
-    Ok(programs)
+}
+
+/// The key that is to sign a medium, if one is.
+fn signing_key(args: &IsoBuildArgs, home: Option<&Path>) -> Result<Option<Key>, CommandError> {
+    if !args.sign && args.key.is_none() {
+        return Ok(None);
+    }
+    package::signing_key(&Home::find(home.map(Path::to_owned))?, args.key.as_deref()).map(Some)
+}
+
+/// A medium as a file of another format.
+fn converted(iso: Vec<u8>, format: Format, folder: &Path) -> Result<Vec<u8>, CommandError> {
+    let mut raw = iso;
+    if format != Format::Iso {
+        raw.resize(raw.len().next_multiple_of(1 << 20), 0);
+    }
+    if format != Format::Qcow2 {
+        return Ok(raw);
+    }
+    let (from, to) = (folder.join("medium.raw"), folder.join("medium.qcow2"));
+    fs::write(&from, raw).map_err(|source| CommandError::Write { path: from.clone(), source })?;
+    QEMU_IMG.run(QEMU_IMG.command().args(["convert", "-f", "raw", "-O", "qcow2"]).arg(&from).arg(&to))?;
+    fs::read(&to).map_err(|source| CommandError::Read { path: to, source })
 }
 
 /// Makes an ISO of a folder: for drives and, as a disk's image, for sticks; for BIOS and UEFI.

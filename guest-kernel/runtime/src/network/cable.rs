@@ -1,12 +1,14 @@
-//! The driver of the network device, whose queues are set up already: frames as they lie in its buffers.
+//! The driver of the network device, whose queues are set up already by whoever has found it: frames as they lie in its buffers.
 
+use super::e1000e::{Card, Ring};
+use crate::devices::{self, Device};
 use crate::machine::Machine;
 use crate::virtqueue::{Used, VirtQueue};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use sentient_abi::layout::queues;
 use sentient_abi::machine_info::DeviceKind;
-use sentient_abi::network::{BUFFER_LEN, FRAME_LEN, HEADER_LEN};
+use sentient_abi::network::{BUFFER_LEN, ETHERNET_LEN, FRAME_LEN, GUEST_HARDWARE, HEADER_LEN};
 use sentient_abi::region::RegionKind;
 use smoltcp::phy::{self, DeviceCapabilities, Medium};
 use smoltcp::time::Instant;
@@ -16,12 +18,15 @@ const BUFFERS: u16 = 32;
 /// Bytes of all of them.
 const BUFFERS_LEN: u64 = 2 * BUFFERS as u64 * BUFFER_LEN as u64;
 
+/// Longest frame of networks that are not ours (IEEE 802.3, 3.2.7).
+const USUAL_FRAME_LEN: usize = ETHERNET_LEN + 1500;
+
 /// Most frames that wait.
 const MAX_HELD: usize = 128;
 
 /// Frames that have come.
 struct Arriving {
-    queue: VirtQueue,
+    queue: Queue,
     base: u64,
     /// Frames that came before, to be looked at once more, and those that wait for that.
     again: VecDeque<Vec<u8>>,
@@ -34,7 +39,7 @@ struct Arriving {
 
 /// Frames that leave.
 struct Departing {
-    queue: VirtQueue,
+    queue: Queue,
     base: u64,
     /// Buffers the device has not got.
     free: Vec<u16>,
@@ -45,24 +50,124 @@ struct Departing {
 pub struct Cable {
     arriving: Arriving,
     departing: Departing,
-    /// Its interrupt.
-    pub gsi: u32,
+    /// The device at our end.
+    pub device: Device,
+    /// Its hardware address.
+    pub hardware: [u8; 6],
+    /// Longest frame.
+    frame_len: usize,
+}
+
+/// The two queues of a device, and what is known of it.
+struct Ends {
+    receive: Queue,
+    transmit: Queue,
+    hardware: [u8; 6],
+    frame_len: usize,
+    device: Device,
+}
+
+impl Ends {
+    /// Of the machine's device: a virtio one if it has one, or else a card.
+    fn find(machine: &Machine) -> Option<Self> {
+        let Some(device) = devices::find(machine, DeviceKind::Net) else { return Self::of_card(machine) };
+        // SAFETY: these pages are the network's, and used here alone.
+        let (receive, transmit) = unsafe {
+            (device.queue(machine, 0, queues::NET_RECEIVE)?, device.queue(machine, 1, queues::NET_TRANSMIT)?)
+        };
+        let (hardware, frame_len) = match device.config().and_then(|config| config.first_chunk().copied()) {
+            Some(own) => (own, USUAL_FRAME_LEN),
+            None => (GUEST_HARDWARE, FRAME_LEN),
+        };
+        let (receive, transmit) = (Queue::Virtio(receive), Queue::Virtio(transmit));
+        Some(Self { receive, transmit, hardware, frame_len, device })
+    }
+
+    fn of_card(machine: &Machine) -> Option<Self> {
+        let device = devices::find(machine, DeviceKind::E1000e)?;
+        let region = machine.region(RegionKind::DeviceBuffers)?;
+        let page = |queue: u64| region.base + queue * queues::STRIDE;
+        // SAFETY: the nucleus has found a card there, and mapped its registers; the pages are the network's, and used here alone.
+        let (card, (receive, transmit)) = unsafe {
+            let card = Card::start(device.registers()?)?;
+            (card, card.rings(page(queues::NET_RECEIVE), page(queues::NET_TRANSMIT)))
+        };
+        let (receive, transmit) = (Queue::Card(receive), Queue::Card(transmit));
+        Some(Self { receive, transmit, hardware: card.hardware(), frame_len: USUAL_FRAME_LEN, device })
+    }
+}
+
+/// A queue of a device.
+enum Queue {
+    Virtio(VirtQueue),
+    Card(Ring),
+}
+
+impl Queue {
+    fn len(&self) -> u16 {
+        match self {
+            Self::Virtio(queue) => queue.len(),
+            Self::Card(ring) => ring.len(),
+        }
+    }
+
+    /// Bytes before each frame in a buffer.
+    fn header_len(&self) -> usize {
+        match self {
+            Self::Virtio(_) => HEADER_LEN,
+            Self::Card(_) => 0,
+        }
+    }
+
+    /// Gives the device a buffer.
+    ///
+    /// # Safety
+    /// As [`VirtQueue::offer`] and [`Ring::offer`] have it.
+    unsafe fn offer(&mut self, id: u16, at: u64, len: u32, writable: bool) {
+        // SAFETY: the caller's contract.
+        unsafe {
+            match self {
+                Self::Virtio(queue) => queue.offer(id, at, len, writable),
+                Self::Card(ring) => ring.offer(id, at, len, writable),
+            }
+        }
+    }
+
+    fn notify(&mut self) {
+        match self {
+            Self::Virtio(queue) => queue.notify(),
+            Self::Card(ring) => ring.notify(),
+        }
+    }
+
+    fn has_used(&self) -> bool {
+        match self {
+            Self::Virtio(queue) => queue.has_used(),
+            Self::Card(ring) => ring.has_used(),
+        }
+    }
+
+    fn take_used(&mut self) -> Option<Used> {
+        match self {
+            Self::Virtio(queue) => queue.take_used(),
+            Self::Card(ring) => ring.take_used(),
+        }
+    }
+
+    fn want_interrupts(&mut self, wanted: bool) {
+        match self {
+            Self::Virtio(queue) => queue.want_interrupts(wanted),
+            Self::Card(ring) => ring.want_interrupts(wanted),
+        }
+    }
 }
 
 impl Cable {
     /// The machine's, with all buffers at the device; `None` if it has none. Called once.
     pub fn find(machine: &Machine) -> Option<Self> {
-        let device = machine.info?.device(DeviceKind::Net)?;
         let region = machine.region(RegionKind::DeviceBuffers)?;
-        let queue = |number: u64| region.base + number * queues::STRIDE;
-        // SAFETY: the region is mapped and zero; these pages of it are used here alone, and the VMM has told the
-        // device of the queues at these addresses, as the layout has it.
-        let (receive, transmit) = unsafe {
-            (
-                VirtQueue::new(queue(queues::NET_RECEIVE), device.base, 0),
-                VirtQueue::new(queue(queues::NET_TRANSMIT), device.base, 1),
-            )
-        };
+        let Ends { receive, transmit, hardware, frame_len, device } = Ends::find(machine)?;
+        let buffers = BUFFERS.min(receive.len()).min(transmit.len());
         let base = region.base + region.len - BUFFERS_LEN;
         let departing = base + BUFFERS_LEN / 2;
         let mut cable = Self {
@@ -77,13 +182,15 @@ impl Cable {
             departing: Departing {
                 queue: transmit,
                 base: departing,
-                free: (0..BUFFERS).collect(),
+                free: (0..buffers).collect(),
                 given: false,
             },
-            gsi: device.gsi,
+            device,
+            hardware,
+            frame_len,
         };
         cable.want_interrupts(false);
-        for id in 0..BUFFERS {
+        for id in 0..buffers {
             cable.arriving.offer(id);
         }
         cable.tell();
@@ -168,8 +275,9 @@ impl Arriving {
             self.next = self.queue.take_used();
         }
         let Used { id, len } = self.next?;
-        let len = (len as usize).min(BUFFER_LEN).saturating_sub(HEADER_LEN);
-        let at = self.at(id) + HEADER_LEN as u64;
+        let header = self.queue.header_len();
+        let len = (len as usize).min(BUFFER_LEN).saturating_sub(header);
+        let at = self.at(id) + header as u64;
         // SAFETY: within the buffer, which is ours until it is offered again, when `self` is borrowed anew.
         Some(unsafe { core::slice::from_raw_parts(at as *const u8, len) })
     }
@@ -204,7 +312,7 @@ impl phy::Device for Cable {
     fn capabilities(&self) -> DeviceCapabilities {
         let mut capabilities = DeviceCapabilities::default();
         capabilities.medium = Medium::Ethernet;
-        capabilities.max_transmission_unit = FRAME_LEN;
+        capabilities.max_transmission_unit = self.frame_len;
         capabilities
     }
 }
@@ -227,16 +335,17 @@ impl phy::TxToken for Leaving<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, fill: F) -> R {
         let Self(departing) = self;
         let len = len.min(FRAME_LEN);
+        let header = departing.queue.header_len();
         // There is one: the token was made after a look.
         let id = departing.free.pop().unwrap_or(0);
         let at = departing.base + u64::from(id) * BUFFER_LEN as u64;
         // SAFETY: header and frame lie within a buffer that the device has not got.
         let result = unsafe {
-            core::ptr::write_bytes(at as *mut u8, 0, HEADER_LEN);
-            fill(core::slice::from_raw_parts_mut((at + HEADER_LEN as u64) as *mut u8, len))
+            core::ptr::write_bytes(at as *mut u8, 0, header);
+            fill(core::slice::from_raw_parts_mut((at + header as u64) as *mut u8, len))
         };
         // SAFETY: as above; nobody writes to it until the device has given it back.
-        unsafe { departing.queue.offer(id, at, (HEADER_LEN + len) as u32, false) }
+        unsafe { departing.queue.offer(id, at, (header + len) as u32, false) }
         departing.given = true;
         result
     }

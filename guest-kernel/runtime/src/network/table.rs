@@ -92,6 +92,8 @@ pub struct Table {
     called: u16,
     /// Most sockets at a time.
     most: usize,
+    /// Containers have addresses of their own.
+    own_addresses: bool,
     changes: [u64; MAX_CONTAINERS as usize],
 }
 
@@ -114,8 +116,8 @@ fn is_over(socket: &Socket<'_>) -> bool {
 
 impl Table {
     /// No sockets, and room for so many bytes of them. Own ports are counted from `first_port` on: in another life they are
-    /// others.
-    pub fn new(bytes: u64, first_port: u16) -> Self {
+    /// others. Without `own_addresses`, containers share the machine's.
+    pub fn new(bytes: u64, first_port: u16, own_addresses: bool) -> Self {
         let most = usize::try_from(bytes).unwrap_or(usize::MAX) / (2 * BUFFER);
         Self {
             listeners: Vec::new(),
@@ -124,6 +126,7 @@ impl Table {
             named: 0,
             called: first_port,
             most: most.max(LEAST_SOCKETS),
+            own_addresses,
             changes: [0; MAX_CONTAINERS as usize],
         }
     }
@@ -131,6 +134,15 @@ impl Table {
     /// A container listens on a port.
     pub fn listen(&mut self, container: u32, port: u16) {
         self.listeners.push(Listener { container, port, waiting: VecDeque::new() });
+    }
+
+    /// The container that listens at an address on a port, or that has the address.
+    pub fn container_at(&self, address: [u8; 4], port: u16) -> Option<u32> {
+        if self.own_addresses {
+            return (0..MAX_CONTAINERS).find(|container| container_address(*container) == address);
+        }
+        let listener = self.listeners.iter().find(|listener| listener.port == port);
+        listener.map(|listener| listener.container)
     }
 
     /// See [`changes`](super::changes).
@@ -164,8 +176,9 @@ impl Table {
             return false;
         }
         let mut socket = new_socket();
-        let address = IpAddress::Ipv4(Ipv4Address::from(container_address(container)));
-        if socket.listen(IpListenEndpoint { addr: Some(address), port }).is_ok() {
+        let own = IpAddress::Ipv4(Ipv4Address::from(container_address(container)));
+        let addr = self.own_addresses.then_some(own);
+        if socket.listen(IpListenEndpoint { addr, port }).is_ok() {
             listener.waiting.push_back(sockets.add(socket));
         }
         true
@@ -347,6 +360,24 @@ impl Table {
             sockets.get_mut::<Socket<'_>>(socket).abort();
             self.leaving.push(Leaving { container, socket, until: clock::NEVER });
         }
+    }
+
+    /// Resets the connections of a container, and what waits at its ports. It still listens.
+    pub fn cut(&mut self, container: u32, sockets: &mut SocketSet<'static>) {
+        let own = self.listeners.iter_mut().filter(|listener| listener.container == container);
+        let mut gone: Vec<SocketHandle> = own.flat_map(|listener| listener.waiting.drain(..)).collect();
+        self.connections.retain(|connected| {
+            let stays = connected.container != container;
+            if !stays {
+                gone.push(connected.socket);
+            }
+            stays
+        });
+        for socket in gone {
+            sockets.get_mut::<Socket<'_>>(socket).abort();
+            self.leaving.push(Leaving { container, socket, until: clock::NEVER });
+        }
+        self.changed(container);
     }
 
     /// Cuts all connections without a word: in life number `life` of the machine, nobody is at their other ends. Containers

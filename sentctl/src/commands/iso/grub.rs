@@ -95,6 +95,7 @@ if serial --unit=0 --speed=115200; then
   terminal_output console serial
 fi
 
+# Behind the kernel's name: zero, done=console, done=end, only=NAME,NAME.
 menuentry "SentientOS" {{
   multiboot2 /{KERNEL}
   module2 /{MODULE}

@@ -24,6 +24,8 @@ pub const MKIMAGE: Tool = Tool {
 };
 /// The maker of ISOs.
 pub const XORRISO: Tool = Tool { program: "xorriso", packages: "xorriso", version: "-version" };
+/// What makes QEMU's images of disks.
+pub const QEMU_IMG: Tool = Tool { program: "qemu-img", packages: "qemu-utils", version: "--version" };
 /// A machine to look at one with.
 pub const QEMU: Tool =
     Tool { program: "qemu-system-x86_64", packages: "qemu-system-x86", version: "--version" };

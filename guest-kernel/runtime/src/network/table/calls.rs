@@ -49,7 +49,7 @@ impl Table {
             let port = FIRST_PORT + self.called % PORTS;
             self.called = self.called.wrapping_add(1);
             let is_taken = sockets.iter().any(|(_, socket)| {
-                let smoltcp::socket::Socket::Tcp(socket) = socket;
+                let smoltcp::socket::Socket::Tcp(socket) = socket else { return false };
                 socket.local_endpoint().is_some_and(|end| end.addr == address && end.port == port)
             });
             // There are more of them than sockets.
