@@ -249,7 +249,7 @@ fn a_panic_of_the_kernel_is_gone_on_from() {
             "virtio-net-pci,netdev=n",
         ];
         let mut machine = medium.boot_freely(&[options, &more].concat());
-        machine.wait_for("5\n");
+        machine.wait_for("\n5\n");
         let mut seat = Seat::at(medium.folder.path());
         for time in 1..=3 {
             // Vector 2 is for what hardware cannot go on from.
