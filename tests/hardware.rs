@@ -169,14 +169,14 @@ fn what_a_medium_boots_is_measured_and_who_answers_for_it_is_shown() {
 
 #[test]
 fn a_medium_may_be_a_disk_of_qemus() {
-    for (format, kind) in [("raw", "raw"), ("qcow2", "qcow2")] {
+    for format in ["raw", "qcow2"] {
         let medium = listed(
             "init: 1\nprograms: [{ program: hello.wasm }]\n",
             &["--when-done", "end", "--format", format],
         );
         let len = fs::metadata(&medium.iso).unwrap().len();
         assert!(format == "qcow2" || len.is_multiple_of(1 << 20), "{format}: {len} bytes");
-        let drive = format!("format={kind},if=virtio,file={}", medium.iso.display());
+        let drive = format!("format={format},if=virtio,file={}", medium.iso.display());
         for options in [&["-m", "128"][..], &["-machine", "q35", "-m", "128", "uefi"]] {
             let (said, code) = medium.boot_from(options, &["-drive", &drive]).end();
             assert!(said.contains("Hello, SentientOS!") && code == Some(0), "{format}, {options:?}: {said}");

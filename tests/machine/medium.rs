@@ -241,22 +241,20 @@ impl Seat {
         bytes.chunks(160).map(line).collect()
     }
 
-    /// Waits until there is something on a screen of characters.
-    pub fn wait_for_characters(&mut self, part: &str) -> String {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let text = self.characters();
-            if text.contains(part) {
-                return text;
-            }
-            assert!(Instant::now() < until, "`{part}` is not on the screen, but:\n{text}");
-        }
+    /// Waits until there is something on the screen; gives all that is.
+    pub fn wait_for(&mut self, part: &str) -> String {
+        self.wait_until(Self::read, part)
     }
 
-    pub fn wait_for(&mut self, part: &str) -> String {
+    /// The same on a screen of characters.
+    pub fn wait_for_characters(&mut self, part: &str) -> String {
+        self.wait_until(Self::characters, part)
+    }
+
+    fn wait_until(&mut self, look: fn(&mut Self) -> String, part: &str) -> String {
         let until = Instant::now() + PATIENCE;
         loop {
-            let text = self.read();
+            let text = look(self);
             if text.contains(part) {
                 return text;
             }
