@@ -19,7 +19,7 @@ pub mod names;
 
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use redb::{
     Builder, Database, DatabaseError, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, ReadableTable,
@@ -80,6 +80,8 @@ pub struct Timeline {
     /// is opened anew by whoever comes next. By then there may be space again.
     db: RwLock<Option<Access>>,
     path: PathBuf,
+    /// The record that was looked at last, as it lies there: its signature is not checked again.
+    last: Mutex<Option<(Vec<u8>, SignedRecord)>>,
 }
 
 /// How the file is open.
@@ -128,7 +130,7 @@ impl Timeline {
             sealed::create(&builder(), path, fill)?;
         }
         let access = Access::least(path)?;
-        let timeline = Self { db: RwLock::new(Some(access)), path: path.to_owned() };
+        let timeline = Self { db: RwLock::new(Some(access)), path: path.to_owned(), last: Mutex::new(None) };
         let found = match timeline.read()?.open_table(SETTINGS) {
             Ok(settings) => settings.get("format")?.map(|value| value.value()),
             Err(TableError::TableDoesNotExist(_)) => None,
@@ -194,7 +196,17 @@ impl Timeline {
         let Some(bytes) = snapshots.get(&id.0)? else {
             return Err(TimelineError::Unknown { name: id.to_string() });
         };
-        stored_record(id, bytes.value())
+        let bytes = bytes.value();
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, record)) = &*last
+            && record.id() == id
+            && known == bytes
+        {
+            return Ok(record.clone());
+        }
+        let record = stored_record(id, bytes)?;
+        *last = Some((bytes.to_owned(), record.clone()));
+        Ok(record)
     }
 
     /// The current snapshot; `None` before the first.

@@ -202,6 +202,18 @@ fn ancestry_goes_past_what_was_removed() {
 }
 
 #[test]
+fn what_was_looked_at_last_is_no_other_and_none_that_was_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let timeline = open(folder.path());
+    let ids = line(&timeline, 3);
+    for id in [ids[0], ids[0], ids[1], ids[0]] {
+        assert_eq!(timeline.get(id).unwrap().id(), id);
+    }
+    timeline.remove(ids[0], false).unwrap();
+    assert!(matches!(timeline.get(ids[0]), Err(TimelineError::Unknown { .. })));
+}
+
+#[test]
 fn tombstones_go_with_the_last_that_descends_from_them() {
     let folder = tempfile::tempdir().unwrap();
     let timeline = open(folder.path());

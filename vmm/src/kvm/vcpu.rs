@@ -152,8 +152,12 @@ pub fn rip(vcpu: &VcpuFd) -> u64 {
 pub fn is_halted_for_good(vcpu: &VcpuFd) -> bool {
     /// RFLAGS.IF.
     const INTERRUPTS: u64 = 1 << 9;
-    let halted = vcpu.get_mp_state().is_ok_and(|state| state.mp_state == KVM_MP_STATE_HALTED);
-    halted && vcpu.get_regs().is_ok_and(|regs| regs.rflags & INTERRUPTS == 0)
+    sleeps(vcpu) && vcpu.get_regs().is_ok_and(|regs| regs.rflags & INTERRUPTS == 0)
+}
+
+/// Whether a vCPU that was called out of the guest waits for an interrupt there.
+pub fn sleeps(vcpu: &VcpuFd) -> bool {
+    vcpu.get_mp_state().is_ok_and(|state| state.mp_state == KVM_MP_STATE_HALTED)
 }
 
 /// Calls a vCPU out of the guest, from any thread. A signal alone is not enough: one that comes just before

@@ -268,7 +268,7 @@ impl Door {
             return self.stopped(work);
         }
         let result = self.send(When::AtRest, |stopped| (true, work(stopped)))?;
-        self.events.command(Command::Rest);
+        self.kicker.kick();
         match result.recv_timeout(patience) {
             Ok(done) => return Ok(done),
             Err(RecvTimeoutError::Disconnected) => return Err(self.why_not()),
@@ -518,17 +518,23 @@ impl Parts {
         // Before looking at jobs: one that came after it was not what the guest went to rest for.
         let at_rest = self.events.was_at_rest();
         let impatient = door.impatient.swap(false, Ordering::SeqCst);
-        let mut due = Vec::new();
+        let (mut due, mut has_new) = (Vec::new(), false);
         for Job { work, when } in jobs.try_iter() {
             // What is for a failed guest comes too late for one that is not.
             match when {
                 When::Now => due.push(work),
-                When::AtRest => waiting.push(work),
+                When::AtRest => {
+                    waiting.push(work);
+                    has_new = true;
+                }
                 When::Failed => {}
             }
         }
-        if at_rest || impatient {
+        // One that sleeps is where it would come to: it waits for an interrupt there, and runs nothing.
+        if at_rest || impatient || (has_new && vcpu::sleeps(&self.vcpu)) {
             due.append(waiting);
+        } else if has_new {
+            self.events.command(Command::Rest);
         }
         for work in due {
             self.do_work(work, false);
