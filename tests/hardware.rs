@@ -4,66 +4,12 @@
 
 mod machine;
 
-use machine::medium::{MACHINES, Medium, Seat};
+use machine::medium::{MACHINES, Medium, Seat, free_port, get, listed};
 use machine::{container, finish, sentctl};
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-
-/// Counts from 1 on, ten times a second, and traps at 12.
-const FRAIL: &str = r#"(module
-  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
-  (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
-  (memory (export "memory") 1)
-  (data (i32.const 0) "\10\00\00\00\09\00\00\00")
-  (data (i32.const 16) "number 00\n")
-  (func (export "_start") (local $n i32)
-    (loop $again
-      (local.set $n (i32.add (local.get $n) (i32.const 1)))
-      (i32.store8 (i32.const 23) (i32.add (i32.const 48) (i32.div_u (local.get $n) (i32.const 10))))
-      (i32.store8 (i32.const 24) (i32.add (i32.const 48) (i32.rem_u (local.get $n) (i32.const 10))))
-      (i32.store (i32.const 4) (i32.const 10))
-      (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
-      (if (i32.eq (local.get $n) (i32.const 12)) (then unreachable))
-      ;; A clock: the monotonic one, 100 ms from now.
-      (i64.store (i32.const 64) (i64.const 1))
-      (i32.store8 (i32.const 72) (i32.const 0))
-      (i32.store (i32.const 80) (i32.const 1))
-      (i64.store (i32.const 88) (i64.const 100000000))
-      (i64.store (i32.const 96) (i64.const 0))
-      (i32.store16 (i32.const 104) (i32.const 0))
-      (drop (call $poll (i32.const 64) (i32.const 128) (i32.const 1) (i32.const 192)))
-      (br $again))))"#;
-
-/// A medium with the programs of a list.
-fn listed(list: &str, options: &[&str]) -> Medium {
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("frail.wasm"), wat::parse_str(FRAIL).unwrap()).unwrap();
-    for name in ["hello", "counter", "web"] {
-        fs::copy(container(name), folder.path().join(format!("{name}.wasm"))).unwrap();
-    }
-    let path = folder.path().join("init.yaml");
-    fs::write(&path, list).unwrap();
-    let path = path.to_str().unwrap();
-    Medium::with(&[], &[&["--init", path], options].concat())
-}
-
-/// A port of this host that nobody listens on.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-fn get(port: u16) -> Option<String> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n").ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    (!answer.is_empty()).then_some(answer)
-}
 
 #[test]
 fn a_server_answers_on_a_network_that_is_not_ours() {

@@ -76,6 +76,8 @@ pub enum EntryKind {
     Seal = 15,
     /// How often the container of this number is to be kept as it is, on a machine without a VMM of ours: nanoseconds, 8 bytes.
     Checkpoints = 16,
+    /// How often everything is to be kept on a disk, on such a machine: nanoseconds, 8 bytes.
+    Keep = 17,
 }
 
 /// One entry. Offsets are from the start of the module.
@@ -249,6 +251,7 @@ impl<'a> BootModule<'a> {
             14 => EntryKind::Contract,
             15 => EntryKind::Seal,
             16 => EntryKind::Checkpoints,
+            17 => EntryKind::Keep,
             _ => return None,
         };
         Some(Entry {

@@ -6,7 +6,7 @@
 use crate::machine_info::DeviceKind;
 
 /// Most devices that are made ready.
-pub const MAX_FOUND: usize = 6;
+pub const MAX_FOUND: usize = 12;
 
 /// Most queues of a device.
 pub const MAX_QUEUES: usize = 2;

@@ -63,6 +63,14 @@ pub enum Call {
     LastPanic = 19,
     /// `(to, len)`: writes the kernel's command line there, and gives its length; [`REFUSED`] if it is longer than `len`.
     CommandLine = 20,
+    /// `(request)`: writes all of ring 3 to the disk, as a [`KeepRequest`](crate::kept::KeepRequest) says, and the answer into that.
+    /// [`REFUSED`] if the request is not in memory that ring 3 may write.
+    Keep = 21,
+    /// `(request, wanted)`: notes what is measured, and, if `wanted` is not 0, goes on from what is kept of that. Then it does not return, but
+    /// [`Keep`](Self::Keep) does once more. Otherwise the answer says why not.
+    GoOn = 22,
+    /// `(request)`: nothing is kept any more.
+    ForgetKept = 23,
 }
 
 /// What ring 3 may do with a page: there is nothing else, and nothing both written and executed.
@@ -115,6 +123,9 @@ impl Call {
             18 => Self::Facts,
             19 => Self::LastPanic,
             20 => Self::CommandLine,
+            21 => Self::Keep,
+            22 => Self::GoOn,
+            23 => Self::ForgetKept,
             _ => return None,
         })
     }

@@ -83,12 +83,10 @@ pub mod queues {
     pub const NET_TRANSMIT: u64 = 4;
     /// Number of the queue by which the guest asks for what is in folders of the host.
     pub const VOLUMES: u64 = 5;
-    /// Number of the queue by which the guest asks for sectors of a block device.
-    pub const BLOCK: u64 = 6;
     /// The page behind the queues: where the entropy device's answer goes.
-    pub const ENTROPY: u64 = 7;
+    pub const ENTROPY: u64 = 6;
     /// Pages of all that; other buffers start behind them.
-    pub const COUNT: u64 = 8;
+    pub const COUNT: u64 = 7;
     const _: () = assert!(SIZE as u64 * 16 <= DRIVER_AREA);
     const _: () = assert!(DRIVER_AREA + 6 + 2 * SIZE as u64 <= DEVICE_AREA);
     const _: () = assert!(DEVICE_AREA + 6 + 8 * SIZE as u64 <= STRIDE);

@@ -45,6 +45,7 @@ pub mod exit;
 pub mod found;
 pub mod gate;
 pub mod image_files;
+pub mod kept;
 pub mod kernel_header;
 pub mod layout;
 pub mod machine_info;
@@ -64,7 +65,7 @@ pub mod time_page;
 pub mod volumes;
 
 /// Version of everything in this crate. A VMM and a guest of different versions refuse each other.
-pub const ABI_VERSION: u32 = 12;
+pub const ABI_VERSION: u32 = 13;
 
 /// Size of a page, in bytes: the unit of regions, dirty tracking and hashing.
 pub const PAGE_SIZE: u64 = 4096;

@@ -27,10 +27,14 @@ pub enum DeviceKind {
     Net = 3,
     /// virtio-mmio device of [`volumes`](crate::layout::queues::VOLUMES): folders of the host.
     Volumes = 4,
-    /// Block device, of somebody else's VMM.
+    /// virtio-pci block device, of somebody else's VMM: the nucleus' own, as are the two kinds of disks below.
     Block = 5,
     /// Network card of the family of Intel's 82574, whose registers ring 3 has.
     E1000e = 6,
+    /// NVM Express controller.
+    Nvme = 7,
+    /// AHCI controller, of disks on SATA.
+    Ahci = 8,
 }
 
 /// One virtio-mmio device.
@@ -106,6 +110,8 @@ impl MachineInfo {
                 4 => DeviceKind::Volumes,
                 5 => DeviceKind::Block,
                 6 => DeviceKind::E1000e,
+                7 => DeviceKind::Nvme,
+                8 => DeviceKind::Ahci,
                 _ => return None,
             };
             *device = Some(Device {

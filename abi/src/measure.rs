@@ -22,7 +22,7 @@ pub const SEAL_LEN: usize = 32 + 64;
 /// Something that is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// How the machine is to behave: the module's flags.
+    /// How the machine is to behave: the module's flags, and how often it is kept.
     Mode,
     /// What the kernel has in its region of this kind.
     Kernel(u32),
@@ -83,7 +83,12 @@ impl Chain {
 /// all else, what is in it.
 pub fn steps<'a>(module: &BootModule<'a>) -> impl Iterator<Item = (Step, Option<Digest>)> + use<'a> {
     let module = *module;
-    let mode = *blake3::hash(&module.flags().to_le_bytes()).as_bytes();
+    let mut mode = blake3::Hasher::new();
+    mode.update(&module.flags().to_le_bytes());
+    module.entries().filter(|entry| entry.kind == EntryKind::Keep).for_each(|entry| {
+        mode.update(module.data(&entry).unwrap_or_default());
+    });
+    let mode = *mode.finalize().as_bytes();
     let of_kind = move |kind| {
         let entries = module.entries().filter(move |entry| entry.kind == kind);
         entries.map(move |entry| (entry, module.data(&entry).unwrap_or_default()))
@@ -122,6 +127,7 @@ fn settings(module: &BootModule<'_>, container: u32) -> Digest {
             | EntryKind::ImageHash
             | EntryKind::Faults
             | EntryKind::Digest
+            | EntryKind::Keep
             | EntryKind::Contract
             | EntryKind::Seal => false,
         };

@@ -20,6 +20,8 @@ pub enum Reason {
     BootModule = 5,
     /// The memory map leaves no room for the kernel's regions.
     Memory = 6,
+    /// A checkpoint on a disk was read once, and not a second time: what was to go on from it is lost; `code` holds its number.
+    Disk = 7,
 }
 
 impl Reason {
@@ -33,6 +35,7 @@ impl Reason {
             4 => Some(Self::ExceptionInRuntime),
             5 => Some(Self::BootModule),
             6 => Some(Self::Memory),
+            7 => Some(Self::Disk),
             _ => None,
         }
     }

@@ -13,6 +13,7 @@
 #![no_std]
 
 pub mod acpi;
+pub mod disks;
 pub mod e1000e;
 #[cfg(feature = "entry")]
 #[expect(unsafe_code, reason = "an entry point is assembly: there is no stack for anything else yet")]
@@ -22,6 +23,7 @@ pub mod multiboot2;
 pub mod pci;
 pub mod protocol;
 pub mod pvh;
+pub mod registers;
 pub mod virtio_pci;
 
 use sentient_abi::layout::RamRange;

@@ -11,6 +11,7 @@ const MAX_CAPABILITIES: u32 = 48;
 /// Registers (6.1), and bits of them.
 const ID: u8 = 0x00;
 const COMMAND: u8 = 0x04;
+const CLASS: u8 = 0x08;
 const HEADER: u8 = 0x0c;
 const BUSES: u8 = 0x18;
 const FIRST_BAR: u8 = 0x10;
@@ -111,6 +112,12 @@ fn set(buses: &mut [u64; 4], bus: u8) {
     if let Some(word) = buses.get_mut(usize::from(bus / 64)) {
         *word |= 1 << (bus % 64);
     }
+}
+
+/// Class, subclass and interface of a function, 8 bits each (6.2.1).
+#[must_use]
+pub fn class(space: &impl Configuration, function: Function) -> u32 {
+    space.read(function, CLASS) >> 8
 }
 
 /// The memory address that a base address register holds, 0 to 5 (6.2.5.1); `None` for ports, or if it has none.

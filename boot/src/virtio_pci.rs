@@ -1,6 +1,7 @@
 //! Virtio devices on PCI (virtio 1.3, 4.1), as other VMMs have them: found, and made ready for a driver that knows only its queues.
 
 use crate::pci::{self, Configuration, Function, Id};
+use crate::registers::Registers;
 use sentient_abi::found::{CONFIG_LEN, FoundDevice, MAX_QUEUES};
 use sentient_abi::layout::{RamRange, queues};
 use sentient_abi::machine_info::DeviceKind;
@@ -48,40 +49,21 @@ mod status {
     pub const DRIVER: u8 = 2;
     pub const DRIVER_OK: u8 = 4;
     pub const FEATURES_OK: u8 = 8;
+    pub const NEEDS_RESET: u8 = 64;
     pub const FAILED: u8 = 128;
 }
 
 /// No vector (4.1.5.1.2).
 const NO_VECTOR: u16 = 0xffff;
-/// Features: it is of version 1 (6); a network device has a hardware address (5.1.3).
+/// Features: it is of version 1 (6); a network device has a hardware address (5.1.3); a block device is never written, and has a cache that
+/// it can be told to write (5.2.3).
 const VERSION_1: u64 = 1 << 32;
 const NET_MAC: u64 = 1 << 5;
-/// Reads of a register before what it waits for is given up.
-const PATIENCE: u32 = 1_000_000;
+const BLOCK_READ_ONLY: u64 = 1 << 5;
+/// See [`Transport::adopt`].
+pub const BLOCK_FLUSH: u64 = 1 << 9;
 /// Most bytes of registers that queues are notified by: one page for each, as some have it.
 const MOST_NOTIFY: u64 = 4 * PAGE_SIZE;
-
-/// Device registers, mapped.
-pub trait Registers {
-    /// Reads a register of 8 bits.
-    fn read8(&self, address: u64) -> u8;
-    /// Reads a register of 16 bits.
-    fn read16(&self, address: u64) -> u16;
-    /// Reads a register of 32 bits.
-    fn read32(&self, address: u64) -> u32;
-    /// Writes a register of 8 bits.
-    fn write8(&self, address: u64, value: u8);
-    /// Writes a register of 16 bits.
-    fn write16(&self, address: u64, value: u16);
-    /// Writes a register of 32 bits.
-    fn write32(&self, address: u64, value: u32);
-
-    /// Writes a register of 64 bits, by halves (4.1.3.1).
-    fn write64(&self, address: u64, value: u64) {
-        self.write32(address, value as u32);
-        self.write32(address + 4, (value >> 32) as u32);
-    }
-}
 
 /// A device that was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,8 +112,9 @@ pub const fn queues_of(kind: DeviceKind) -> &'static [u64] {
         DeviceKind::Rng => &[queues::RNG],
         DeviceKind::Net => &[queues::NET_RECEIVE, queues::NET_TRANSMIT],
         DeviceKind::Volumes => &[queues::VOLUMES],
-        DeviceKind::Block => &[queues::BLOCK],
-        DeviceKind::E1000e => &[],
+        // It is the nucleus' own, and so is its page.
+        DeviceKind::Block => &[0],
+        DeviceKind::E1000e | DeviceKind::Nvme | DeviceKind::Ahci => &[],
     }
 }
 
@@ -195,36 +178,46 @@ impl Transport {
         ]
     }
 
+    /// Whether it has failed (2.1.2): it does nothing any more until it is reset.
+    #[must_use]
+    pub fn has_failed(&self, registers: &impl Registers) -> bool {
+        registers.read8(self.common + common::STATUS) & status::NEEDS_RESET != 0
+    }
+
     /// Resets it (2.4); `false` if it does not say that it has done so.
-    pub fn reset(&self, registers: &impl Registers) -> bool {
+    pub fn reset<R: Registers>(&self, registers: &R) -> bool {
         registers.write8(self.common + common::STATUS, 0);
-        (0..PATIENCE).any(|_| registers.read8(self.common + common::STATUS) == 0)
+        (0..R::PATIENCE).any(|_| registers.read8(self.common + common::STATUS) == 0)
     }
 
     /// Makes it ready (3.1.1): its queues are in the pages of `buffers` that are theirs, which must be zero, and its interrupts are the
-    /// message `data` to `address`. `None` if it does not do what it should; then it is left alone.
+    /// message `data` to `address`, or are not wanted. Gives the features agreed on besides. `None` if it does not do what it should; then it
+    /// is left alone.
     #[must_use]
     pub fn adopt(
         &self,
         space: &impl Configuration,
         registers: &impl Registers,
         buffers: u64,
-        (address, data): (u64, u32),
-    ) -> Option<FoundDevice> {
+        message: Option<(u64, u32)>,
+    ) -> Option<(FoundDevice, u64)> {
         pci::enable(space, self.function);
         let set = |bits| registers.write8(self.common + common::STATUS, bits);
         if !self.reset(registers) {
             return None;
         }
         set(status::ACKNOWLEDGE | status::DRIVER);
-        let found = self.negotiate(registers).and_then(|()| {
-            // The first message is what all queues send; whatever else there is, nothing sends.
-            let control = space.read(self.function, self.msi_x);
-            space.write(self.function, self.msi_x, control & !ALL_MASKED | IN_USE);
-            registers.write64(self.table, address);
-            registers.write32(self.table + 8, data);
-            registers.write32(self.table + 12, 0);
-            self.place_queues(registers, buffers)
+        let found = self.negotiate(registers).and_then(|agreed| {
+            if let Some((address, data)) = message {
+                // The first message is what all queues send; whatever else there is, nothing sends.
+                let control = space.read(self.function, self.msi_x);
+                space.write(self.function, self.msi_x, control & !ALL_MASKED | IN_USE);
+                registers.write64(self.table, address);
+                registers.write32(self.table + 8, data);
+                registers.write32(self.table + 12, 0);
+            }
+            let vector = if message.is_some() { 0 } else { NO_VECTOR };
+            Some((self.place_queues(registers, buffers, vector)?, agreed))
         });
         match found {
             Some(_) => set(status::ACKNOWLEDGE | status::DRIVER | status::FEATURES_OK | status::DRIVER_OK),
@@ -233,17 +226,20 @@ impl Transport {
         found
     }
 
-    fn negotiate(&self, registers: &impl Registers) -> Option<()> {
+    /// The features agreed on.
+    fn negotiate(&self, registers: &impl Registers) -> Option<u64> {
         let common = self.common;
         let half = |number: u32| {
             registers.write32(common + common::FEATURE_SELECT, number);
             u64::from(registers.read32(common + common::FEATURE))
         };
         let offered = half(0) | half(1) << 32;
-        let mut wanted = VERSION_1;
-        if self.kind == DeviceKind::Net {
-            wanted |= NET_MAC;
-        }
+        let wanted = match self.kind {
+            DeviceKind::Net => VERSION_1 | NET_MAC,
+            DeviceKind::Block if offered & BLOCK_READ_ONLY != 0 => return None,
+            DeviceKind::Block => VERSION_1 | offered & BLOCK_FLUSH,
+            _ => VERSION_1,
+        };
         if offered & wanted != wanted {
             return None;
         }
@@ -253,10 +249,10 @@ impl Transport {
         }
         let agreed = status::ACKNOWLEDGE | status::DRIVER | status::FEATURES_OK;
         registers.write8(common + common::STATUS, agreed);
-        (registers.read8(common + common::STATUS) & status::FEATURES_OK != 0).then_some(())
+        (registers.read8(common + common::STATUS) & status::FEATURES_OK != 0).then_some(wanted)
     }
 
-    fn place_queues(&self, registers: &impl Registers, buffers: u64) -> Option<FoundDevice> {
+    fn place_queues(&self, registers: &impl Registers, buffers: u64, vector: u16) -> Option<FoundDevice> {
         let common = self.common;
         let mut found = FoundDevice {
             kind: self.kind as u32,
@@ -278,9 +274,9 @@ impl Transport {
             let page = buffers + page * queues::STRIDE;
             registers.write16(common + common::QUEUE_SELECT, number);
             registers.write16(common + common::QUEUE_SIZE, found.queue_len);
-            registers.write16(common + common::QUEUE_VECTOR, 0);
+            registers.write16(common + common::QUEUE_VECTOR, vector);
             // A device that has no room for it says so (4.1.5.1.2.1).
-            if registers.read16(common + common::QUEUE_VECTOR) != 0 {
+            if registers.read16(common + common::QUEUE_VECTOR) != vector {
                 return None;
             }
             registers.write64(common + common::QUEUE_DESC, page);

@@ -8,6 +8,7 @@ mod boot;
 mod control;
 mod crash;
 mod devices;
+mod disks;
 mod images;
 mod network;
 mod snapshot;
@@ -67,6 +68,7 @@ targets! {
     container_files: "what is asked and said of its files", abi::container_files from container_files_said, 512, 100_000;
     frame_header: "the header of a stream's frame", abi::frame_header from frame_headers, 16, 100_000;
     loader: "what PVH and Linux loaders hand over", boot::loader from handovers, 4096, 50_000;
+    disks: "what disks say, and the tables on them", disks::disks from controllers, 4096, 3_000;
     pci: "functions on PCI, and virtio devices among them", boot::pci from functions, 512, 50_000;
     mmio: "a driver of virtio-mmio and of the entropy device", devices::mmio from noise, 4096, 3_000;
     console: "a driver of the console", devices::console from noise, 4096, 3_000;

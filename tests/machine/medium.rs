@@ -1,11 +1,12 @@
 //! Media, and machines under QEMU that boot them: what they say comes over the serial port, and what they show is read from
 //! the screen. QEMU interprets it all: no KVM, and none of the VMM's devices.
 
-use super::{finish, sentctl};
+use super::{container, finish, sentctl};
 use noto_sans_mono_bitmap::{FontWeight, RasterHeight, get_raster};
 use std::collections::HashMap;
 use std::fs;
 use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -102,6 +103,34 @@ impl Medium {
         bytes[found + at] ^= 1;
         fs::write(&self.iso, bytes).unwrap();
     }
+}
+
+/// A medium with the programs of a list: `hello`, `counter`, `web`, and one that traps when it has counted to 12.
+pub fn listed(list: &str, options: &[&str]) -> Medium {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("frail.wasm"), wat::parse_str(include_str!("frail.wat")).unwrap()).unwrap();
+    for name in ["hello", "counter", "web"] {
+        fs::copy(container(name), folder.path().join(format!("{name}.wasm"))).unwrap();
+    }
+    let path = folder.path().join("init.yaml");
+    fs::write(&path, list).unwrap();
+    let path = path.to_str().unwrap();
+    Medium::with(&[], &[&["--init", path], options].concat())
+}
+
+/// A port of this host that nobody listens on.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// What a server at a port of this host answers, if anything.
+pub fn get(port: u16) -> Option<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    (!answer.is_empty()).then_some(answer)
 }
 
 /// A machine under QEMU.

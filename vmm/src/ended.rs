@@ -251,6 +251,7 @@ impl fmt::Display for PanicReport {
             ),
             Reason::BootModule => f.write_str("its boot module is missing or damaged"),
             Reason::Memory => f.write_str("its memory map leaves no room for its regions"),
+            Reason::Disk => f.write_str("a checkpoint on its disk could not be read twice"),
         }
     }
 }

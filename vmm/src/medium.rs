@@ -30,6 +30,20 @@ pub enum Then {
 /// Signs a message: key and signature.
 pub type Sign<'a> = &'a dyn Fn(&[u8]) -> [u8; SEAL_LEN];
 
+/// What a medium is to boot.
+pub struct Medium<'a> {
+    /// The programs, which start in this order. Each is only run if its image is what it is now.
+    pub programs: &'a [Program],
+    /// What follows them.
+    pub then: Then,
+    /// How often everything is kept on a disk, if it is.
+    pub keep: Option<Duration>,
+    /// A contract's text.
+    pub contract: Option<&'a str>,
+    /// Who answers for all of it.
+    pub sign: Option<Sign<'a>>,
+}
+
 /// What a medium boots, and the value that its measured boot comes to if nothing has changed it.
 #[derive(Debug)]
 pub struct Measured {
@@ -39,33 +53,28 @@ pub struct Measured {
     pub value: [u8; 32],
 }
 
-/// A module of programs, which start in this order, and of a contract's text. Each is only run if its image is what it is now. Who
-/// answers for all of it signs it.
+/// The module of a medium.
 ///
 /// # Errors
-/// [`MachineError::ArgumentsTooLong`] if there are too many of them.
-pub fn module(
-    kernel: &KernelImage,
-    programs: &[Program],
-    then: Then,
-    contract: Option<&str>,
-    sign: Option<Sign<'_>>,
-) -> Result<Measured, MachineError> {
+/// [`MachineError::ArgumentsTooLong`] if there are too many programs.
+pub fn module(kernel: &KernelImage, medium: &Medium<'_>) -> Result<Measured, MachineError> {
+    let Medium { programs, then, keep, contract, sign } = *medium;
     let full = || MachineError::ArgumentsTooLong;
     let encoded = programs.iter().map(|program| program.run.spec.encode());
     let encoded: Vec<EncodedContainer<'_>> = encoded.collect::<Option<_>>().ok_or_else(full)?;
     let hashes: Vec<[u8; 32]> =
         programs.iter().map(|program| *blake3::hash(&program.run.image.bytes).as_bytes()).collect();
-    let checkpoints: Vec<Option<[u8; 8]>> = programs
-        .iter()
-        .map(|program| program.checkpoint)
-        .map(|every| Some(u64::try_from(every?.as_nanos()).unwrap_or(u64::MAX).to_le_bytes()))
-        .collect();
+    let checkpoints: Vec<Option<[u8; 8]>> =
+        programs.iter().map(|program| program.checkpoint.map(nanoseconds)).collect();
+    let keep = keep.map(nanoseconds);
     let digests = digests(kernel)?;
     let mut builder = ModuleBuilder::new(if then == Then::Console { STAYS } else { 0 });
     push_digests(&mut builder, &digests)?;
     if let Some(contract) = contract {
         builder.push(EntryKind::Contract, 0, contract.as_bytes()).ok_or_else(full)?;
+    }
+    if let Some(every) = &keep {
+        builder.push(EntryKind::Keep, 0, every).ok_or_else(full)?;
     }
     for ((((index, program), encoded), hash), checkpoint) in
         (0..).zip(programs).zip(&encoded).zip(&hashes).zip(&checkpoints)
@@ -81,6 +90,11 @@ pub fn module(
             .ok_or_else(full)?;
     }
     sealed(builder, sign)
+}
+
+/// A time, as the boot module has it.
+fn nanoseconds(time: Duration) -> [u8; 8] {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).to_le_bytes()
 }
 
 /// The module, with the signature of what it comes to.

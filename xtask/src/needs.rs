@@ -48,9 +48,11 @@ pub fn media() -> Result<(), Failure> {
         answers("grub-mkimage", &["--version"])
             && answers("xorriso", &["-version"])
             && answers("qemu-img", &["--version"])
+            && answers("sfdisk", &["--version"])
             && MEDIA.iter().all(|path| Path::new(path).exists())
     };
-    let packages = ["grub-common", "grub-pc-bin", "grub-efi-amd64-bin", "xorriso", "qemu-utils", "ovmf"];
+    let packages =
+        ["grub-common", "grub-pc-bin", "grub-efi-amd64-bin", "xorriso", "qemu-utils", "ovmf", "fdisk"];
     debian_unless(there, "what media are made of", &packages)
 }
 

@@ -148,7 +148,8 @@ fn a_network_device_behind_a_bridge_is_found_and_made_ready() {
         transport.registers().into_iter().flatten().map(|(_, allowed)| allowed & access::USER).collect();
     assert_eq!(user, [0, access::USER, 0, 0], "ring 3 has what queues are notified by, and nothing else");
 
-    let found = transport.adopt(&machine, &machine, BUFFERS, MESSAGE).unwrap_or_else(|| panic!("not ready"));
+    let found = transport.adopt(&machine, &machine, BUFFERS, Some(MESSAGE));
+    let (found, _) = found.unwrap_or_else(|| panic!("not ready"));
     assert!(found.is(DeviceKind::Net) && found.queue_len == queues::SIZE);
     assert_eq!(found.doorbells, [BAR + 0x3000, BAR + 0x3004]);
     assert_eq!(found.config[..6], [0x52, 0x54, 0, 0x12, 0x34, 0x56]);
@@ -180,7 +181,7 @@ fn a_device_that_does_not_do_what_it_should_is_left_alone() {
     for likeness in wrong {
         let machine = Machine::new(likeness);
         let transport = machine.find().unwrap_or_else(|| panic!("it is not found"));
-        assert_eq!(transport.adopt(&machine, &machine, BUFFERS, MESSAGE), None);
+        assert_eq!(transport.adopt(&machine, &machine, BUFFERS, Some(MESSAGE)), None);
         assert_ne!(machine.get(BAR + common::STATUS), 15);
     }
 }

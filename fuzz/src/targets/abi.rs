@@ -29,7 +29,11 @@ pub fn boot_module(data: &[u8]) {
             EntryKind::Container => container_config(bytes.unwrap_or(&[])),
             EntryKind::Permissions => permissions(bytes.unwrap_or(&[])),
             EntryKind::ImageDigest | EntryKind::Faults | EntryKind::Digest => {}
-            EntryKind::ImageHash | EntryKind::Name | EntryKind::Contract | EntryKind::Checkpoints => {}
+            EntryKind::ImageHash
+            | EntryKind::Name
+            | EntryKind::Contract
+            | EntryKind::Checkpoints
+            | EntryKind::Keep => {}
             EntryKind::Seal => assert!(measure::seal(bytes.unwrap_or(&[])).is_none_or(|_| entry.len == 96)),
             EntryKind::Ports => {
                 let ports = sentient_abi::network::ports(bytes.unwrap_or(&[]));

@@ -5,7 +5,8 @@ use sentient_abi::layout;
 use sentient_abi::region::{RegionKind, RegionTable, access};
 use sentient_abi::{ABI_VERSION, PAGE_SIZE};
 use sentient_boot::pci::{self, Configuration, Function};
-use sentient_boot::virtio_pci::{Registers, Transport};
+use sentient_boot::registers::Registers;
+use sentient_boot::virtio_pci::Transport;
 use sentient_boot::{MAX_RAM_RANGES, PhysicalMemory, acpi, linux64, multiboot2, pvh};
 use std::cell::Cell;
 
@@ -101,6 +102,8 @@ impl Bus<'_> {
 }
 
 impl Registers for Bus<'_> {
+    const PATIENCE: u32 = 64;
+
     fn read8(&self, _: u64) -> u8 {
         self.next()
     }
@@ -124,7 +127,8 @@ pub fn pci(data: &[u8]) {
     for transport in found {
         let mapped: Vec<_> = transport.registers().into_iter().flatten().collect();
         assert!(mapped.iter().all(|(range, _)| range.base % PAGE_SIZE == 0 && range.len % PAGE_SIZE == 0));
-        let Some(ready) = transport.adopt(&bus, &bus, BUFFERS, (0xfee0_0000, 0x60)) else { continue };
+        let message = Some((0xfee0_0000, 0x60));
+        let Some((ready, _)) = transport.adopt(&bus, &bus, BUFFERS, message) else { continue };
         assert!(ready.queue_len.is_power_of_two() && ready.queue_len <= layout::queues::SIZE);
         let is_notified_by = |doorbell: &u64| {
             let within = |(range, allowed): &(layout::RamRange, u32)| {

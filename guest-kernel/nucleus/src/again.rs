@@ -4,10 +4,11 @@
 //! variables and the region table are kept in a region that only ring 0 can write; all other memory is taken as it comes by a runtime
 //! that starts. So nothing but those two is put back, devices are made ready anew, and ring 3 is entered as at boot.
 
+use crate::alone::Alone;
 use crate::devices::{self, Candidates};
 use crate::header::{kernel_header, region_table};
 use crate::{apic, clocks, end, interrupts, runtime};
-use core::cell::UnsafeCell;
+use core::cell::OnceCell;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use sentient_abi::PAGE_SIZE;
 use sentient_abi::layout::RamRange;
@@ -29,12 +30,7 @@ struct Kept {
     candidates: Candidates,
 }
 
-struct Slot(UnsafeCell<Option<Kept>>);
-
-// SAFETY: one processor, and ring 0 is not interrupted (principle 5): written once by `keep`, before ring 3 starts.
-unsafe impl Sync for Slot {}
-
-static KEPT: Slot = Slot(UnsafeCell::new(None));
+static KEPT: Alone<OnceCell<Kept>> = Alone::new(OnceCell::new());
 
 /// How often it has begun again.
 static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -67,27 +63,32 @@ pub fn keep(module: RamRange, candidates: Candidates) {
     let Some(data) = variables() else { return };
     let Some((copy, _)) = place.filter(|(_, len)| *len == data.len + TABLE_LEN) else { return };
     // SAFETY: ring 3's variables and the region table are mapped, and so is the region, which is as long as both and nobody's but
-    // this module's; see `Slot`.
+    // this module's.
     unsafe {
         core::ptr::copy_nonoverlapping(data.base as *const u8, copy as *mut u8, data.len as usize);
         let table = (copy + data.len) as *mut u8;
         core::ptr::copy_nonoverlapping(region_table().cast::<u8>(), table, size_of::<RegionTable>());
-        *KEPT.0.get() = Some(Kept { data, copy, module, candidates });
     }
+    // It is set once.
+    let _ = KEPT.set(Kept { data, copy, module, candidates });
+}
+
+/// The region table as ring 3 was given it, if it is kept.
+pub fn first_table() -> Option<&'static RegionTable> {
+    let Kept { data, copy, .. } = KEPT.get()?;
+    // SAFETY: `keep` has put the table there, on a page's boundary, and nobody writes to it any more.
+    Some(unsafe { &*((copy + data.len) as *const RegionTable) })
 }
 
 /// Begins again after a panic; returns if nothing is kept, or it has begun too often.
 pub fn begin(record: &mut PanicRecord) {
-    // SAFETY: see `Slot`; nobody writes to it any more.
-    let Some(kept) = (unsafe { &*KEPT.0.get() }) else { return };
+    let Some(kept) = KEPT.get() else { return };
     let count = COUNT.load(Relaxed);
     if count >= MOST {
         return;
     }
     COUNT.store(count + 1, Relaxed);
     end::remember(record);
-    interrupts::forget();
-    apic::set_timer(0);
     apic::end_of_interrupt();
     let Kept { data, copy, module, candidates } = kept;
     // SAFETY: as in `keep`, the other way: ring 3 does not run, and begins anew with what is put there.
@@ -97,8 +98,23 @@ pub fn begin(record: &mut PanicRecord) {
         core::ptr::copy_nonoverlapping(table, region_table().cast::<u8>(), size_of::<RegionTable>());
     }
     clocks::enter();
+    quiet();
     start_devices(candidates);
     runtime::enter(*module)
+}
+
+/// Nothing that was wanted of interrupts is wanted any more.
+fn quiet() {
+    interrupts::forget();
+    apic::set_timer(0);
+}
+
+/// Makes devices ready for drivers that begin anew, as at boot.
+pub fn restart_devices() {
+    quiet();
+    if let Some(kept) = KEPT.get() {
+        start_devices(&kept.candidates);
+    }
 }
 
 /// How often it has begun again.

@@ -1,17 +1,20 @@
 //! Devices of a machine that has no VMM of ours: found on PCI, and made ready before ring 3 starts, which only ever sees their
-//! queues and what those are notified by.
+//! queues and what those are notified by. Disks are the nucleus' own ([`kept`]).
 
+use crate::alone::Alone;
 use crate::interrupts::MESSAGE_VECTOR;
+use crate::kept;
 use crate::ports::{self, in32, out32};
-use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use core::cell::Cell;
 use sentient_abi::PAGE_SIZE;
 use sentient_abi::found::{FoundDevice, MAX_FOUND};
 use sentient_abi::layout::{LOCAL_APIC, RamRange};
 use sentient_abi::machine_info::DeviceKind;
+use sentient_boot::disks::{Ahci, AhciFunction, Disk, Nvme, NvmeFunction, VirtioDisk};
 use sentient_boot::e1000e::Card;
 use sentient_boot::pci::{self, Configuration, Function};
-use sentient_boot::virtio_pci::{Registers, Transport};
+use sentient_boot::registers::Registers;
+use sentient_boot::virtio_pci::Transport;
 
 /// Ports of configuration space (PCI Local Bus specification 3.0, 3.2.2.3.2).
 const ADDRESS: u16 = 0xcf8;
@@ -21,7 +24,7 @@ const DATA: u16 = 0xcfc;
 const MAX_PAGES: usize = 64;
 
 /// Configuration space, by ports.
-struct Ports;
+pub struct Ports;
 
 impl Configuration for Ports {
     fn read(&self, function: Function, register: u8) -> u32 {
@@ -35,12 +38,13 @@ impl Configuration for Ports {
     }
 }
 
-/// Registers, where they are mapped.
-struct Mapped;
+/// Registers, and memory that is shared with devices, where they are mapped.
+pub struct Mapped;
 
 impl Registers for Mapped {
     fn read8(&self, address: u64) -> u8 {
-        // SAFETY: within what `Transport::registers` has said, which is mapped, uncached, and no memory.
+        // SAFETY: within what a driver has said its device has, which is mapped, uncached, and no memory; or memory that the nucleus has
+        // for disks, or that is to be written to one.
         unsafe { (address as *const u8).read_volatile() }
     }
 
@@ -55,7 +59,8 @@ impl Registers for Mapped {
     }
 
     fn write8(&self, address: u64, value: u8) {
-        // SAFETY: as in `read8`; a device writes to the queues it is told of, which nobody uses yet.
+        // SAFETY: as in `read8`; a device writes to the queues it is told of, which nobody uses yet, and to memory that nobody uses
+        // meanwhile.
         unsafe { (address as *mut u8).write_volatile(value) }
     }
 
@@ -75,6 +80,8 @@ impl Registers for Mapped {
 enum Candidate {
     Virtio(Transport),
     E1000e(Card),
+    Nvme(NvmeFunction),
+    Ahci(AhciFunction),
 }
 
 impl Candidate {
@@ -82,6 +89,22 @@ impl Candidate {
         match self {
             Self::Virtio(transport) => transport.kind,
             Self::E1000e(_) => DeviceKind::E1000e,
+            Self::Nvme(_) => DeviceKind::Nvme,
+            Self::Ahci(_) => DeviceKind::Ahci,
+        }
+    }
+
+    /// Whether it has disks, of which a machine may have several.
+    fn has_disks(&self) -> bool {
+        matches!(self.kind(), DeviceKind::Block | DeviceKind::Nvme | DeviceKind::Ahci)
+    }
+
+    fn function(&self) -> Function {
+        match self {
+            Self::Virtio(transport) => transport.function,
+            Self::E1000e(card) => card.function,
+            Self::Nvme(controller) => controller.function,
+            Self::Ahci(controller) => controller.function,
         }
     }
 
@@ -89,6 +112,8 @@ impl Candidate {
         match self {
             Self::Virtio(transport) => transport.registers(),
             Self::E1000e(card) => [Some(card.registers()), None, None, None],
+            Self::Nvme(controller) => [Some(controller.registers()), None, None, None],
+            Self::Ahci(controller) => [Some(controller.registers()), None, None, None],
         }
     }
 }
@@ -110,11 +135,12 @@ impl Candidates {
         self.pages.iter().take(self.count).copied()
     }
 
-    /// Adds a device, unless there is one of its kind, no room, or part of its registers where `is_taken` says that something else is.
+    /// Adds a device, unless there is one of its kind that has no disks, no room, or part of its registers where `is_taken` says that
+    /// something else is.
     fn add(&mut self, candidate: Candidate, is_taken: &impl Fn(RamRange) -> bool) {
         let ranges = candidate.registers();
         let mut others = self.all.iter().flatten();
-        if others.any(|other| other.kind() == candidate.kind())
+        if others.any(|other| other.kind() == candidate.kind() && !candidate.has_disks())
             || ranges.iter().flatten().any(|(range, _)| is_taken(*range))
         {
             return;
@@ -146,30 +172,25 @@ impl Candidates {
 pub fn find(is_taken: impl Fn(RamRange) -> bool) -> Candidates {
     let mut candidates = Candidates::NONE;
     pci::each(&Ports, &mut |function, id| {
-        if let Some(transport) = Transport::find(&Ports, function, id) {
-            candidates.add(Candidate::Virtio(transport), &is_taken);
-        } else if let Some(card) = Card::find(&Ports, function, id) {
-            candidates.add(Candidate::E1000e(card), &is_taken);
+        let found = Transport::find(&Ports, function, id)
+            .map(Candidate::Virtio)
+            .or_else(|| Card::find(&Ports, function, id).map(Candidate::E1000e))
+            .or_else(|| NvmeFunction::find(&Ports, function).map(Candidate::Nvme))
+            .or_else(|| AhciFunction::find(&Ports, function).map(Candidate::Ahci));
+        if let Some(found) = found {
+            candidates.add(found, &is_taken);
         }
     });
     candidates
 }
 
-/// Devices that are ready.
-struct Ready {
-    devices: UnsafeCell<[FoundDevice; MAX_FOUND]>,
-    count: AtomicUsize,
-}
+/// Devices that are ready: so many of these.
+type Ready = ([FoundDevice; MAX_FOUND], usize);
 
-// SAFETY: written by `adopt` alone, before ring 3 starts; there is one processor, and ring 0 is not interrupted (principle 5).
-unsafe impl Sync for Ready {}
-
-static READY: Ready = Ready {
-    devices: UnsafeCell::new(
-        [FoundDevice { doorbells: [0; 2], kind: 0, place: 0, queue_len: 0, config: [0; 8] }; MAX_FOUND],
-    ),
-    count: AtomicUsize::new(0),
-};
+static READY: Alone<Cell<Ready>> = Alone::new(Cell::new((
+    [FoundDevice { doorbells: [0; 2], kind: 0, place: 0, queue_len: 0, config: [0; 8] }; MAX_FOUND],
+    0,
+)));
 
 /// Has them stop whatever they do.
 pub fn reset(candidates: &Candidates) {
@@ -178,10 +199,11 @@ pub fn reset(candidates: &Candidates) {
             // One that does not say that it has done so is not made ready either.
             Candidate::Virtio(transport) => _ = transport.reset(&Mapped),
             // It is its driver that resets it, when that begins.
-            Candidate::E1000e(card) => pci::quiet(&Ports, card.function),
+            other => pci::quiet(&Ports, other.function()),
         }
     }
-    READY.count.store(0, Relaxed);
+    kept::forget_disk();
+    READY.set(([FoundDevice::default(); MAX_FOUND], 0));
 }
 
 /// Makes them ready, with their queues in the region at `buffers`, which is zero. What cannot be made ready is not there.
@@ -189,24 +211,47 @@ pub fn adopt(candidates: &Candidates, buffers: u64) {
     // The processor's own number (Intel SDM volume 3, 12.11.1; CPUID leaf 1).
     let own = core::arch::x86_64::__cpuid(1).ebx >> 24;
     let message = (LOCAL_APIC | u64::from(own) << 12, u32::from(MESSAGE_VECTOR));
+    let (mut ready, mut count) = READY.get();
     for candidate in candidates.all.iter().flatten() {
         let found = match candidate {
-            Candidate::Virtio(transport) => transport.adopt(&Ports, &Mapped, buffers, message),
+            _ if candidate.has_disks() => start_disk(candidate),
+            Candidate::Virtio(transport) => {
+                transport.adopt(&Ports, &Mapped, buffers, Some(message)).map(|(found, _)| found)
+            }
             Candidate::E1000e(card) => card.adopt(&Ports, message),
+            Candidate::Nvme(_) | Candidate::Ahci(_) => None,
         };
-        let Some(found) = found else { continue };
-        let number = READY.count.load(Relaxed);
-        // SAFETY: see `Ready`.
-        if let Some(slot) = unsafe { &mut *READY.devices.get() }.get_mut(number) {
+        if let Some((slot, found)) = ready.get_mut(count).zip(found) {
             *slot = found;
-            READY.count.store(number + 1, Relaxed);
+            count += 1;
         }
     }
+    READY.set((ready, count));
+}
+
+/// Makes a disk ready, and keeps it so if it is the first that has a partition for checkpoints.
+fn start_disk(candidate: &Candidate) -> Option<FoundDevice> {
+    let found = FoundDevice {
+        kind: candidate.kind() as u32,
+        place: candidate.function().place(),
+        ..FoundDevice::default()
+    };
+    if kept::has_disk() {
+        return Some(found);
+    }
+    let own = kept::own_pages();
+    let disk = match candidate {
+        Candidate::Virtio(transport) => VirtioDisk::start(transport, &Ports, &Mapped, own).map(Disk::Virtio),
+        Candidate::Nvme(controller) => Nvme::start(*controller, &Ports, &Mapped, own).map(Disk::Nvme),
+        Candidate::Ahci(controller) => Ahci::start(*controller, &Ports, &Mapped, own).map(Disk::Ahci),
+        Candidate::E1000e(_) => None,
+    }?;
+    kept::offer(disk, candidate.kind());
+    Some(found)
 }
 
 /// The device of a number.
 pub fn get(number: u64) -> Option<FoundDevice> {
-    // SAFETY: see `Ready`; nobody writes to it any more.
-    let devices = unsafe { &*READY.devices.get() };
-    devices.iter().take(READY.count.load(Relaxed)).nth(usize::try_from(number).ok()?).copied()
+    let (devices, count) = READY.get();
+    devices.into_iter().take(count).nth(usize::try_from(number).ok()?)
 }

@@ -1,8 +1,9 @@
 //! Endings: exit, panic, and the serial port for machines without a sentinel device.
 
+use crate::alone::Alone;
 use crate::ports::{self, in8, out8};
 use crate::{again, power};
-use core::cell::UnsafeCell;
+use core::cell::Cell;
 use core::sync::atomic::{AtomicU8, Ordering};
 use sentient_abi::ABI_VERSION;
 use sentient_abi::boot_module::{ModuleError, REBOOT};
@@ -170,24 +171,16 @@ fn finish(reason: Reason, fill: impl FnOnce(&mut PanicRecord)) -> ! {
 }
 
 /// What was on record of the panic before, if there was one.
-struct Last(UnsafeCell<PanicRecord>);
-
-// SAFETY: one processor, and ring 0 is not interrupted (principle 5).
-unsafe impl Sync for Last {}
-
-static LAST: Last = Last(UnsafeCell::new(NOTHING));
+static LAST: Alone<Cell<PanicRecord>> = Alone::new(Cell::new(NOTHING));
 
 /// Keeps what is on record, and clears that.
 pub fn remember(record: &mut PanicRecord) {
-    // SAFETY: see `Last`.
-    unsafe { *LAST.0.get() = *record };
-    *record = NOTHING;
+    LAST.set(core::mem::replace(record, NOTHING));
 }
 
 /// The last panic that the machine has gone on from, if there was one.
 pub fn last_panic() -> Option<PanicRecord> {
-    // SAFETY: see `Last`.
-    Some(unsafe { *LAST.0.get() }).filter(|record| record.reason != 0)
+    Some(LAST.get()).filter(|record| record.reason != 0)
 }
 
 /// Says it on the serial port.

@@ -2,7 +2,7 @@
 
 use crate::header::kernel_header;
 use crate::{
-    again, apic, clocks, command_line, devices, end, interrupts, ports, power, protect, runtime, screen,
+    again, apic, clocks, command_line, devices, end, interrupts, kept, ports, power, protect, runtime, screen,
 };
 use core::arch::global_asm;
 use sentient_abi::found::{Facts, FoundDevice};
@@ -76,6 +76,9 @@ extern "C" fn gate(number: u64, a: u64, b: u64, c: u64) -> u64 {
         Call::LastPanic => give::<PanicRecord>(end::last_panic(), a),
         Call::KeyCode => end::key_code().map_or(REFUSED, u64::from),
         Call::SerialInput => end::serial_input().map_or(REFUSED, u64::from),
+        Call::Keep => kept::keep(a),
+        Call::GoOn => kept::go_on(a, b != 0),
+        Call::ForgetKept => kept::forget(a),
         Call::RealTimeClock => clocks::real_time(),
         Call::MeasureClocks => clocks::measure(),
         Call::Protect => match protect::protect(a, b, c) {

@@ -18,6 +18,7 @@
 #![no_main]
 
 mod again;
+mod alone;
 mod apic;
 mod clocks;
 mod command_line;
@@ -27,6 +28,7 @@ mod end;
 mod gate;
 mod header;
 mod interrupts;
+mod kept;
 mod memory_functions;
 mod ports;
 mod power;

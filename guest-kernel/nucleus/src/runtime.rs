@@ -25,27 +25,32 @@ pub fn enter(module: RamRange) -> ! {
     }
     // Noted before ring 3 runs, which may write the table.
     protect::set_pool(tables.base + tables.len);
-    let top = stack.base + stack.len;
-    let entry = kernel_header().runtime_entry;
-    // SAFETY: the entry and the stack are mapped for ring 3; nothing of this stack is used again: gates
-    // and interrupts start at its top.
+    let given = [module.base, module.len, region_table() as u64, u64::from(end::under_sentinel())];
+    go_on(kernel_header().runtime_entry, stack.base + stack.len, given)
+}
+
+/// Has ring 3 go on at `entry` with this stack pointer, and these arguments; with all other registers as they happen to be.
+pub fn go_on(entry: u64, stack_pointer: u64, given: [u64; 4]) -> ! {
+    let [first, second, third, fourth] = given;
+    // SAFETY: ring 3 reaches nothing but what is mapped for it, wherever it goes on; nothing of this stack is used again: gates and
+    // interrupts start at its top.
     unsafe {
         asm!(
             "push {data}",
-            "push {top}",
+            "push {stack}",
             "push {flags}",
             "push {code}",
             "push {entry}",
             "iretq",
             data = in(reg) u64::from(RUNTIME_DATA),
-            top = in(reg) top,
+            stack = in(reg) stack_pointer,
             flags = in(reg) FLAGS,
             code = in(reg) u64::from(RUNTIME_CODE),
             entry = in(reg) entry,
-            in("rdi") module.base,
-            in("rsi") module.len,
-            in("rdx") region_table(),
-            in("rcx") u64::from(end::under_sentinel()),
+            in("rdi") first,
+            in("rsi") second,
+            in("rdx") third,
+            in("rcx") fourth,
             options(noreturn)
         )
     }

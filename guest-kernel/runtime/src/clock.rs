@@ -34,16 +34,33 @@ pub fn start(machine: &Machine) {
             TIMER_HZ.store(info.lapic_timer_hz, Relaxed);
         }
         _ => {
-            let rates = gate::measure_clocks();
-            let (tsc_khz, timer_khz) = (rates & 0xffff_ffff, rates >> 32);
-            if tsc_khz > 0 {
-                TSC_HZ.store(tsc_khz * 1000, Relaxed);
-                TIMER_HZ.store(timer_khz * 1000, Relaxed);
-            }
-            let wall = unix_ns(gate::real_time_clock());
-            WALL_AT_START.store(wall.saturating_sub(monotonic_ns()), Relaxed);
+            measure();
+            set_wall_clock();
         }
     }
+}
+
+fn measure() {
+    let rates = gate::measure_clocks();
+    let (tsc_khz, timer_khz) = (rates & 0xffff_ffff, rates >> 32);
+    if tsc_khz > 0 {
+        TSC_HZ.store(tsc_khz * 1000, Relaxed);
+        TIMER_HZ.store(timer_khz * 1000, Relaxed);
+    }
+}
+
+fn set_wall_clock() {
+    let wall = unix_ns(gate::real_time_clock());
+    WALL_AT_START.store(wall.saturating_sub(monotonic_ns()), Relaxed);
+}
+
+/// The machine was booted since it was this time: its counter began anew, and monotonic time goes on.
+pub fn go_on(monotonic_ns: u64) {
+    measure();
+    let ticks = u128::from(monotonic_ns) * u128::from(TSC_HZ.load(Relaxed)) / 1_000_000_000;
+    START.store(time_stamp().wrapping_sub(ticks as u64), Relaxed);
+    set_wall_clock();
+    forget_timer();
 }
 
 /// The time-stamp counter.
@@ -96,7 +113,8 @@ pub fn monotonic_ns() -> u64 {
             let (page, now) = read_page(page);
             page.monotonic_ns.saturating_add(scale(now.saturating_sub(page.tsc_at), page.tsc_hz))
         }
-        None => scale(time_stamp().saturating_sub(START.load(Relaxed)), TSC_HZ.load(Relaxed)),
+        // The start may be one of before the counter's, see `go_on`.
+        None => scale(time_stamp().wrapping_sub(START.load(Relaxed)), TSC_HZ.load(Relaxed)),
     }
 }
 

@@ -63,6 +63,8 @@ fn devices(out: &mut dyn Write, machine: &Machine) -> fmt::Result {
             kind if kind == DeviceKind::Rng as u32 => "virtio, random numbers",
             kind if kind == DeviceKind::Console as u32 => "virtio, console",
             kind if kind == DeviceKind::Block as u32 => "virtio, block device",
+            kind if kind == DeviceKind::Nvme as u32 => "NVMe, block device",
+            kind if kind == DeviceKind::Ahci as u32 => "AHCI, block devices",
             _ => "device",
         };
         let (bus, device, function) = (found.place >> 8, found.place >> 3 & 31, found.place & 7);

@@ -2,11 +2,12 @@
 
 use alloc::vec;
 use alloc::vec::Vec;
-use core::arch::asm;
-use core::mem::MaybeUninit;
+use core::arch::{asm, naked_asm};
+use core::mem::{MaybeUninit, offset_of};
 use sentient_abi::exit::ContainerEnd;
 use sentient_abi::found::{Facts, FoundDevice};
 use sentient_abi::gate::{Call, REFUSED, Rights, VECTOR};
+use sentient_abi::kept::KeepRequest;
 use sentient_abi::panic_record::PanicRecord;
 use sentient_abi::screen::ScreenInfo;
 use sentient_abi::sentinel::Event;
@@ -162,4 +163,51 @@ pub fn measure_clocks() -> u64 {
 /// Changes what ring 3 may do with whole pages of a container's or an image's region. `false` if refused.
 pub fn protect(base: u64, len: u64, rights: Rights) -> bool {
     call_with(Call::Protect, base, len, rights as u64) == 0
+}
+
+/// Keeps all of ring 3 on the disk, as the request says. Comes back once more when that is gone on from.
+pub fn keep(request: &mut KeepRequest) {
+    // SAFETY: the request is this program's; all that the calling convention has callers save is on the stack then, which is part of what
+    // is kept, and what is not done is said in the request.
+    unsafe { keep_here(request) };
+}
+
+/// Notes where it is, and calls [`Call::Keep`].
+#[unsafe(naked)]
+unsafe extern "C" fn keep_here(request: *mut KeepRequest) -> u64 {
+    naked_asm!(
+        "push rbx",
+        "push rbp",
+        "push r12",
+        "push r13",
+        "push r14",
+        "push r15",
+        "lea rax, [rip + 2f]",
+        "mov [rdi + {rip}], rax",
+        "mov [rdi + {rsp}], rsp",
+        "mov eax, {keep}",
+        "int {gate}",
+        "2:",
+        "pop r15",
+        "pop r14",
+        "pop r13",
+        "pop r12",
+        "pop rbp",
+        "pop rbx",
+        "ret",
+        rip = const offset_of!(KeepRequest, rip),
+        rsp = const offset_of!(KeepRequest, rsp),
+        keep = const Call::Keep as u64,
+        gate = const VECTOR,
+    )
+}
+
+/// Goes on from what is kept, if that is wanted and there is any; otherwise the request says why not.
+pub fn go_on(request: &mut KeepRequest, wanted: bool) {
+    call(Call::GoOn, (&raw mut *request) as u64, wanted.into());
+}
+
+/// Nothing is kept any more.
+pub fn forget_kept(request: &mut KeepRequest) {
+    call(Call::ForgetKept, (&raw mut *request) as u64, 0);
 }

@@ -38,6 +38,7 @@ mod heartbeat;
 mod host;
 mod images;
 mod invoke;
+mod kept;
 mod machine;
 mod measured;
 mod memory_functions;
@@ -66,6 +67,7 @@ use control::Control;
 use core::arch::naked_asm;
 use core::panic::PanicInfo;
 use images::Images;
+use kept::Kept;
 use machine::Machine;
 use measured::Measured;
 use options::Options;
@@ -130,6 +132,7 @@ extern "C" fn main(module: *const u8, len: u64, regions: *mut RegionTable, senti
     if !is_ours {
         stages::done("measuring");
     }
+    let kept = Kept::begin(&machine, &measured, &options);
     let (ready, mut end) = all(&mut machine, &mut images, &measured, &options);
     if !is_ours {
         stages::done("programs");
@@ -144,8 +147,11 @@ extern "C" fn main(module: *const u8, len: u64, regions: *mut RegionTable, senti
     }
     if !ready.is_empty() {
         ready.into_iter().for_each(|container| scheduler.add(container));
-        let shell = (!is_ours).then(|| Shell::new(&scheduler.machine));
-        end = scheduler.run(None, shell);
+        let mut shell = (!is_ours).then(|| Shell::new(&scheduler.machine, kept));
+        end = scheduler.run(None, shell.as_mut());
+        if let Some(shell) = &mut shell {
+            shell.end();
+        }
     }
     if options.stays.unwrap_or(scheduler.machine.stays()) {
         terminal::name(Vec::new());

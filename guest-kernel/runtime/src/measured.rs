@@ -17,8 +17,8 @@ use sentient_abi::region::{Region, access};
 /// What came of it.
 #[derive(Default)]
 pub struct Measured {
-    /// There was something to measure: this is a medium.
-    is_medium: bool,
+    /// The value of what was measured, if there was anything: this is a medium.
+    value: Option<Digest>,
     /// Containers whose images are not what they should be.
     damaged: Vec<u32>,
     /// Why nothing at all is to be run.
@@ -54,7 +54,7 @@ pub fn measure(machine: &Machine) -> Measured {
     let mut measured = Measured::default();
     let is_medium = machine.info.is_none() && machine.entries(EntryKind::Digest).next().is_some();
     let Some(module) = machine.module().filter(|_| is_medium) else { return measured };
-    measured.is_medium = true;
+    measured.value = Some(Digest::default());
     let Some(expected) = Chain::expected(&module) else {
         measured.refused = Some("this medium does not say of everything on it what that should be");
         return measured.tell();
@@ -93,6 +93,7 @@ pub fn measure(machine: &Machine) -> Measured {
             }
         }
     }
+    measured.value = Some(*chain.value());
     terminal::say_line(&format!("{:<15.15} {}", "all of it", hex(chain.value())));
     match machine.entries(EntryKind::Seal).next() {
         None => terminal::say_line("signed by nobody"),
@@ -119,7 +120,12 @@ impl Measured {
 
     /// Whether this is a medium, whose boot people watch.
     pub fn is_medium(&self) -> bool {
-        self.is_medium
+        self.value.is_some()
+    }
+
+    /// The value of what was measured, if that was anything, and is to be run.
+    pub fn value(&self) -> Option<[u8; 32]> {
+        self.value.filter(|_| self.refused.is_none())
     }
 
     /// Whether nothing is to be run.

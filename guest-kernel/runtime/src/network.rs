@@ -84,6 +84,11 @@ pub fn start(machine: &Machine) -> bool {
     true
 }
 
+/// The machine was booted since: its device is another one, or in another state, and nobody is at the other ends of connections.
+pub fn begin_anew(machine: &Machine) {
+    with(|network| network.begin_anew(machine));
+}
+
 /// Lets a container listen on a port.
 ///
 /// # Errors
@@ -240,13 +245,8 @@ pub fn close(container: u32, connection: Connection) {
 impl Network {
     fn new(machine: &Machine) -> Option<Self> {
         let mut cable = Cable::find(machine)?;
-        let mut seed = [0; size_of::<u64>()];
-        random::fill(&mut seed);
         let hardware = cable.hardware;
-        let mut config = Config::new(EthernetAddress(hardware).into());
-        config.random_seed = u64::from_le_bytes(seed);
-        let first_port = config.random_seed as u16;
-        let interface = Interface::new(config, &mut cable, now());
+        let (interface, first_port) = interface(&mut cable);
         let heap = machine.region(RegionKind::Heap).map_or(0, |region| region.len);
         let mut network = Self {
             table: Table::new(heap / HEAP_SHARE, first_port, hardware == GUEST_HARDWARE),
@@ -260,10 +260,27 @@ impl Network {
         if hardware == GUEST_HARDWARE {
             network.join_ours();
         } else {
-            network.outside = Some(Outside::new(&mut network.sockets));
-            network.send();
+            network.join_other();
         }
         Some(network)
+    }
+
+    /// A network that is not ours.
+    fn join_other(&mut self) {
+        if let Some(before) = self.outside.replace(Outside::new(&mut self.sockets)) {
+            before.leave(&mut self.sockets);
+        }
+        self.send();
+    }
+
+    /// Begins with the machine's device anew; without one, nothing comes any more.
+    fn begin_anew(&mut self, machine: &Machine) {
+        self.table.cut_all(&mut self.sockets, 0);
+        let Some(cable) = Cable::find(machine) else { return };
+        self.cable = cable;
+        (self.interface, _) = interface(&mut self.cable);
+        self.cable.device.enable_interrupt();
+        self.join_other();
     }
 
     /// The network of our VMM.
@@ -345,6 +362,16 @@ impl Network {
             self.table.cut_all(&mut self.sockets, generation.unwrap_or(0));
         }
     }
+}
+
+/// An interface at a cable's end, and a port that nobody could have guessed.
+fn interface(cable: &mut Cable) -> (Interface, u16) {
+    let mut seed = [0; size_of::<u64>()];
+    random::fill(&mut seed);
+    let mut config = Config::new(EthernetAddress(cable.hardware).into());
+    config.random_seed = u64::from_le_bytes(seed);
+    let port = config.random_seed as u16;
+    (Interface::new(config, cable, now()), port)
 }
 
 /// The address and the port that a frame's first segment of a connection is for, if that is what is in it.

@@ -11,6 +11,8 @@ pub struct Options {
     pub zero: bool,
     /// Whether there is the console when no program runs any more: `done=console`, or `done=end`.
     pub stays: Option<bool>,
+    /// What is kept on a disk is not gone on from: `anew`.
+    pub anew: bool,
     /// The only programs that are run: `only=NAME,NAME`.
     pub only: Option<Vec<String>>,
 }
@@ -22,13 +24,14 @@ impl Options {
         for word in String::from_utf8_lossy(&gate::command_line()).split_ascii_whitespace() {
             match word.split_once('=').unwrap_or((word, "")) {
                 ("zero", "") => options.zero = true,
+                ("anew", "") => options.anew = true,
                 ("done", "console") => options.stays = Some(true),
                 ("done", "end") => options.stays = Some(false),
                 ("only", names) if !names.is_empty() => {
                     options.only = Some(names.split(',').map(String::from).collect());
                 }
                 _ => report::say(format_args!(
-                    "`{word}` on the command line is none of zero, done=console, done=end, only=NAME,NAME"
+                    "`{word}` on the command line is none of zero, anew, done=console, done=end, only=NAME,NAME"
                 )),
             }
         }

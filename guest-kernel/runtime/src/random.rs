@@ -42,6 +42,14 @@ pub fn start(machine: &Machine) {
     *GENERATOR.lock() = Some(Generator { chacha: ChaCha20Rng::from_seed(seed), generation, device });
 }
 
+/// The machine was booted since the generator was seeded: whoever has kept it knows the rest of its numbers.
+pub fn go_on(machine: &Machine) {
+    if let Some(generator) = GENERATOR.lock().as_mut() {
+        generator.mix(seed_from_processor());
+        generator.device = entropy_device(machine);
+    }
+}
+
 /// Fills `buffer` with random bytes.
 pub fn fill(buffer: &mut [u8]) {
     if let Some(generator) = GENERATOR.lock().as_mut() {

@@ -184,6 +184,14 @@ impl Scheduler {
         }
     }
 
+    /// The machine was booted since: the nucleus knows nothing of what was asked of it before.
+    pub fn begin_again(&mut self) {
+        if core::mem::take(&mut self.upcall) {
+            self.want_upcalls();
+        }
+        ASKED.store(true, Relaxed);
+    }
+
     /// The containers that run.
     pub fn indexes(&self) -> impl Iterator<Item = u32> {
         self.threads.iter().map(|thread| thread.index)
@@ -284,7 +292,7 @@ impl Scheduler {
 
     /// Runs the threads there are to their ends, and gives how the last one ended. With `control`, it takes
     /// containers from the host, and never ends; with a `shell`, people look after them.
-    pub fn run(&mut self, mut control: Option<Control>, mut shell: Option<Shell>) -> ContainerEnd {
+    pub fn run(&mut self, mut control: Option<Control>, mut shell: Option<&mut Shell>) -> ContainerEnd {
         let mut last = ContainerEnd::BadBootModule;
         loop {
             if ASKED.swap(false, Relaxed) {
@@ -312,7 +320,7 @@ impl Scheduler {
             if control.is_none() && self.threads.is_empty() {
                 return last;
             }
-            let watched = shell.as_ref().map_or(clock::NEVER, Shell::due);
+            let watched = shell.as_ref().map_or(clock::NEVER, |shell| shell.due());
             let deadline = self.wake().min(network::due_at()).min(watched);
             match self.next() {
                 Some((thread, others)) => self.take_turn(thread, others, deadline),

@@ -3,6 +3,7 @@
 use crate::checkpoints::Checkpoints;
 use crate::commands::{self, Then};
 use crate::console::terminal::{self, ASK_NS, Line, Own};
+use crate::kept::{Done, Kept};
 use crate::machine::Machine;
 use crate::scheduler::Scheduler;
 use crate::{clock, gate};
@@ -16,6 +17,7 @@ ps                programs, and what they take
 checkpoint NAME   keep a program as it is now, in memory
 rollback NAME     put it back to that
 stop NAME         end it
+keep              keep everything as it is now, on the disk
 ";
 
 /// The console.
@@ -24,12 +26,20 @@ pub struct Shell {
     /// Monotonic time at which it looks again.
     due: u64,
     checkpoints: Checkpoints,
+    kept: Option<Kept>,
 }
 
 impl Shell {
     /// At which nothing was typed yet.
-    pub fn new(machine: &Machine) -> Self {
-        Self { line: Line::default(), due: 0, checkpoints: Checkpoints::new(machine) }
+    pub fn new(machine: &Machine, kept: Option<Kept>) -> Self {
+        Self { line: Line::default(), due: 0, checkpoints: Checkpoints::new(machine), kept }
+    }
+
+    /// No program runs any more.
+    pub fn end(&mut self) {
+        if let Some(kept) = &mut self.kept {
+            kept.forget();
+        }
     }
 
     /// Monotonic time at which [`poll`](Self::poll) has something to do.
@@ -45,6 +55,9 @@ impl Shell {
         }
         self.due = now.saturating_add(ASK_NS);
         self.checkpoints.take_due(scheduler, now);
+        if let Some(kept) = &mut self.kept {
+            kept.take_due(scheduler, now);
+        }
         while let Some(byte) = terminal::typed() {
             // It is written by `Own`, which does not fail.
             let mut echo = |bytes: &[u8]| {
@@ -67,13 +80,42 @@ impl Shell {
             ("help" | "?", "") => write!(Own, "{HELP}{}", commands::HELP),
             ("ps", "") => list(scheduler),
             ("checkpoint" | "rollback" | "stop", name) => self.about(scheduler, verb, name),
+            ("keep", "") => self.keep(scheduler),
             _ => match commands::run(&mut Own, &scheduler.machine, line) {
                 Then::GoOn => Ok(()),
-                Then::Reboot => gate::reset(),
-                Then::Off => gate::exit(ContainerEnd::Exited(0)),
+                Then::Reboot => self.leave(scheduler, || gate::reset()),
+                Then::Off => self.leave(scheduler, || gate::exit(ContainerEnd::Exited(0))),
                 Then::Unknown => writeln!(Own, "there is no command `{line}`; `help` lists them"),
             },
         }
+    }
+
+    fn keep(&mut self, scheduler: &mut Scheduler) -> fmt::Result {
+        let done = match &mut self.kept {
+            Some(kept) => kept.keep(scheduler),
+            None => {
+                Err("this is no medium of `sentctl iso-build`, and nobody could say what it goes on from"
+                    .into())
+            }
+        };
+        match done {
+            Ok(Done::WentOn) => Ok(()),
+            Ok(Done::Kept(said)) => writeln!(Own, "{said}"),
+            Err(why) => writeln!(Own, "not kept: {why}"),
+        }
+    }
+
+    /// The machine ends, and everything that is kept at all is kept before.
+    fn leave(&mut self, scheduler: &mut Scheduler, end: impl FnOnce()) -> fmt::Result {
+        match self.kept.as_mut().and_then(|kept| kept.keep_last(scheduler)) {
+            // It is this that came back: the machine has ended, and was booted since.
+            Some(Ok(Done::WentOn)) => return Ok(()),
+            Some(Ok(Done::Kept(said))) => writeln!(Own, "{said}")?,
+            Some(Err(why)) => writeln!(Own, "not kept: {why}")?,
+            None => {}
+        }
+        end();
+        Ok(())
     }
 
     /// A command about a program.

@@ -1,9 +1,13 @@
 //! Words of `iso-build` and `iso-run`.
 
 use clap::{Args, ValueEnum};
-use sentient_images::quantity::parse_size;
+use sentient_images::quantity::{parse_duration, parse_size};
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// Least time between two times that everything is kept: the machine stands still meanwhile.
+const SOONEST: Duration = Duration::from_secs(1);
 
 /// Arguments of `iso-build`.
 #[derive(Args, Debug)]
@@ -24,6 +28,10 @@ pub struct IsoBuildArgs {
     /// Most memory each program of --tso may have; by default what its package says, or 64M.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub memory: Option<u64>,
+
+    /// Keep all programs as they are on a disk, this often: they go on from there when the machine is booted again.
+    #[arg(long, value_name = "TIME", value_parser = parse_pause)]
+    pub keep: Option<Duration>,
 
     /// A contract that is part of what is measured when the medium boots.
     #[arg(long, value_name = "FILE")]
@@ -56,6 +64,13 @@ pub struct IsoBuildArgs {
     /// Replace a file that is there.
     #[arg(long)]
     pub force: bool,
+}
+
+fn parse_pause(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        time if time < SOONEST => Err(format!("that is too often: at least {} s", SOONEST.as_secs())),
+        time => Ok(time),
+    }
 }
 
 /// What file a medium is.

@@ -18,7 +18,7 @@ pub use run::run;
 use sentient_control::home::Home;
 use sentient_images::KernelImage;
 use sentient_images::tso::signature::Key;
-use sentient_vmm::medium::{self, Measured, Then};
+use sentient_vmm::medium::{self, Measured, Medium, Then};
 use sentient_zk::contract::Contract;
 use serde_json::json;
 use std::fs;
@@ -56,7 +56,9 @@ pub fn build(args: &IsoBuildArgs, home: Option<&Path>, json: bool) -> Result<Exi
     // Keys of other algorithms are none that this is asked for.
     let sign = |message: &[u8]| key.as_ref().and_then(|key| key.seal(message)).unwrap_or([0; 96]);
     let sign: Option<medium::Sign<'_>> = key.is_some().then_some(&sign);
-    let Measured { module, value } = medium::module(&kernel, &programs, then, contract.as_deref(), sign)?;
+    let (contract, keep) = (contract.as_deref(), args.keep);
+    let medium = Medium { programs: &programs, then, keep, contract, sign };
+    let Measured { module, value } = medium::module(&kernel, &medium)?;
     let files = [
         (KERNEL, kernel.elf().to_vec()),
         (MODULE, module),
@@ -73,7 +75,7 @@ pub fn build(args: &IsoBuildArgs, home: Option<&Path>, json: bool) -> Result<Exi
         write(name, bytes)?;
     }
     write(SUMS, &grub::sums(&files))?;
-    write(CONFIG, grub::config(args.timeout, args.zero).as_bytes())?;
+    write(CONFIG, grub::config(args.timeout, args.zero, args.keep.is_some()).as_bytes())?;
     write(BIOS_IMAGE, &grub::image(Firmware::Bios, folder.path())?)?;
     write(EFI_IMAGE, &fat::efi_partition(&grub::image(Firmware::Uefi, folder.path())?)?)?;
     let iso = folder.path().join("medium.iso");

@@ -144,7 +144,7 @@ fn registers(machine: &Stopped<'_>, fault: &Ended) -> Result<Registers, MachineE
                 came_from(machine.memory, u64::from_le_bytes(top), &mut registers);
             }
         }
-        Reason::Nucleus | Reason::BootModule | Reason::Memory => {}
+        Reason::Nucleus | Reason::BootModule | Reason::Memory | Reason::Disk => {}
     }
     Ok(registers)
 }

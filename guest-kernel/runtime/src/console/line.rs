@@ -34,32 +34,7 @@ static LINE: Mutex<Option<Line>> = Mutex::new(None);
 
 /// Takes over the machine's console, if it has one and is not ours.
 pub fn start(machine: &Machine) {
-    let device = devices::find(machine, DeviceKind::Console).filter(|_| machine.info.is_none());
-    let (Some(device), Some(region)) = (device, machine.region(RegionKind::DeviceBuffers)) else { return };
-    // SAFETY: these pages are the console's, which is used here alone where it is not ours.
-    let (receive, transmit) = unsafe {
-        (
-            device.queue(machine, 0, queues::CONSOLE_RECEIVE),
-            device.queue(machine, 1, queues::CONSOLE_TRANSMIT),
-        )
-    };
-    let (Some(receive), Some(transmit)) = (receive, transmit) else { return };
-    let count = BUFFERS.min(receive.len()).min(transmit.len());
-    let mut line = Line {
-        receive,
-        transmit,
-        buffers: region.base + queues::COUNT * queues::STRIDE,
-        free: (0..count).collect(),
-        typed: VecDeque::new(),
-        is_deaf: false,
-    };
-    line.receive.want_interrupts(false);
-    line.transmit.want_interrupts(false);
-    for id in 0..count {
-        line.expect(id);
-    }
-    line.receive.notify();
-    *LINE.lock() = Some(line);
+    *LINE.lock() = Line::find(machine);
 }
 
 /// Says something there, if there is one.
@@ -84,6 +59,34 @@ pub fn typed() -> Option<u8> {
 }
 
 impl Line {
+    fn find(machine: &Machine) -> Option<Self> {
+        let device = devices::find(machine, DeviceKind::Console).filter(|_| machine.info.is_none())?;
+        let region = machine.region(RegionKind::DeviceBuffers)?;
+        // SAFETY: these pages are the console's, which is used here alone where it is not ours.
+        let (receive, transmit) = unsafe {
+            (
+                device.queue(machine, 0, queues::CONSOLE_RECEIVE)?,
+                device.queue(machine, 1, queues::CONSOLE_TRANSMIT)?,
+            )
+        };
+        let count = BUFFERS.min(receive.len()).min(transmit.len());
+        let mut line = Self {
+            receive,
+            transmit,
+            buffers: region.base + queues::COUNT * queues::STRIDE,
+            free: (0..count).collect(),
+            typed: VecDeque::new(),
+            is_deaf: false,
+        };
+        line.receive.want_interrupts(false);
+        line.transmit.want_interrupts(false);
+        for id in 0..count {
+            line.expect(id);
+        }
+        line.receive.notify();
+        Some(line)
+    }
+
     /// Gives the device a buffer for what comes.
     fn expect(&mut self, id: u16) {
         let at = self.buffers + u64::from(id) * PAGE_SIZE;

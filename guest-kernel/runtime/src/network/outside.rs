@@ -18,6 +18,11 @@ impl Outside {
         Self { dhcp: sockets.add(Socket::new()) }
     }
 
+    /// Does not ask any more.
+    pub fn leave(self, sockets: &mut SocketSet<'static>) {
+        sockets.remove(self.dhcp);
+    }
+
     /// Takes what was answered.
     pub fn look(&mut self, sockets: &mut SocketSet<'static>, interface: &mut Interface) {
         match sockets.get_mut::<Socket<'_>>(self.dhcp).poll() {

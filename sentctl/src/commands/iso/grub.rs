@@ -84,8 +84,19 @@ pub fn image(firmware: Firmware, folder: &Path) -> Result<Vec<u8>, CommandError>
 }
 
 /// The menu.
-pub fn config(timeout: u8, zero: bool) -> String {
+pub fn config(timeout: u8, zero: bool, keeps: bool) -> String {
     let default = usize::from(zero);
+    let anew = match keeps {
+        true => format!(
+            r#"
+menuentry "SentientOS, programs begin anew: not from what is kept" {{
+  multiboot2 /{KERNEL} anew
+  module2 /{MODULE}
+}}
+"#
+        ),
+        false => String::new(),
+    };
     format!(
         r#"# SentientOS
 set timeout={timeout}
@@ -95,7 +106,7 @@ if serial --unit=0 --speed=115200; then
   terminal_output console serial
 fi
 
-# Behind the kernel's name: zero, done=console, done=end, only=NAME,NAME.
+# Behind the kernel's name: zero, anew, done=console, done=end, only=NAME,NAME.
 menuentry "SentientOS" {{
   multiboot2 /{KERNEL}
   module2 /{MODULE}
@@ -105,7 +116,7 @@ menuentry "SentientOS, zero mode: a console and nothing else" {{
   multiboot2 /{KERNEL}
   module2 /{ZERO}
 }}
-
+{anew}
 menuentry "Verify this medium" {{
   echo "Reading all of it ..."
   if hashsum --hash sha256 --keep-going --check /{SUMS} --prefix /; then
