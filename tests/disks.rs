@@ -70,11 +70,9 @@ fn programs_go_on_from_a_disk_when_the_machine_is_booted_again() {
     let cards: [&[&str]; 2] = [&["-device", "virtio-net-pci,netdev=n"], &["-device", "e1000e,netdev=n"]];
     for ((name, machine), disk, card, called) in [
         (MACHINES[0], VIRTIO, cards[0], "a virtio disk"),
-        (MACHINES[1], NVME, cards[0], "an NVMe disk"),
-        (MACHINES[0], SATA, cards[1], "a SATA disk"),
-        (MACHINES[3], VIRTIO, cards[1], "a virtio disk"),
-        (MACHINES[3], NVME, cards[0], "an NVMe disk"),
-        (MACHINES[4], SATA, cards[0], "a SATA disk"),
+        (MACHINES[1], NVME, cards[1], "an NVMe disk"),
+        (MACHINES[3], SATA, cards[1], "a SATA disk"),
+        (MACHINES[4], NVME, cards[0], "an NVMe disk"),
     ] {
         let drive = disk_of(&medium, TYPE, LEN);
         let all =
@@ -208,8 +206,7 @@ fn a_partition_that_is_too_small_says_how_much_it_should_have() {
 
 #[test]
 fn what_has_ended_does_not_go_on() {
-    let list = "init: 1\nprograms: [{ program: counter.wasm, memory: 8M, args: [--interval-ms, '100'] }]\n";
-    let medium = listed(list, &["--keep", "1h", "--when-done", "end"]);
+    let medium = listed(COUNTER, &["--keep", "1h", "--when-done", "end"]);
     let drive = disk_of(&medium, TYPE, LEN);
     let all = options(&[MACHINES[0].1, VIRTIO], &drive);
     let mut machine = medium.boot(&all);

@@ -6,6 +6,7 @@
 //! measures its clock, has no virtio devices, and speaks through the serial port.
 
 use crate::bytes::{read_u32, read_u64, write_u32, write_u64};
+use crate::layout::queues;
 
 /// Most devices.
 pub const MAX_DEVICES: usize = 8;
@@ -35,6 +36,22 @@ pub enum DeviceKind {
     Nvme = 7,
     /// AHCI controller, of disks on SATA.
     Ahci = 8,
+}
+
+impl DeviceKind {
+    /// The pages of a virtio device's queues, in the order of these, as [`queues`](crate::layout::queues) numbers them; none of a device
+    /// without such queues. A block device's is not among them: it is the nucleus' own.
+    #[must_use]
+    pub const fn queues(self) -> &'static [u64] {
+        match self {
+            Self::Console => &[queues::CONSOLE_RECEIVE, queues::CONSOLE_TRANSMIT],
+            Self::Rng => &[queues::RNG],
+            Self::Net => &[queues::NET_RECEIVE, queues::NET_TRANSMIT],
+            Self::Volumes => &[queues::VOLUMES],
+            Self::Block => &[0],
+            Self::E1000e | Self::Nvme | Self::Ahci => &[],
+        }
+    }
 }
 
 /// One virtio-mmio device.

@@ -104,20 +104,6 @@ fn kind(id: Id) -> Option<DeviceKind> {
     }
 }
 
-/// The queues of a kind, by their numbers in the region of device buffers.
-#[must_use]
-pub const fn queues_of(kind: DeviceKind) -> &'static [u64] {
-    match kind {
-        DeviceKind::Console => &[queues::CONSOLE_RECEIVE, queues::CONSOLE_TRANSMIT],
-        DeviceKind::Rng => &[queues::RNG],
-        DeviceKind::Net => &[queues::NET_RECEIVE, queues::NET_TRANSMIT],
-        DeviceKind::Volumes => &[queues::VOLUMES],
-        // It is the nucleus' own, and so is its page.
-        DeviceKind::Block => &[0],
-        DeviceKind::E1000e | DeviceKind::Nvme | DeviceKind::Ahci => &[],
-    }
-}
-
 impl Transport {
     /// The device, if a function is one that there is a driver for, and can be reached by memory.
     #[must_use]
@@ -261,7 +247,7 @@ impl Transport {
             ..FoundDevice::default()
         };
         registers.write16(common + common::CONFIG_VECTOR, NO_VECTOR);
-        let own = queues_of(self.kind);
+        let own = self.kind.queues();
         // All of a device's are as long as its shortest one.
         for number in 0..own.len() as u16 {
             registers.write16(common + common::QUEUE_SELECT, number);

@@ -4,8 +4,8 @@
 //! they refer to each other by. They go back to the same places, under the same code, which `measured` stands for. Only devices
 //! are as after a boot.
 //!
-//! The partition has two slots, which are written by turns: a head, the region table, and [chunks](CHUNK): a list of pages, and the pages. The head is
-//! written last, when all else is on the disk for good; a checkpoint that was not finished is none.
+//! The partition has two slots, which are written by turns: a head, the region table, and lists of pages, each with the
+//! pages behind it. The head is written last, when all else is on the disk for good; a checkpoint that was not finished is none.
 //!
 //! Here are loops over data, against principle 1: there is no VMM that could do this, and ring 0 is not emulated.
 
@@ -178,7 +178,11 @@ pub fn go_on(at: u64, wanted: bool) -> u64 {
         let mut outcome = Outcome::Nothing;
         for (slot, head) in heads.into_iter().flatten().filter(is_it) {
             request.sequence = head.sequence;
-            outcome = place.look_at(slot, &head)?;
+            // The other one may be better.
+            outcome = place.look_at(slot, &head).unwrap_or_else(|error| match error {
+                DiskError::Beyond => Outcome::Damaged,
+                DiskError::Failed | DiskError::Silent => Outcome::DiskFailed,
+            });
             if outcome == Outcome::Done {
                 place.put_back(slot, &head, request);
             }

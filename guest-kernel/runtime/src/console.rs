@@ -68,10 +68,7 @@ pub fn start(machine: &Machine) {
     let buffers = region.base + queues::COUNT * queues::STRIDE;
     // SAFETY: these pages are the console's, and used by this module alone.
     let (receive, transmit) = unsafe {
-        (
-            device.queue(machine, 0, queues::CONSOLE_RECEIVE),
-            device.queue(machine, 1, queues::CONSOLE_TRANSMIT),
-        )
+        (device.queue(machine, DeviceKind::Console, 0), device.queue(machine, DeviceKind::Console, 1))
     };
     let (Some(receive), Some(transmit)) = (receive, transmit) else { return };
     let output = Output::new(transmit, buffers);

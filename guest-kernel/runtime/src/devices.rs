@@ -34,11 +34,12 @@ pub fn all_found() -> impl Iterator<Item = FoundDevice> {
 }
 
 impl Device {
-    /// The device's queue of this number, in the page of this one among all devices' (`sentient_abi::layout::queues`).
+    /// The queue of this number of a device of this kind.
     ///
     /// # Safety
-    /// The page must be the one that the device was told of, and used by nothing else.
-    pub unsafe fn queue(&self, machine: &Machine, number: u16, page: u64) -> Option<VirtQueue> {
+    /// It must be of that kind, and nothing else may use the queue.
+    pub unsafe fn queue(&self, machine: &Machine, kind: DeviceKind, number: u16) -> Option<VirtQueue> {
+        let page = kind.queues().get(usize::from(number))?;
         let page = machine.region(RegionKind::DeviceBuffers)?.base + page * queues::STRIDE;
         let (doorbell, len) = match self {
             Self::Ours(device) => (Doorbell::Mmio(device.base + QUEUE_NOTIFY), queues::SIZE),

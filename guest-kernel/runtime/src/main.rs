@@ -93,18 +93,22 @@ extern "C" fn main(module: *const u8, len: u64, regions: *mut RegionTable, senti
     let mut machine = unsafe { Machine::adopt(module, len, regions, sentinel != 0) };
     heap::claim(&machine);
     let is_ours = machine.info.is_some();
-    if !is_ours {
-        stages::done("kernel");
-    }
+    // How long our VMM's machines take, it knows.
+    let done = |what| {
+        if !is_ours {
+            stages::done(what);
+        }
+    };
+    done("kernel");
     clock::start(&machine);
     random::start(&machine);
     console::start(&machine);
+    done("clocks");
     if !is_ours {
-        stages::done("clocks");
         screen::start();
         line::start(&machine);
-        stages::done("screen");
     }
+    done("screen");
     let options = if is_ours { Options::default() } else { Options::read() };
     heartbeat::start(&machine);
     gate::announce(Event::Ready);
@@ -129,16 +133,12 @@ extern "C" fn main(module: *const u8, len: u64, regions: *mut RegionTable, senti
         finish(scheduler.run(Some(control), None))
     }
     let measured = measured::measure(&machine);
-    if !is_ours {
-        stages::done("measuring");
-    }
+    done("measuring");
     let kept = Kept::begin(&machine, &measured, &options);
     let (ready, mut end) = all(&mut machine, &mut images, &measured, &options);
-    if !is_ours {
-        stages::done("programs");
-        if measured.is_medium() || gate::facts().panics > 0 {
-            stages::tell(&machine);
-        }
+    done("programs");
+    if !is_ours && (measured.is_medium() || gate::facts().panics > 0) {
+        stages::tell(&machine);
     }
     let mut scheduler = Scheduler::new(machine);
     if ready.len() > 1 || !is_ours {

@@ -14,6 +14,7 @@ mod e1000e;
 mod outside;
 mod table;
 
+use crate::devices::Device;
 use crate::machine::Machine;
 use crate::{clock, heap, random};
 use alloc::vec::Vec;
@@ -22,7 +23,7 @@ use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use outside::Outside;
 use sentient_abi::network::calls::{Answer, Call};
-use sentient_abi::network::{CONTAINERS, CONTAINERS_PREFIX, GUEST_HARDWARE, PREFIX, RUNTIME};
+use sentient_abi::network::{CONTAINERS, CONTAINERS_PREFIX, PREFIX, RUNTIME};
 use sentient_abi::region::RegionKind;
 use sentient_wasi::{Connection, Errno, Readiness, StreamError};
 use smoltcp::iface::{Config, Interface, PollIngressSingleResult, PollResult, SocketSet};
@@ -245,11 +246,11 @@ pub fn close(container: u32, connection: Connection) {
 impl Network {
     fn new(machine: &Machine) -> Option<Self> {
         let mut cable = Cable::find(machine)?;
-        let hardware = cable.hardware;
+        let is_ours = matches!(cable.device, Device::Ours(_));
         let (interface, first_port) = interface(&mut cable);
         let heap = machine.region(RegionKind::Heap).map_or(0, |region| region.len);
         let mut network = Self {
-            table: Table::new(heap / HEAP_SHARE, first_port, hardware == GUEST_HARDWARE),
+            table: Table::new(heap / HEAP_SHARE, first_port, is_ours),
             cable,
             interface,
             sockets: SocketSet::new(Vec::new()),
@@ -257,7 +258,7 @@ impl Network {
             generation: clock::generation().map(|(generation, _)| generation),
             due: clock::NEVER,
         };
-        if hardware == GUEST_HARDWARE {
+        if is_ours {
             network.join_ours();
         } else {
             network.join_other();

@@ -114,7 +114,7 @@ fn entropy_device(machine: &Machine) -> Option<EntropyDevice> {
     let device = devices::find(machine, DeviceKind::Rng)?;
     let buffer = machine.region(RegionKind::DeviceBuffers)?.base + queues::ENTROPY * queues::STRIDE;
     // SAFETY: this page is the entropy device's, and used here alone.
-    let mut queue = unsafe { device.queue(machine, 0, queues::RNG) }?;
+    let mut queue = unsafe { device.queue(machine, DeviceKind::Rng, 0) }?;
     queue.want_interrupts(false);
     Some(EntropyDevice { queue, buffer })
 }

@@ -16,7 +16,6 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use sentient_abi::bytes::read_u32;
-use sentient_abi::layout::queues;
 use sentient_abi::machine_info::DeviceKind;
 use sentient_abi::mounts::container_of;
 use sentient_abi::volumes::{ANSWER_HEAD, Attributes, MAX_ANSWER, MAX_DATA, MAX_PATH, Request, Wanted};
@@ -80,7 +79,7 @@ pub fn start(machine: &Machine) {
     }
     let Some(device) = devices::find(machine, DeviceKind::Volumes) else { return };
     // SAFETY: this page is the volumes', and used here alone.
-    let Some(queue) = (unsafe { device.queue(machine, 0, queues::VOLUMES) }) else { return };
+    let Some(queue) = (unsafe { device.queue(machine, DeviceKind::Volumes, 0) }) else { return };
     let slots = heap::in_runtime(|| (0..SLOTS).map(|_| None).collect());
     *DRIVER.lock() = Some(Driver { queue, device, interrupts_enabled: false, slots, next: 1 });
 }

@@ -64,10 +64,7 @@ impl Line {
         let region = machine.region(RegionKind::DeviceBuffers)?;
         // SAFETY: these pages are the console's, which is used here alone where it is not ours.
         let (receive, transmit) = unsafe {
-            (
-                device.queue(machine, 0, queues::CONSOLE_RECEIVE)?,
-                device.queue(machine, 1, queues::CONSOLE_TRANSMIT)?,
-            )
+            (device.queue(machine, DeviceKind::Console, 0)?, device.queue(machine, DeviceKind::Console, 1)?)
         };
         let count = BUFFERS.min(receive.len()).min(transmit.len());
         let mut line = Self {

@@ -73,7 +73,7 @@ impl Ends {
         let Some(device) = devices::find(machine, DeviceKind::Net) else { return Self::of_card(machine) };
         // SAFETY: these pages are the network's, and used here alone.
         let (receive, transmit) = unsafe {
-            (device.queue(machine, 0, queues::NET_RECEIVE)?, device.queue(machine, 1, queues::NET_TRANSMIT)?)
+            (device.queue(machine, DeviceKind::Net, 0)?, device.queue(machine, DeviceKind::Net, 1)?)
         };
         let (hardware, frame_len) = match device.config().and_then(|config| config.first_chunk().copied()) {
             Some(own) => (own, USUAL_FRAME_LEN),
