@@ -236,7 +236,7 @@ fn the_command_line_says_which_programs_run_and_what_comes_then() {
     let (said, code) = medium.boot(MACHINES[0].1).end();
     assert!(said.contains("Hello, SentientOS!") && code == Some(0), "{said}");
     assert!(!said.contains("counter |"), "{said}");
-    assert!(said.contains("`strange` on the command line is none of zero, done=console"), "{said}");
+    assert!(said.contains("`strange` on the command line is none of zero, anew, done=console"), "{said}");
 }
 
 #[test]

@@ -48,7 +48,7 @@ pub const IO_APIC: u64 = 0xfec0_0000;
 pub const LOCAL_APIC: u64 = 0xfee0_0000;
 
 /// End of the addresses that page tables of four levels map in the lower half.
-const HIGHEST: u64 = 1 << 47;
+pub const HIGHEST: u64 = 1 << 47;
 
 /// Least RAM of a machine, in bytes.
 pub const MIN_RAM: u64 = 24 << 20;

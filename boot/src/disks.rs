@@ -13,11 +13,13 @@ mod nvme;
 mod tests;
 mod virtio;
 
-use crate::pci::Configuration;
+use crate::pci::{self, Configuration, Function};
 use crate::registers::Registers;
-pub use ahci::{Ahci, AhciFunction};
-pub use nvme::{Nvme, NvmeFunction};
+pub use ahci::Ahci;
+pub use nvme::Nvme;
 use sentient_abi::PAGE_SIZE;
+use sentient_abi::layout::RamRange;
+use sentient_abi::region::access;
 pub use virtio::VirtioDisk;
 
 /// Pages of memory that a driver has for what it shares with its device.
@@ -57,6 +59,31 @@ pub struct Transfer {
     pub memory: u64,
     /// How many pages; at most [`MOST_PAGES`].
     pub pages: u32,
+}
+
+/// A function that is a controller of disks, of one of the kinds below.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Controller {
+    /// Where it is.
+    pub function: Function,
+    registers: u64,
+}
+
+impl Controller {
+    /// Pages of its registers.
+    const PAGES: u64 = 2;
+
+    /// The controller, if a function is of this class, and has its registers where this base address register says.
+    fn find(space: &impl Configuration, function: Function, class: u32, bar: u8) -> Option<Self> {
+        let registers = pci::memory(space, function, bar).filter(|_| pci::class(space, function) == class)?;
+        registers.is_multiple_of(PAGE_SIZE).then_some(Self { function, registers })
+    }
+
+    /// What is to be mapped for it.
+    #[must_use]
+    pub fn registers(&self) -> (RamRange, u32) {
+        (RamRange { base: self.registers, len: Self::PAGES * PAGE_SIZE }, access::WRITE)
+    }
 }
 
 /// A disk that is ready.

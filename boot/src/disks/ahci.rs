@@ -1,19 +1,16 @@
 //! AHCI controllers (Serial ATA AHCI 1.3.1), with the first disk on them (ATA/ATAPI command set, ACS-3).
 
-use super::{Direction, DiskError, Transfer, clear, sectors_of_page};
+use super::{Controller, Direction, DiskError, Transfer, clear, sectors_of_page};
 use crate::pci::{self, Configuration, Function};
 use crate::registers::Registers;
 use sentient_abi::PAGE_SIZE;
-use sentient_abi::layout::RamRange;
-use sentient_abi::region::access;
 
 /// Class, subclass and interface of its function (2.1.5).
 const CLASS: u32 = 0x01_06_01;
 /// The base address register that has its registers (2.1.11).
 const BAR: u8 = 5;
 
-/// Bytes of registers: the controller's, and those of 32 ports; whole pages.
-const REGISTERS_LEN: u64 = 2 * PAGE_SIZE;
+/// Most ports; their registers are behind the controller's.
 const PORTS: u64 = 32;
 
 /// Registers of the controller (3.1), and bits of them: it knows addresses of 64 bits; it is an AHCI one.
@@ -73,35 +70,9 @@ const HOST_TO_DISK_WORDS: u32 = 5;
 /// The address is one of a sector.
 const BY_SECTOR: u32 = 1 << 30;
 
-/// A function that is such a controller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AhciFunction {
-    /// Where it is.
-    pub function: Function,
-    registers: u64,
-}
-
-impl AhciFunction {
-    /// The controller, if a function is one.
-    #[must_use]
-    pub fn find(space: &impl Configuration, function: Function) -> Option<Self> {
-        if pci::class(space, function) != CLASS {
-            return None;
-        }
-        let registers = pci::memory(space, function, BAR)?;
-        registers.is_multiple_of(PAGE_SIZE).then_some(Self { function, registers })
-    }
-
-    /// What is to be mapped for it.
-    #[must_use]
-    pub fn registers(&self) -> (RamRange, u32) {
-        (RamRange { base: self.registers, len: REGISTERS_LEN }, access::WRITE)
-    }
-}
-
 /// A disk that is ready.
 pub struct Ahci {
-    function: AhciFunction,
+    controller: Controller,
     /// Where its port's registers begin.
     port: u64,
     /// The port's page; the one behind it is for what the disk says of itself.
@@ -113,16 +84,22 @@ pub struct Ahci {
 }
 
 impl Ahci {
+    /// The controller, if a function is one.
+    #[must_use]
+    pub fn find(space: &impl Configuration, function: Function) -> Option<Controller> {
+        Controller::find(space, function, CLASS, BAR)
+    }
+
     /// Makes the first disk ready, with two pages at `own`; `None` if there is none that does what it should.
     #[must_use]
     pub fn start(
-        function: AhciFunction,
+        controller: Controller,
         space: &impl Configuration,
         registers: &impl Registers,
         own: u64,
     ) -> Option<Self> {
-        let base = function.registers;
-        pci::enable(space, function.function);
+        let base = controller.registers;
+        pci::enable(space, controller.function);
         let control = registers.read32(base + CONTROL) & !INTERRUPTS;
         registers.write32(base + CONTROL, control | AHCI);
         let is_wide = registers.read32(base + CAPABILITIES) & WIDE != 0;
@@ -130,7 +107,7 @@ impl Ahci {
         let ports = (0..PORTS).filter(|number| implemented >> number & 1 != 0);
         let mut ports = ports.map(|number| base + port::FIRST + number * port::LEN);
         ports.find_map(|port| {
-            let mut disk = Self { function, port, own, is_wide, pages: 0, sectors_of_page: 1 };
+            let mut disk = Self { controller, port, own, is_wide, pages: 0, sectors_of_page: 1 };
             if registers.read32(port + port::LINK) & 15 != port::PRESENT || !disk.reaches(own) {
                 return None;
             }
@@ -204,7 +181,7 @@ impl Ahci {
     pub(super) fn quiet(&self, space: &impl Configuration, registers: &impl Registers) {
         // One that does not say so is kept from writing to memory all the same.
         let _ = self.stop_port(registers);
-        pci::quiet(space, self.function.function);
+        pci::quiet(space, self.controller.function);
     }
 
     pub(super) fn transfer(

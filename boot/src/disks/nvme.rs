@@ -1,17 +1,12 @@
 //! NVM Express controllers (NVM Express base specification 1.4), with their first namespace.
 
-use super::{Direction, DiskError, MOST_PAGES, Transfer, clear, sectors_of_page};
+use super::{Controller, Direction, DiskError, MOST_PAGES, Transfer, clear, sectors_of_page};
 use crate::pci::{self, Configuration, Function};
 use crate::registers::Registers;
 use sentient_abi::PAGE_SIZE;
-use sentient_abi::layout::RamRange;
-use sentient_abi::region::access;
 
 /// Class, subclass and interface of its function (PCI code and ID assignment 1.11, 1.9).
 const CLASS: u32 = 0x01_08_02;
-
-/// Bytes of its registers that are used: those of the controller, and the doorbells of two pairs of queues.
-const REGISTERS_LEN: u64 = 2 * PAGE_SIZE;
 
 /// Registers (3.1).
 mod register {
@@ -50,32 +45,6 @@ const NAMESPACE: u32 = 1;
 /// Entries of each queue: one command is on its way at a time, and a queue is never full.
 const QUEUE_LEN: u16 = 8;
 
-/// A function that is such a controller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NvmeFunction {
-    /// Where it is.
-    pub function: Function,
-    registers: u64,
-}
-
-impl NvmeFunction {
-    /// The controller, if a function is one.
-    #[must_use]
-    pub fn find(space: &impl Configuration, function: Function) -> Option<Self> {
-        if pci::class(space, function) != CLASS {
-            return None;
-        }
-        let registers = pci::memory(space, function, 0)?;
-        registers.is_multiple_of(PAGE_SIZE).then_some(Self { function, registers })
-    }
-
-    /// What is to be mapped for it.
-    #[must_use]
-    pub fn registers(&self) -> (RamRange, u32) {
-        (RamRange { base: self.registers, len: REGISTERS_LEN }, access::WRITE)
-    }
-}
-
 /// A pair of queues.
 struct Queues {
     /// Its number; 0 for administration.
@@ -99,7 +68,7 @@ struct Command {
 
 /// One that is ready.
 pub struct Nvme {
-    function: NvmeFunction,
+    controller: Controller,
     /// Bytes between two doorbells.
     stride: u64,
     queues: Queues,
@@ -112,23 +81,29 @@ pub struct Nvme {
 }
 
 impl Nvme {
+    /// The controller, if a function is one.
+    #[must_use]
+    pub fn find(space: &impl Configuration, function: Function) -> Option<Controller> {
+        Controller::find(space, function, CLASS, 0)
+    }
+
     /// Makes it ready, with five pages at `own`; `None` if it does not do what it should.
     #[must_use]
     pub fn start(
-        function: NvmeFunction,
+        controller: Controller,
         space: &impl Configuration,
         registers: &impl Registers,
         own: u64,
     ) -> Option<Self> {
-        let base = function.registers;
-        pci::enable(space, function.function);
+        let base = controller.registers;
+        pci::enable(space, controller.function);
         clear(registers, own, 5);
         let capabilities = registers.read64(base + register::CAPABILITIES);
         let stride = 4u64 << (capabilities >> 32 & 15);
         let least_page = capabilities >> 48 & 15;
         let is_usable = least_page == 0
             && capabilities & 0xffff >= u64::from(QUEUE_LEN) - 1
-            && register::DOORBELLS + 4 * stride <= REGISTERS_LEN;
+            && register::DOORBELLS + 4 * stride <= Controller::PAGES * PAGE_SIZE;
         if !is_usable {
             return None;
         }
@@ -145,7 +120,7 @@ impl Nvme {
         wait(registers, base, true)?;
         let queues = Queues { number: 0, submission: admin, completion, at: 0, phase: true };
         let mut disk = Self {
-            function,
+            controller,
             stride,
             queues,
             scratch,
@@ -200,10 +175,10 @@ impl Nvme {
     }
 
     pub(super) fn quiet(&self, space: &impl Configuration, registers: &impl Registers) {
-        registers.write32(self.function.registers + register::CONFIGURATION, 0);
+        registers.write32(self.controller.registers + register::CONFIGURATION, 0);
         // One that does not say so is kept from writing to memory all the same.
-        let _ = wait(registers, self.function.registers, false);
-        pci::quiet(space, self.function.function);
+        let _ = wait(registers, self.controller.registers, false);
+        pci::quiet(space, self.controller.function);
     }
 
     pub(super) fn transfer(
@@ -263,7 +238,7 @@ impl Nvme {
         let next = (at + 1) % QUEUE_LEN;
         self.queues.at = next;
         self.queues.phase = phase == (next != 0);
-        let base = self.function.registers;
+        let base = self.controller.registers;
         let doorbell = base + register::DOORBELLS + 2 * u64::from(number) * self.stride;
         registers.write32(doorbell, next.into());
         let answer = completion + 16 * u64::from(at) + 12;

@@ -66,8 +66,8 @@ impl Machine {
     }
 
     fn start(&self) -> Option<Disk> {
-        let function = NvmeFunction::find(self, Function::default())?;
-        Nvme::start(function, self, self, OWN).map(Disk::Nvme)
+        let controller = Nvme::find(self, Function::default())?;
+        Nvme::start(controller, self, self, OWN).map(Disk::Nvme)
     }
 
     /// Takes the entries of a queue until `tail`.

@@ -8,7 +8,7 @@ use sentient_boot::pci::{self, Configuration, Function};
 use sentient_boot::registers::Registers;
 use sentient_boot::virtio_pci::Transport;
 use sentient_boot::{MAX_RAM_RANGES, PhysicalMemory, acpi, linux64, multiboot2, pvh};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 /// Memory from address 0 on.
 struct Memory<'a>(&'a [u8]);
@@ -73,11 +73,13 @@ fn check(table: &RegionTable) {
 /// Where a device's queues are said to be.
 const BUFFERS: u64 = 0x80_0000;
 
-/// Two functions, one on each of two buses, and what their registers say.
-struct Bus<'a> {
+/// Two functions, one on each of two buses, and what their registers, and memory that they share with drivers, say: what comes next.
+pub struct Bus<'a> {
     space: &'a [u8],
-    registers: &'a [u8],
+    said: &'a [u8],
     asked: Cell<usize>,
+    /// Where drivers may write.
+    allowed: RefCell<Vec<layout::RamRange>>,
 }
 
 impl Configuration for Bus<'_> {
@@ -94,10 +96,24 @@ impl Configuration for Bus<'_> {
     fn write(&self, _: Function, _: u8, _: u32) {}
 }
 
-impl Bus<'_> {
+impl<'a> Bus<'a> {
+    pub fn new(space: &'a [u8], said: &'a [u8]) -> Self {
+        Self { space, said, asked: Cell::new(0), allowed: RefCell::default() }
+    }
+
+    /// Drivers may write there from now on, and where they could before.
+    pub fn allow(&self, ranges: impl IntoIterator<Item = layout::RamRange>) {
+        self.allowed.borrow_mut().extend(ranges);
+    }
+
     fn next(&self) -> u8 {
         let asked = self.asked.replace(self.asked.get() + 1);
-        self.registers.get(asked).copied().unwrap_or(0)
+        self.said.get(asked).copied().unwrap_or(0)
+    }
+
+    fn check(&self, address: u64) {
+        let is_within = |range: &layout::RamRange| (range.base..range.base + range.len).contains(&address);
+        assert!(self.allowed.borrow().iter().any(is_within), "{address:#x} is written to");
     }
 }
 
@@ -113,20 +129,27 @@ impl Registers for Bus<'_> {
     fn read32(&self, address: u64) -> u32 {
         u32::from(self.read16(address)) | u32::from(self.read16(address)) << 16
     }
-    fn write8(&self, _: u64, _: u8) {}
-    fn write16(&self, _: u64, _: u16) {}
-    fn write32(&self, _: u64, _: u32) {}
+    fn write8(&self, address: u64, _: u8) {
+        self.check(address);
+    }
+    fn write16(&self, address: u64, _: u16) {
+        self.check(address);
+    }
+    fn write32(&self, address: u64, _: u32) {
+        self.check(address);
+    }
 }
 
 /// What is found is made ready or left alone; ring 3 has no register but those that queues are notified by.
 pub fn pci(data: &[u8]) {
-    let (space, registers) = data.split_at(data.len().min(256));
-    let bus = Bus { space, registers, asked: Cell::new(0) };
+    let (space, said) = data.split_at(data.len().min(SPACE_LEN));
+    let bus = Bus::new(space, said);
     let mut found = Vec::new();
     pci::each(&bus, &mut |function, id| found.extend(Transport::find(&bus, function, id)));
     for transport in found {
         let mapped: Vec<_> = transport.registers().into_iter().flatten().collect();
         assert!(mapped.iter().all(|(range, _)| range.base % PAGE_SIZE == 0 && range.len % PAGE_SIZE == 0));
+        bus.allow(mapped.iter().map(|(range, _)| *range));
         let message = Some((0xfee0_0000, 0x60));
         let Some((ready, _)) = transport.adopt(&bus, &bus, BUFFERS, message) else { continue };
         assert!(ready.queue_len.is_power_of_two() && ready.queue_len <= layout::queues::SIZE);
@@ -140,11 +163,14 @@ pub fn pci(data: &[u8]) {
     }
 }
 
-/// A network device of QEMU's, with registers that say that all is well.
-pub fn functions() -> Vec<Vec<u8>> {
-    let mut bytes = vec![0; 512];
+/// Bytes of configuration space: of both functions.
+pub const SPACE_LEN: usize = 256;
+
+/// Configuration space with a virtio device of QEMU's in it, of this number.
+pub fn virtio_space(number: u32) -> Vec<u8> {
+    let mut bytes = vec![0; SPACE_LEN];
     let words: [(u64, u32); 19] = [
-        (0, 0x1041_1af4),
+        (0, 0x1040_1af4 + (number << 16)),
         (4, 0x10_0000),
         (0x14, 0xfebd_0000),
         (0x20, 0xc),
@@ -168,9 +194,16 @@ pub fn functions() -> Vec<Vec<u8>> {
     for (at, word) in words {
         put(&mut bytes, at, &word.to_le_bytes());
     }
+    bytes
+}
+
+/// A network device, with registers that say that all is well.
+pub fn functions() -> Vec<Vec<u8>> {
+    let mut bytes = virtio_space(1);
+    bytes.resize(2 * SPACE_LEN, 0);
     // The status after the reset, what is offered, the status again, and what queues say.
     let said = [0u8, 0x20, 0, 0, 0, 1, 0, 0, 0, 8, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
-    put(&mut bytes, 256, &said);
+    put(&mut bytes, SPACE_LEN as u64, &said);
     vec![bytes]
 }
 
@@ -224,7 +257,7 @@ fn boot_params() -> Vec<u8> {
     bytes
 }
 
-fn put(bytes: &mut [u8], at: u64, value: &[u8]) {
+pub fn put(bytes: &mut [u8], at: u64, value: &[u8]) {
     for (to, from) in bytes.iter_mut().skip(at as usize).zip(value) {
         *to = *from;
     }

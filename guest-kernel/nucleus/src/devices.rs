@@ -10,7 +10,7 @@ use sentient_abi::PAGE_SIZE;
 use sentient_abi::found::{FoundDevice, MAX_FOUND};
 use sentient_abi::layout::{LOCAL_APIC, RamRange};
 use sentient_abi::machine_info::DeviceKind;
-use sentient_boot::disks::{Ahci, AhciFunction, Disk, Nvme, NvmeFunction, VirtioDisk};
+use sentient_boot::disks::{Ahci, Controller, Disk, Nvme, VirtioDisk};
 use sentient_boot::e1000e::Card;
 use sentient_boot::pci::{self, Configuration, Function};
 use sentient_boot::registers::Registers;
@@ -80,8 +80,8 @@ impl Registers for Mapped {
 enum Candidate {
     Virtio(Transport),
     E1000e(Card),
-    Nvme(NvmeFunction),
-    Ahci(AhciFunction),
+    Nvme(Controller),
+    Ahci(Controller),
 }
 
 impl Candidate {
@@ -103,8 +103,7 @@ impl Candidate {
         match self {
             Self::Virtio(transport) => transport.function,
             Self::E1000e(card) => card.function,
-            Self::Nvme(controller) => controller.function,
-            Self::Ahci(controller) => controller.function,
+            Self::Nvme(controller) | Self::Ahci(controller) => controller.function,
         }
     }
 
@@ -112,8 +111,9 @@ impl Candidate {
         match self {
             Self::Virtio(transport) => transport.registers(),
             Self::E1000e(card) => [Some(card.registers()), None, None, None],
-            Self::Nvme(controller) => [Some(controller.registers()), None, None, None],
-            Self::Ahci(controller) => [Some(controller.registers()), None, None, None],
+            Self::Nvme(controller) | Self::Ahci(controller) => {
+                [Some(controller.registers()), None, None, None]
+            }
         }
     }
 }
@@ -175,8 +175,8 @@ pub fn find(is_taken: impl Fn(RamRange) -> bool) -> Candidates {
         let found = Transport::find(&Ports, function, id)
             .map(Candidate::Virtio)
             .or_else(|| Card::find(&Ports, function, id).map(Candidate::E1000e))
-            .or_else(|| NvmeFunction::find(&Ports, function).map(Candidate::Nvme))
-            .or_else(|| AhciFunction::find(&Ports, function).map(Candidate::Ahci));
+            .or_else(|| Nvme::find(&Ports, function).map(Candidate::Nvme))
+            .or_else(|| Ahci::find(&Ports, function).map(Candidate::Ahci));
         if let Some(found) = found {
             candidates.add(found, &is_taken);
         }

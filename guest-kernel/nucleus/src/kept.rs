@@ -21,6 +21,7 @@ use sentient_abi::PAGE_SIZE;
 use sentient_abi::bytes::read_u64;
 use sentient_abi::gate::REFUSED;
 use sentient_abi::kept::{KeepRequest, Outcome};
+use sentient_abi::layout::HIGHEST;
 use sentient_abi::machine_info::DeviceKind;
 use sentient_abi::panic_record::Reason;
 use sentient_abi::region::{Region, RegionKind, RegionTable, TABLE_LEN, access};
@@ -35,8 +36,6 @@ const PAGE: usize = PAGE_SIZE as usize;
 const TABLE_PAGES: u64 = TABLE_LEN / PAGE_SIZE;
 /// Pages that are read at once, to be looked at before any of them is put in its place.
 const LOOKED_AT_PAGES: u64 = 8;
-/// Addresses that ring 3 may have end here.
-const RING_3_END: u64 = 1 << 47;
 
 /// Pages that disks read and write: no reference to them is held while they do.
 #[repr(C, align(4096))]
@@ -368,16 +367,13 @@ impl Place {
                 Ok(())
             })?;
         }
-        Ok(
-            if <[u8; 32]>::from(stream.hasher.finalize()) != head.body || head.rip.max(head.rsp) >= RING_3_END
-            {
-                Outcome::Damaged
-            } else if !fits || !is_here {
-                Outcome::OtherMemory
-            } else {
-                Outcome::Done
-            },
-        )
+        Ok(if <[u8; 32]>::from(stream.hasher.finalize()) != head.body || head.rip.max(head.rsp) >= HIGHEST {
+            Outcome::Damaged
+        } else if !fits || !is_here {
+            Outcome::OtherMemory
+        } else {
+            Outcome::Done
+        })
     }
 
     /// Puts a checkpoint that was looked at in its place, and goes on from it.

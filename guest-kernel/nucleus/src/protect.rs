@@ -12,7 +12,7 @@ use crate::runtime;
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 use sentient_abi::gate::Rights;
-use sentient_abi::layout::SPARE_TABLES;
+use sentient_abi::layout::{HIGHEST, SPARE_TABLES};
 use sentient_abi::paging::{ACCESSED, ADDRESS, DIRTY, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE};
 use sentient_abi::region::RegionKind;
 use sentient_abi::{LARGE_PAGE_SIZE, PAGE_SIZE};
@@ -39,7 +39,7 @@ pub fn protect(base: u64, len: u64, rights: u64) -> Option<()> {
             Rights::Execute => 0,
         };
     let end = base.checked_add(len)?;
-    if !(base | len).is_multiple_of(PAGE_SIZE) || base < POOL_END.load(Ordering::Relaxed) || end > 1 << 47 {
+    if !(base | len).is_multiple_of(PAGE_SIZE) || base < POOL_END.load(Ordering::Relaxed) || end > HIGHEST {
         return None;
     }
     let within = |kind| {

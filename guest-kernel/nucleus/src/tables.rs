@@ -83,8 +83,10 @@ pub fn build(ram: &[RamRange], module_range: RamRange, screen: Option<RamRange>)
     let (devices, candidates) = if end::under_sentinel() {
         (MAX_DEVICES as u64, Candidates::NONE)
     } else {
-        let is_taken = |range| {
-            is_memory(range)
+        let is_taken = |range: RamRange| {
+            // What cannot be mapped is of no use.
+            range.base.checked_add(range.len).is_none_or(|end| end > layout::HIGHEST)
+                || is_memory(range)
                 || screen.is_some_and(|screen| overlaps(range, screen.base, screen.len))
                 || [IO_APIC, LOCAL_APIC].into_iter().any(|base| overlaps(range, base, PAGE_SIZE))
         };
