@@ -6,14 +6,16 @@ use crate::streaming::chunks;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{CONTENT_TYPE, HOST};
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Runtime};
 
@@ -62,10 +64,21 @@ impl ClientError {
     }
 }
 
-/// A connection to a machine's process.
+/// What is sent with a request.
+type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+/// A way to a machine's process.
 pub struct Client {
     machine: MachineFolder,
     runtime: Runtime,
+    /// The connection of the last answer that was read to its end: it takes the next request.
+    idle: Mutex<Option<SendRequest<Body>>>,
+}
+
+/// The start of an answer, and the connection that its body comes on.
+struct Answering {
+    body: Incoming,
+    connection: SendRequest<Body>,
 }
 
 impl Client {
@@ -78,7 +91,7 @@ impl Client {
             .enable_io()
             .build()
             .map_err(|error| ClientError::Broken { socket: machine.socket(), why: error.to_string() })?;
-        Ok(Self { machine, runtime })
+        Ok(Self { machine, runtime, idle: Mutex::new(None) })
     }
 
     /// Asks for something.
@@ -138,7 +151,7 @@ impl Client {
     /// [`ClientError`]; what was written is then not all of it.
     pub fn download(&self, path: &str, mut out: impl Write) -> Result<(), ClientError> {
         self.runtime.block_on(async {
-            let mut body = self.send(Method::GET, path, Vec::new()).await?;
+            let mut body = self.send(Method::GET, path, Vec::new()).await?.body;
             while let Some(frame) = body.frame().await {
                 let frame = frame.map_err(|error| self.broken(&error))?;
                 if let Some(bytes) = frame.data_ref() {
@@ -170,8 +183,8 @@ impl Client {
         // On a runtime of its own: with that goes the body, and with that the thread that writes.
         let own = Self::new(self.machine.clone())?;
         let answer = own.runtime.block_on(async {
-            let body = own.send_body(Method::PUT, path, UnsyncBoxBody::new(body)).await?;
-            own.whole(body).await
+            let answering = own.send_body(Method::PUT, path, UnsyncBoxBody::new(body)).await?;
+            own.whole(answering.body).await
         });
         drop(own);
         let written =
@@ -189,30 +202,25 @@ impl Client {
 
     fn ask<A: DeserializeOwned>(&self, method: Method, path: &str, body: Vec<u8>) -> Result<A, ClientError> {
         let bytes = self.runtime.block_on(async {
-            let body = self.send(method, path, body).await?;
-            self.whole(body).await
+            let Answering { body, connection } = self.send(method, path, body).await?;
+            let bytes = self.whole(body).await?;
+            *self.idle() = Some(connection);
+            Ok(bytes)
         })?;
         serde_json::from_slice(&bytes).map_err(|error| self.broken(&error))
     }
 
-    /// Connects, sends a request, and gives the body of an answer that is no refusal.
-    async fn send(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Incoming, ClientError> {
+    fn idle(&self) -> MutexGuard<'_, Option<SendRequest<Body>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends a request, and gives the start of an answer that is no refusal.
+    async fn send(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Answering, ClientError> {
         let body = Full::new(Bytes::from(body)).map_err(|never| match never {});
         self.send_body(method, path, UnsyncBoxBody::new(body)).await
     }
 
-    async fn send_body(
-        &self,
-        method: Method,
-        path: &str,
-        body: UnsyncBoxBody<Bytes, io::Error>,
-    ) -> Result<Incoming, ClientError> {
-        let stream = TokioIo::new(self.connect().await?);
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(stream).await.map_err(|error| self.broken(&error))?;
-        // On its own, so that an answer that comes with the end of the connection is still heard. It ends
-        // when the sender and the body are gone.
-        tokio::spawn(connection);
+    async fn send_body(&self, method: Method, path: &str, body: Body) -> Result<Answering, ClientError> {
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -220,13 +228,49 @@ impl Client {
             .header(CONTENT_TYPE, "application/json")
             .body(body)
             .map_err(|error| self.broken(&error))?;
-        let answer = sender.send_request(request).await.map_err(|error| self.broken(&error))?;
+        let idle = self.idle().take();
+        let (answer, connection) = match idle {
+            Some(connection) => self.send_again(connection, request).await?,
+            None => self.send_anew(request).await?,
+        };
         let status = answer.status();
+        let body = answer.into_body();
         if status.is_success() {
-            return Ok(answer.into_body());
+            return Ok(Answering { body, connection });
         }
-        let bytes = self.whole(answer.into_body()).await?;
-        Err(refused(status, &bytes))
+        Err(refused(status, &self.whole(body).await?))
+    }
+
+    /// Sends a request on a connection that was used before, or on a new one if that is closed by now.
+    async fn send_again(
+        &self,
+        mut connection: SendRequest<Body>,
+        request: Request<Body>,
+    ) -> Result<(Response<Incoming>, SendRequest<Body>), ClientError> {
+        if connection.ready().await.is_err() {
+            return self.send_anew(request).await;
+        }
+        match connection.try_send_request(request).await {
+            Ok(answer) => Ok((answer, connection)),
+            Err(mut failed) => match failed.take_message() {
+                // Nothing of it was sent.
+                Some(request) => self.send_anew(request).await,
+                None => Err(self.broken(failed.error())),
+            },
+        }
+    }
+
+    async fn send_anew(
+        &self,
+        request: Request<Body>,
+    ) -> Result<(Response<Incoming>, SendRequest<Body>), ClientError> {
+        let stream = TokioIo::new(self.connect().await?);
+        let (mut sender, connection) = handshake(stream).await.map_err(|error| self.broken(&error))?;
+        // On its own, so that an answer that comes with the end of the connection is still heard. It ends
+        // when the sender and the body are gone.
+        tokio::spawn(connection);
+        let answer = sender.send_request(request).await.map_err(|error| self.broken(&error))?;
+        Ok((answer, sender))
     }
 
     async fn whole(&self, body: Incoming) -> Result<Bytes, ClientError> {
