@@ -137,6 +137,27 @@ fn what_is_kept_by_itself_is_kept_once_more_before_the_machine_is_switched_off()
 }
 
 #[test]
+fn what_is_kept_goes_on_on_a_machine_that_has_less() {
+    let medium = listed(LIST, &[]);
+    let drive = disk_of(&medium, TYPE, LEN);
+    let console: &[&str] =
+        &["-device", "virtio-serial-pci", "-chardev", "null,id=c", "-device", "virtconsole,chardev=c"];
+    let all = options(&[MACHINES[0].1, VIRTIO, console, &["-device", "virtio-rng-pci"]], &drive);
+    let mut machine = medium.boot(&all);
+    machine.wait_for("this machine's address is ");
+    machine.type_line("keep");
+    let kept = last_number(machine.wait_for(", checkpoint 1\n"), "one | ");
+    drop(machine);
+    // Neither a network, nor a screen, nor random numbers, nor a console of a VMM's, and the disk is behind another controller.
+    let less = options(&[MACHINES[0].1, SATA, &["-nic", "none", "-vga", "none"]], &drive);
+    let mut machine = medium.boot(&less);
+    machine.wait_for("everything goes on from checkpoint 1 on a SATA disk");
+    machine.wait_for(&format!("one | {}\n", kept + 20));
+    machine.type_line("ps");
+    machine.wait_for("\nweb ");
+}
+
+#[test]
 fn a_checkpoint_that_is_damaged_is_not_gone_on_from() {
     let medium = listed(COUNTER, &["--keep", "1s"]);
     let drive = disk_of(&medium, TYPE, LEN);

@@ -85,9 +85,11 @@ pub fn start(machine: &Machine) -> bool {
     true
 }
 
-/// The machine was booted since: its device is another one, or in another state, and nobody is at the other ends of connections.
+/// The machine was booted since: its device is another one, or in another state, and nobody is at the other ends of connections. Without
+/// a device there is no network any more.
 pub fn begin_anew(machine: &Machine) {
-    with(|network| network.begin_anew(machine));
+    let is_there = with(|network| network.begin_anew(machine)).flatten().is_some();
+    UP.store(is_there, Relaxed);
 }
 
 /// Lets a container listen on a port.
@@ -274,14 +276,14 @@ impl Network {
         self.send();
     }
 
-    /// Begins with the machine's device anew; without one, nothing comes any more.
-    fn begin_anew(&mut self, machine: &Machine) {
+    /// Begins with the machine's device anew; `None` if it has none.
+    fn begin_anew(&mut self, machine: &Machine) -> Option<()> {
         self.table.cut_all(&mut self.sockets, 0);
-        let Some(cable) = Cable::find(machine) else { return };
-        self.cable = cable;
+        self.cable = Cable::find(machine)?;
         (self.interface, _) = interface(&mut self.cable);
         self.cable.device.enable_interrupt();
         self.join_other();
+        Some(())
     }
 
     /// The network of our VMM.

@@ -48,17 +48,7 @@ static SCREEN: Mutex<Option<Screen>> = Mutex::new(None);
 
 /// Takes over the machine's screen, if it has one.
 pub fn start() {
-    let Some(info) = gate::screen().filter(|info| info.bytes().is_some()) else { return };
-    let (width, height) = (info.width as usize, info.height as usize);
-    let (columns, rows) =
-        if info.colours().is_some() { (width / WIDTH, height / HEIGHT) } else { (width, height) };
-    if columns == 0 || rows == 0 {
-        return;
-    }
-    let cells = vec![0; columns * rows];
-    let mut screen = Screen { info, columns, rows, cells, row: 0, column: 0, sequence: Sequence::None };
-    screen.clear();
-    *SCREEN.lock() = Some(screen);
+    *SCREEN.lock() = Screen::find();
 }
 
 /// Shows what is said.
@@ -80,6 +70,20 @@ pub fn last_words(bytes: &[u8]) {
 }
 
 impl Screen {
+    fn find() -> Option<Self> {
+        let info = gate::screen().filter(|info| info.bytes().is_some())?;
+        let (width, height) = (info.width as usize, info.height as usize);
+        let (columns, rows) =
+            if info.colours().is_some() { (width / WIDTH, height / HEIGHT) } else { (width, height) };
+        if columns == 0 || rows == 0 {
+            return None;
+        }
+        let cells = vec![0; columns * rows];
+        let mut screen = Self { info, columns, rows, cells, row: 0, column: 0, sequence: Sequence::None };
+        screen.clear();
+        Some(screen)
+    }
+
     fn take(&mut self, byte: u8) {
         match (self.sequence, byte) {
             (Sequence::None, ESCAPE) => self.sequence = Sequence::Begun,
