@@ -145,6 +145,7 @@ fn what_is_kept_goes_on_on_a_machine_that_has_less() {
     let all = options(&[MACHINES[0].1, VIRTIO, console, &["-device", "virtio-rng-pci"]], &drive);
     let mut machine = medium.boot(&all);
     machine.wait_for("this machine's address is ");
+    machine.wait_for("one | 3\n");
     machine.type_line("keep");
     let kept = last_number(machine.wait_for(", checkpoint 1\n"), "one | ");
     drop(machine);
