@@ -62,21 +62,38 @@ fn last_number(said: &str, name: &str) -> u32 {
     numbers.max().unwrap_or_else(|| panic!("no number was said:\n{said}"))
 }
 
+/// A kind of machine, the device that its disk is behind, its network card, and what the disk is called.
+type Kind<'a> = ((&'a str, &'a [&'a str]), &'a [&'a str], &'a str, &'a str);
+
+const VIRTIO_NET: &str = "virtio-net-pci,netdev=n";
+const E1000E: &str = "e1000e,netdev=n";
+
 #[test]
 fn programs_go_on_from_a_disk_when_the_machine_is_booted_again() {
+    go_on_from_a_disk(&[
+        (MACHINES[0], VIRTIO, VIRTIO_NET, "a virtio disk"),
+        (MACHINES[1], NVME, E1000E, "an NVMe disk"),
+    ]);
+}
+
+#[test]
+fn programs_go_on_from_a_disk_by_uefi_too() {
+    go_on_from_a_disk(&[
+        (MACHINES[3], SATA, E1000E, "a SATA disk"),
+        (MACHINES[4], NVME, VIRTIO_NET, "an NVMe disk"),
+    ]);
+}
+
+fn go_on_from_a_disk(kinds: &[Kind<'_>]) {
     let medium = listed(LIST, &[]);
     let port = free_port();
     let network = format!("user,id=n,hostfwd=tcp:127.0.0.1:{port}-:80");
-    let cards: [&[&str]; 2] = [&["-device", "virtio-net-pci,netdev=n"], &["-device", "e1000e,netdev=n"]];
-    for ((name, machine), disk, card, called) in [
-        (MACHINES[0], VIRTIO, cards[0], "a virtio disk"),
-        (MACHINES[1], NVME, cards[1], "an NVMe disk"),
-        (MACHINES[3], SATA, cards[1], "a SATA disk"),
-        (MACHINES[4], NVME, cards[0], "an NVMe disk"),
-    ] {
+    for ((name, machine), disk, card, called) in kinds {
         let drive = disk_of(&medium, TYPE, LEN);
-        let all =
-            options(&[machine, disk, card, &["-netdev", &network, "-device", "virtio-rng-pci"]], &drive);
+        let all = options(
+            &[machine, disk, &["-netdev", &network, "-device", card, "-device", "virtio-rng-pci"]],
+            &drive,
+        );
         let mut first = medium.boot(&all);
         let said = first.wait_for("this machine's address is ").to_owned();
         assert!(
