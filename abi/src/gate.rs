@@ -66,8 +66,8 @@ pub enum Call {
     /// `(request)`: writes all of ring 3 to the disk, as a [`KeepRequest`](crate::kept::KeepRequest) says, and the answer into that.
     /// [`REFUSED`] if the request is not in memory that ring 3 may write.
     Keep = 21,
-    /// `(request, wanted)`: notes what is measured, and, if `wanted` is not 0, goes on from what is kept of that. Then it does not return, but
-    /// [`Keep`](Self::Keep) does once more. Otherwise the answer says why not.
+    /// `(request, wanted)`: if `wanted` is not 0, goes on from what is kept of what the request says was measured. Then it does not return, but
+    /// [`Keep`](Self::Keep) does once more. Otherwise the answer says why not, and what disk there is.
     GoOn = 22,
     /// `(request)`: nothing is kept any more.
     ForgetKept = 23,

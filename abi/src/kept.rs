@@ -51,7 +51,7 @@ impl Outcome {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct KeepRequest {
-    /// The value of [`measure`](crate::boot_module) that what is kept belongs to: nothing else goes on from it.
+    /// The value of measured boot (`crate::measure`) that what is kept belongs to: nothing else goes on from it.
     pub measured: [u8; 32],
     /// Where ring 3 goes on from what is kept: an instruction, and the stack pointer there. What the calling convention has saved lies on that
     /// stack.

@@ -40,7 +40,7 @@ pub enum DeviceKind {
 
 impl DeviceKind {
     /// The pages of a virtio device's queues, in the order of these, as [`queues`](crate::layout::queues) numbers them; none of a device
-    /// without such queues. A block device's is not among them: it is the nucleus' own.
+    /// without such queues. A block device's is the first page of memory that is the nucleus' own, and not among them.
     #[must_use]
     pub const fn queues(self) -> &'static [u64] {
         match self {

@@ -149,11 +149,6 @@ impl Disk {
     }
 }
 
-/// Bytes as a number of pages, of which part of one is none.
-const fn whole_pages(bytes: u64) -> u64 {
-    bytes / PAGE_SIZE
-}
-
 /// Sectors of a page, of a disk whose sectors have this many bytes; `None` if they do not make up pages.
 fn sectors_of_page(sector_len: u64) -> Option<u64> {
     let fits = (512..=PAGE_SIZE).contains(&sector_len) && sector_len.is_power_of_two();

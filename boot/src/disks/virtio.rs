@@ -1,6 +1,6 @@
 //! Virtio block devices (virtio 1.3, 5.2).
 
-use super::{Direction, DiskError, Transfer, clear, whole_pages};
+use super::{Direction, DiskError, Transfer, clear};
 use crate::pci::Configuration;
 use crate::registers::Registers;
 use crate::virtio_pci::{BLOCK_FLUSH, Transport};
@@ -57,7 +57,7 @@ impl VirtioDisk {
             queue: own,
             queue_len: found.queue_len,
             made: 0,
-            pages: whole_pages(bytes),
+            pages: bytes / PAGE_SIZE,
             has_cache: agreed & BLOCK_FLUSH != 0,
         };
         // A request has three descriptors.
