@@ -104,6 +104,9 @@ impl Control {
         self.begin_life(scheduler);
         let index = header.container;
         let slot = self.slots.get_mut(index as usize);
+        let runs = matches!(slot, Some(Slot::Running));
+        // They are told of each other: a container that only one knows, nobody would ever hear of again.
+        assert_eq!(runs, scheduler.has(index), "container {index} is not what it was");
         match (header.kind, slot) {
             (FrameKind::Image, _) => {
                 self.images.expect(&mut scheduler.machine, bytes, u64::from(header.argument));

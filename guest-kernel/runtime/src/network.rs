@@ -8,6 +8,9 @@
 //!
 //! Nothing here waits. [`pump`] is called by the scheduler, on its own stack; all else by threads. Both see to it that
 //! what is to be sent is sent: a thread that goes on computing does not give anybody a turn to do so.
+//!
+//! Whenever nobody is at work here, all this is [sealed]: somebody else's stray write would have a container seem to say what
+//! it never said, and so is found before anybody hears it.
 
 mod cable;
 mod e1000e;
@@ -54,6 +57,8 @@ struct Network {
     generation: Option<u64>,
     /// Monotonic time at which there is something to do even if nothing comes.
     due: u64,
+    /// What the [digest](Table::digest) was when it was left; `None` while somebody is at work.
+    sealed: Option<u64>,
 }
 
 static NETWORK: Mutex<Option<Network>> = Mutex::new(None);
@@ -64,7 +69,7 @@ fn now() -> Instant {
     Instant::from_micros((clock::monotonic_ns() / 1000) as i64)
 }
 
-/// Does something with the network, in the runtime's heap; `None` if there is none.
+/// Looks at the network, in the runtime's heap; `None` if there is none.
 fn with<R>(work: impl FnOnce(&mut Network) -> R) -> Option<R> {
     if !UP.load(Relaxed) {
         return None;
@@ -72,6 +77,19 @@ fn with<R>(work: impl FnOnce(&mut Network) -> R) -> Option<R> {
     let mut network = NETWORK.lock();
     let network = network.as_mut()?;
     heap::in_runtime(|| Some(work(network)))
+}
+
+/// Does something with the network, which is as it was left.
+fn work<R>(work: impl FnOnce(&mut Network) -> R) -> Option<R> {
+    with(|network| {
+        network.unseal();
+        work(network)
+    })
+}
+
+/// From here on nothing changes until somebody is at work again.
+pub fn seal() {
+    with(Network::seal);
 }
 
 /// Sees to it that there is a network, if this machine has one; whether it has.
@@ -88,7 +106,7 @@ pub fn start(machine: &Machine) -> bool {
 /// The machine was booted since: its device is another one, or in another state, and nobody is at the other ends of connections. Without
 /// a device there is no network any more.
 pub fn begin_anew(machine: &Machine) {
-    let is_there = with(|network| network.begin_anew(machine)).flatten().is_some();
+    let is_there = work(|network| network.begin_anew(machine)).flatten().is_some();
     UP.store(is_there, Relaxed);
 }
 
@@ -100,13 +118,13 @@ pub fn listen(machine: &Machine, container: u32, port: u16) -> Result<(), &'stat
     if !start(machine) {
         return Err("this machine has no network");
     }
-    with(|network| network.table.listen(container, port));
+    work(|network| network.table.listen(container, port));
     Ok(())
 }
 
 /// A container is gone: so are its ports and connections.
 pub fn forget(container: u32) {
-    with(|network| {
+    work(|network| {
         network.table.forget(container, &mut network.sockets);
         network.send();
         network.tidy();
@@ -115,7 +133,7 @@ pub fn forget(container: u32) {
 
 /// A container is what it was before: its connections, of which it knows others, are cut.
 pub fn cut(container: u32) {
-    with(|network| {
+    work(|network| {
         network.table.cut(container, &mut network.sockets);
         network.send();
         network.tidy();
@@ -125,8 +143,12 @@ pub fn cut(container: u32) {
 /// Takes what has come, and does what is due.
 pub fn pump() {
     with(|network| {
-        network.begin_new_life();
+        if network.is_of_another_life() {
+            network.unseal();
+            network.begin_new_life();
+        }
         if network.cable.has_news() || clock::monotonic_ns() >= network.due {
+            network.unseal();
             network.take();
         }
     });
@@ -159,7 +181,7 @@ pub fn accept(container: u32, port: u16) -> Result<Connection, StreamError> {
         network.cable.look_again();
         Ok(accepted)
     };
-    with(accept).unwrap_or(Err(StreamError::Closed))
+    work(accept).unwrap_or(Err(StreamError::Closed))
 }
 
 pub fn accept_ready(container: u32, port: u16) -> Readiness {
@@ -178,7 +200,7 @@ pub fn call(container: u32, call: &Call<'_>) -> Result<Connection, Errno> {
         network.send();
         Ok(begun)
     };
-    with(call).unwrap_or(Err(Errno::Netunreach))
+    work(call).unwrap_or(Err(Errno::Netunreach))
 }
 
 pub fn answer(container: u32, call: Connection) -> Result<Answer, StreamError> {
@@ -187,7 +209,7 @@ pub fn answer(container: u32, call: Connection) -> Result<Answer, StreamError> {
         network.send();
         answer
     };
-    with(answer).unwrap_or(Err(StreamError::Reset))
+    work(answer).unwrap_or(Err(StreamError::Reset))
 }
 
 pub fn answer_ready(container: u32, call: Connection) -> Readiness {
@@ -210,7 +232,7 @@ pub fn receive(
         network.send();
         received
     };
-    with(receive).unwrap_or(Err(StreamError::Reset))
+    work(receive).unwrap_or(Err(StreamError::Reset))
 }
 
 pub fn receive_ready(container: u32, from: Connection) -> Readiness {
@@ -224,7 +246,7 @@ pub fn send(container: u32, to: Connection, bytes: &[u8]) -> Result<usize, Strea
         network.send();
         sent
     };
-    with(send).unwrap_or(Err(StreamError::Reset))
+    work(send).unwrap_or(Err(StreamError::Reset))
 }
 
 pub fn send_ready(container: u32, to: Connection) -> Readiness {
@@ -232,14 +254,14 @@ pub fn send_ready(container: u32, to: Connection) -> Readiness {
 }
 
 pub fn shut_down(container: u32, connection: Connection, receiving: bool, sending: bool) {
-    with(|network| {
+    work(|network| {
         network.table.shut_down(&mut network.sockets, container, connection, receiving, sending);
         network.send();
     });
 }
 
 pub fn close(container: u32, connection: Connection) {
-    with(|network| {
+    work(|network| {
         network.table.close(&mut network.sockets, container, connection);
         network.send();
     });
@@ -259,6 +281,7 @@ impl Network {
             outside: None,
             generation: clock::generation().map(|(generation, _)| generation),
             due: clock::NEVER,
+            sealed: None,
         };
         if is_ours {
             network.join_ours();
@@ -357,12 +380,26 @@ impl Network {
         }
     }
 
-    /// Cuts all connections if the machine's life is another one than theirs.
+    /// Whether the machine's life is another one than its connections'.
+    fn is_of_another_life(&self) -> bool {
+        clock::generation().map(|(generation, _)| generation) != self.generation
+    }
+
+    /// Cuts all connections of the life before.
     fn begin_new_life(&mut self) {
-        let generation = clock::generation().map(|(generation, _)| generation);
-        if generation != self.generation {
-            self.generation = generation;
-            self.table.cut_all(&mut self.sockets, generation.unwrap_or(0));
+        self.generation = clock::generation().map(|(generation, _)| generation);
+        self.table.cut_all(&mut self.sockets, self.generation.unwrap_or(0));
+    }
+
+    fn seal(&mut self) {
+        let Self { table, sockets, sealed, .. } = self;
+        sealed.get_or_insert_with(|| table.digest(sockets));
+    }
+
+    /// Somebody is at work.
+    fn unseal(&mut self) {
+        if let Some(sealed) = self.sealed.take() {
+            assert_eq!(self.table.digest(&self.sockets), sealed, "connections are not what they were");
         }
     }
 }

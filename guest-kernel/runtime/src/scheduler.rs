@@ -322,6 +322,7 @@ impl Scheduler {
             }
             let watched = shell.as_ref().map_or(clock::NEVER, |shell| shell.due());
             let deadline = self.wake().min(network::due_at()).min(watched);
+            network::seal();
             match self.next() {
                 Some((thread, others)) => self.take_turn(thread, others, deadline),
                 None => self.idle(deadline),

@@ -1,6 +1,7 @@
 //! Who has which sockets, and what has become of them.
 
 mod calls;
+mod digest;
 
 use crate::clock;
 use alloc::collections::VecDeque;
@@ -28,6 +29,7 @@ const LINGER_NS: u64 = 10_000_000_000;
 const TIME_WAIT_NS: u64 = TIME_WAIT_MS * 1_000_000;
 
 /// A port of a container.
+#[derive(Hash)]
 struct Listener {
     container: u32,
     port: u16,
@@ -36,6 +38,7 @@ struct Listener {
 }
 
 /// A connection of a container.
+#[derive(Hash)]
 struct Connected {
     name: u64,
     container: u32,
@@ -49,6 +52,7 @@ struct Connected {
 }
 
 /// A socket that its container has closed, and by when it has to be done.
+#[derive(Hash)]
 struct Leaving {
     container: u32,
     socket: SocketHandle,
