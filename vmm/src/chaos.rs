@@ -211,12 +211,14 @@ fn wild_write(stopped: &Stopped<'_>, kinds: &[RegionKind], seed: u64) -> Result<
     crate::machine::shared::HostEntropy
         .fill(&mut noise)
         .map_err(MachineError::io("drawing random numbers"))?;
+    let mut said = format!("{WILD_BYTES} bytes of the page {page:#x}:");
     for bytes in noise.as_chunks::<4>().0 {
         let [low, high, value, _] = *bytes;
         let offset = u64::from(u16::from_le_bytes([low, high])) % PAGE_SIZE;
         write(stopped, page + offset, &[value])?;
+        said.push_str(&format!(" {offset:03x}={value:02x}"));
     }
-    Ok(format!("{WILD_BYTES} bytes of the page {page:#x}"))
+    Ok(said)
 }
 
 /// The address of a page, by its number among those of these regions.

@@ -16,7 +16,7 @@ const TRIGGER: &str = "trigger: 1\nhealthy: 100ms\nbudget: 1000000\n";
 /// A machine with two containers, of whose kernel there is a copy.
 fn stage() -> Result<(Stage, Client), CommandError> {
     let stage = Stage::without_proofs("128M")?;
-    stage.trigger_on_fault(TRIGGER)?;
+    stage.trigger("fault", TRIGGER)?;
     for name in ["one", "two"] {
         stage.start(name, COUNTER, COUNTER_MEMORY, &["--interval-ms", "20"])?;
     }

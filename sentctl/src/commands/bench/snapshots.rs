@@ -144,9 +144,9 @@ impl Stage {
         }
     }
 
-    /// Says what the machine does about faults.
-    pub fn trigger_on_fault(&self, text: &str) -> Result<(), CommandError> {
-        let trigger = self.machine.trigger("fault");
+    /// Says what the machine does about something: `fault` or `container`.
+    pub fn trigger(&self, on: &str, text: &str) -> Result<(), CommandError> {
+        let trigger = self.machine.trigger(on);
         let folder = trigger.parent().map_or(Ok(()), std::fs::create_dir_all);
         folder.and_then(|()| std::fs::write(&trigger, text)).map_err(CommandError::io("writing a trigger"))
     }

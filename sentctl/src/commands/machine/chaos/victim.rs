@@ -17,6 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(8);
 
 /// What it does about faults: a snapshot proves itself soon, and nothing is ever too much.
 const TRIGGER: &str = "trigger: 1\nhealthy: 50ms\nbudget: 1000000\ncheck: 200ms\n";
+/// And about containers that trap.
+const CONTAINER_TRIGGER: &str = "trigger: 1\nthen: [heal, restart]\nbudget: 1000000\n";
 
 /// Numbers that the counter has to come to before it is said to work: many where somebody looks now and then.
 fn enough(kind: &str) -> u64 {
@@ -41,8 +43,9 @@ pub struct Victim {
     known: usize,
     /// What was read of them, and the length of the file then.
     faults: (u64, Vec<Recovered>),
-    /// What is being done to it.
+    /// What is being done to it, and what that was, for people.
     kind: &'static str,
+    done: String,
     findings: Findings,
 }
 
@@ -51,7 +54,8 @@ impl Victim {
     pub fn begin() -> Result<Self, CommandError> {
         let stage = Stage::without_proofs("128M")?;
         let client = stage.client()?;
-        stage.trigger_on_fault(TRIGGER)?;
+        stage.trigger("fault", TRIGGER)?;
+        stage.trigger("container", CONTAINER_TRIGGER)?;
         let workload = Workload::start(&stage)?;
         let _: SnapshotTaken = client.post("/v1/snapshots", &json!({ "tag": "good" }))?;
         let mut victim = Self {
@@ -61,6 +65,7 @@ impl Victim {
             known: 0,
             faults: (0, Vec::new()),
             kind: "",
+            done: String::new(),
             findings: Findings::default(),
         };
         // The trigger is read at each fault, of which this is the first.
@@ -120,7 +125,7 @@ impl Victim {
     }
 
     fn accuse(&mut self, wrong: &str) {
-        self.findings.accuse(self.kind, wrong);
+        self.findings.accuse(self.kind, &format!("{}: {wrong}", self.done));
     }
 
     fn wait(
@@ -198,18 +203,17 @@ impl Victim {
     /// Does a fault, and sees to it that the next one finds a machine that is well.
     pub fn suffer(&mut self, kind: &'static str, seed: u64, tally: &mut Tally) -> Result<(), CommandError> {
         self.kind = kind;
-        let said = self.inflict(kind, seed);
+        self.done = self.inflict(kind, seed).unwrap_or_else(|error| error.to_string());
         let (outcome, fault) = self.outcome(kind)?;
         tally.count(outcome, fault.as_ref());
         if matches!(outcome, Outcome::Stuck | Outcome::Ended) {
-            let said = said.unwrap_or_else(|error| error.to_string());
             let log = std::fs::read_to_string(self.stage.machine.log()).unwrap_or_default();
             let last = log.lines().last().unwrap_or("nothing");
             let recorded = self.faults()?.len();
             let text = format!(
-                "{kind}, seed {seed}: {said}; {outcome:?}, with {recorded} faults on record, of which {} were known; the machine's \
+                "{kind}, seed {seed}: {}; {outcome:?}, with {recorded} faults on record, of which {} were known; the machine's \
                  log: {last}",
-                self.known
+                self.done, self.known
             );
             self.findings.failures.push(text);
         }
@@ -238,7 +242,7 @@ impl Victim {
 
     /// Looks once more at all that was written; gives what went wrong all the time.
     pub fn finish(mut self) -> Findings {
-        self.kind = "any";
+        (self.kind, self.done) = ("any", "in the end".to_owned());
         for wrong in self.workload.all_written() {
             self.accuse(&wrong);
         }
