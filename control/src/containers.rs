@@ -63,7 +63,7 @@ pub struct Containers {
     changed: Condvar,
     /// The guest has failed: it answers nobody.
     mute: AtomicBool,
-    /// How often it has: what was asked before is answered by nobody.
+    /// How often it has, and has gone on: what was asked before is answered by nobody.
     failures: AtomicU64,
     /// Numbers of questions about files.
     questions: AtomicU32,
@@ -412,17 +412,18 @@ impl Containers {
         // With the table: nobody is between looking and waiting.
         let _table = self.table();
         self.mute.store(mute, Ordering::SeqCst);
-        self.failures.fetch_add(u64::from(mute), Ordering::SeqCst);
+        // Both times: what it was asked in between, nobody has heard.
+        self.failures.fetch_add(1, Ordering::SeqCst);
         self.changed.notify_all();
     }
 
-    /// How often the guest has failed. Whoever asks it something looks before.
+    /// A number that is another one whenever the guest has failed, and when it goes on. Whoever asks it something looks before.
     fn failures(&self) -> u64 {
         self.failures.load(Ordering::SeqCst)
     }
 
-    /// As [`wait`](Self::wait), for the answer to what was asked when the guest had failed `failures` times: if it has failed again since,
-    /// there is none, though it may be well again by now.
+    /// As [`wait`](Self::wait), for the answer to what was asked after a look at [`failures`](Self::failures): if that is another number by
+    /// now, there is none, though the guest may be well again.
     fn wait_for_answer<T>(
         &self,
         failures: u64,
