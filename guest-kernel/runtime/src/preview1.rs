@@ -42,9 +42,10 @@ pub fn define(linker: &mut Linker<State>, module: &str, name: &str) -> Result<bo
         ($($function:ident($($parameter:ident: $type:ty),*) -> $result:ty;)*) => {
             match name {
                 $(stringify!($function) => {
-                    let draws = matches!(stringify!($function).as_bytes(), b"random_get");
-                    linker.func_wrap(MODULE, name, move |mut caller: Caller<'_, State> $(, $parameter: $type)*| {
-                        let errno = calls::answer(draws, || {
+                    // Nothing is captured: what is would lie in the heap, where a stray write makes it something else.
+                    linker.func_wrap(MODULE, name, |mut caller: Caller<'_, State> $(, $parameter: $type)*| {
+                        const DRAWS: bool = matches!(stringify!($function).as_bytes(), b"random_get");
+                        let errno = calls::answer(DRAWS, || {
                             call(&mut caller, |wasi, streams, memory| {
                                 wasi.$function(streams, memory $(, $parameter)*)
                             })

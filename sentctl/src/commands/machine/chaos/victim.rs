@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(8);
 /// What it does about faults: a snapshot proves itself soon, and nothing is ever too much.
 const TRIGGER: &str = "trigger: 1\nhealthy: 50ms\nbudget: 1000000\ncheck: 200ms\n";
 /// And about containers that trap.
-const CONTAINER_TRIGGER: &str = "trigger: 1\nthen: [heal, restart]\nbudget: 1000000\n";
+const CONTAINER_TRIGGER: &str = "trigger: 1\nthen: [heal, restart]\nbudget: 50\nwithin: 10s\n";
 
 /// Numbers that the counter has to come to before it is said to work: many where somebody looks now and then.
 fn enough(kind: &str) -> u64 {
