@@ -10,6 +10,7 @@ mod machine;
 use home::{Home, jumps, last_number, numbers};
 use machine::{container, eventually};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 impl Home {
@@ -422,6 +423,32 @@ fn whoever_asks_while_the_guest_stands_still_is_told_so_or_served() {
         asking.join().unwrap();
     });
     home.ok(&["snapshot", "-t", "after"]);
+    home.wait_for_number("m", "counter", 5);
+}
+
+#[test]
+fn whoever_asks_right_behind_a_fault_is_told_so_or_answered() {
+    let home = Home::counting();
+    home.trigger("fault", "trigger: 1\nbudget: 1000\n");
+    let is_over = AtomicBool::new(false);
+    let asked = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let mut answers = 0;
+            while !is_over.load(Relaxed) {
+                let output = home.run(&["stats"]);
+                let error = String::from_utf8_lossy(&output.stderr).into_owned();
+                assert!(output.status.success() || error.contains("has failed"), "{error}");
+                answers += usize::from(output.status.success());
+            }
+            answers
+        });
+        for seed in 0..100 {
+            home.inflict("exception", seed);
+        }
+        is_over.store(true, Relaxed);
+        asking.join().unwrap()
+    });
+    assert!(asked > 0 && home.faults().len() >= 50, "{asked} answers, {} faults", home.faults().len());
     home.wait_for_number("m", "counter", 5);
 }
 

@@ -214,12 +214,11 @@ pub fn adopt(candidates: &Candidates, buffers: u64) {
     let (mut ready, mut count) = READY.get();
     for candidate in candidates.all.iter().flatten() {
         let found = match candidate {
-            _ if candidate.has_disks() => start_disk(candidate),
-            Candidate::Virtio(transport) => {
+            Candidate::Virtio(transport) if transport.kind != DeviceKind::Block => {
                 transport.adopt(&Ports, &Mapped, buffers, Some(message)).map(|(found, _)| found)
             }
             Candidate::E1000e(card) => card.adopt(&Ports, message),
-            Candidate::Nvme(_) | Candidate::Ahci(_) => None,
+            disk => start_disk(disk),
         };
         if let Some((slot, found)) = ready.get_mut(count).zip(found) {
             *slot = found;

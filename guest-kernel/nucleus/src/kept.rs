@@ -131,8 +131,8 @@ pub fn keep(at: u64) -> u64 {
     answer(at, |place, request| {
         let table = runtime::regions();
         let pages = pages_of(table).count() as u64;
-        let all = 1 + TABLE_PAGES + pages + pages.div_ceil(LIST_LEN as u64);
-        request.bytes = all * PAGE_SIZE;
+        let all = pages_of_slot(pages);
+        request.bytes = all.saturating_mul(PAGE_SIZE);
         if all > place.pages {
             return Ok(Outcome::TooLarge);
         }
@@ -199,6 +199,11 @@ pub fn forget(at: u64) -> u64 {
         place.disk.flush(&Mapped)?;
         Ok(Outcome::Done)
     })
+}
+
+/// Pages that a checkpoint takes which keeps so many.
+fn pages_of_slot(kept: u64) -> u64 {
+    (1 + TABLE_PAGES).saturating_add(kept).saturating_add(kept.div_ceil(LIST_LEN as u64))
 }
 
 /// Regions of a table that are kept, and that ring 3 may write: the table is its own word.
@@ -308,6 +313,21 @@ impl Stream<'_> {
         }
         Ok(())
     }
+
+    /// Reads lists of `left` pages, and has `read` do so with these, as many as follow each other at a time.
+    fn read_lists(
+        &mut self,
+        mut left: u64,
+        mut read: impl FnMut(&mut Self, u64, u64) -> Result<(), DiskError>,
+    ) -> Result<(), DiskError> {
+        while left > 0 {
+            self.pass(Read, LIST.address(), 1)?;
+            let count = list_len() as u64;
+            left = left.checked_sub(count).filter(|_| count > 0).ok_or(DiskError::Beyond)?;
+            each_run(|base, pages| read(self, base, pages))?;
+        }
+        Ok(())
+    }
 }
 
 impl Place {
@@ -351,22 +371,14 @@ impl Place {
         stream.pass(Read, LOOKED_AT.address(), TABLE_PAGES)?;
         // SAFETY: the pages are as long as a table, and any bytes are one.
         let fits = LOOKED_AT.with(|pages| fits(unsafe { &*pages.as_ptr().cast::<RegionTable>() }));
-        let (mut left, mut is_here) = (head.pages, true);
-        while left > 0 {
-            stream.pass(Read, LIST.address(), 1)?;
-            let count = list_len() as u64;
-            if count == 0 || count > left {
-                return Ok(Outcome::Damaged);
+        let mut is_here = true;
+        stream.read_lists(head.pages, |stream, base, pages| {
+            is_here &= is_writable(base, pages * PAGE_SIZE);
+            for done in (0..pages).step_by(LOOKED_AT_PAGES as usize) {
+                stream.pass(Read, LOOKED_AT.address(), (pages - done).min(LOOKED_AT_PAGES))?;
             }
-            left -= count;
-            each_run(|base, pages| {
-                is_here &= is_writable(base, pages * PAGE_SIZE);
-                for done in (0..pages).step_by(LOOKED_AT_PAGES as usize) {
-                    stream.pass(Read, LOOKED_AT.address(), (pages - done).min(LOOKED_AT_PAGES))?;
-                }
-                Ok(())
-            })?;
-        }
+            Ok(())
+        })?;
         Ok(if <[u8; 32]>::from(stream.hasher.finalize()) != head.body || head.rip.max(head.rsp) >= HIGHEST {
             Outcome::Damaged
         } else if !fits || !is_here {
@@ -384,25 +396,18 @@ impl Place {
                 // SAFETY: ring 3 may write it; ring 3 does not run, and goes on with what is put there.
                 unsafe { core::ptr::write_bytes(region.base as *mut u8, 0, region.len as usize) }
             }
-            let mut left = head.pages;
-            while left > 0 {
-                stream.pass(Read, LIST.address(), 1)?;
-                let count = list_len() as u64;
-                left = left.checked_sub(count).filter(|_| count > 0).ok_or(DiskError::Failed)?;
-                each_run(|base, pages| {
-                    if !is_writable(base, pages * PAGE_SIZE) {
-                        return Err(DiskError::Failed);
-                    }
-                    stream.pass(Read, base, pages)
-                })?;
-            }
-            Ok(())
+            stream.read_lists(head.pages, |stream, base, pages| {
+                if !is_writable(base, pages * PAGE_SIZE) {
+                    return Err(DiskError::Beyond);
+                }
+                stream.pass(Read, base, pages)
+            })
         });
         if put.is_err() || <[u8; 32]>::from(stream.hasher.finalize()) != head.body {
             // It is neither what it was nor what it was to be: ring 3 begins anew.
             end::refuse(Reason::Disk, head.sequence)
         }
-        let bytes = (1 + TABLE_PAGES + head.pages + head.pages.div_ceil(LIST_LEN as u64)) * PAGE_SIZE;
+        let bytes = pages_of_slot(head.pages).saturating_mul(PAGE_SIZE);
         let outcome = Outcome::WentOn as u32;
         let answer = KeepRequest { rip: head.rip, rsp: head.rsp, outcome, bytes, ..*request };
         if runtime::may_use(head.request, size_of::<KeepRequest>() as u64, true) {

@@ -34,6 +34,11 @@ static ARENAS: [AtomicPtr<Arena>; MAX_CONTAINERS as usize] =
 /// Gives the runtime's heap its region. Before this, every allocation fails.
 pub fn claim(machine: &Machine) {
     if let Some(region) = machine.region(RegionKind::Heap) {
+        if machine.info.is_none() {
+            // What firmware has left there would be kept on a disk with the rest.
+            // SAFETY: as below.
+            unsafe { core::ptr::write_bytes(region.base as *mut u8, 0, region.len as usize) }
+        }
         let span = Span::from_base_size(region.base as *mut u8, region.len as usize);
         // SAFETY: the region is mapped, writable, and nothing else lies in it.
         let _ = unsafe { RUNTIME.lock().claim(span) };
