@@ -39,6 +39,9 @@ pub enum DeviceKind {
 }
 
 impl DeviceKind {
+    /// Those that have disks behind them.
+    pub const DISKS: [Self; 3] = [Self::Block, Self::Nvme, Self::Ahci];
+
     /// The pages of a virtio device's queues, in the order of these, as [`queues`](crate::layout::queues) numbers them; none of a device
     /// without such queues. A block device's is the first page of memory that is the nucleus' own, and not among them.
     #[must_use]

@@ -96,7 +96,7 @@ impl Candidate {
 
     /// Whether it has disks, of which a machine may have several.
     fn has_disks(&self) -> bool {
-        matches!(self.kind(), DeviceKind::Block | DeviceKind::Nvme | DeviceKind::Ahci)
+        DeviceKind::DISKS.contains(&self.kind())
     }
 
     fn function(&self) -> Function {
