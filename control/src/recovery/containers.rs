@@ -127,8 +127,8 @@ impl Session {
     /// Something has become of a container.
     pub(super) fn container_told(self: &Arc<Self>, name: &str, told: Told) {
         match told {
-            Told::Trapped => self.see_to(name, Trouble::Held),
-            Told::Ended(ContainerEnd::Trapped) => self.see_to(name, Trouble::Over),
+            Told::Trapped => self.see_to(name, Trouble::Held, &self.container_policy()),
+            Told::Ended(ContainerEnd::Trapped) => self.see_to(name, Trouble::Over, &self.container_policy()),
             // Of who has just come it may be wanted to know whether it stalls.
             Told::Runs => self.plan_stall_checks(),
             Told::Ended(_) => {}
@@ -169,7 +169,7 @@ impl Session {
             self.guest.ask(*index);
         }
         for (name, calls) in stalled {
-            self.see_to(&name, Trouble::Stalled(calls));
+            self.see_to(&name, Trouble::Stalled(calls), &policy);
         }
     }
 
@@ -181,9 +181,8 @@ impl Session {
     }
 
     /// Does what is to be done about a container.
-    fn see_to(self: &Arc<Self>, name: &str, trouble: Trouble) {
-        let policy = self.container_policy();
-        let plan = self.recovery.state().troubles.plan(name, &policy, Instant::now());
+    fn see_to(self: &Arc<Self>, name: &str, trouble: Trouble, policy: &ContainerPolicy) {
+        let plan = self.recovery.state().troubles.plan(name, policy, Instant::now());
         let is_over = trouble == Trouble::Over && matches!(plan, Plan::Stop);
         if is_over {
             return;

@@ -21,14 +21,15 @@ use crate::home::MachineFolder;
 pub use container::{ContainerPolicy, ContainerStep};
 use sentient_images::quantity::Time;
 use serde::{Deserialize, Serialize};
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The version of the text that is known.
 const VERSION: u64 = 1;
 /// Most bytes of it.
-pub(super) const MAX_LEN: u64 = 64 << 10;
+const MAX_LEN: u64 = 64 << 10;
 /// The longest that any of its times may be.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// The largest budget.
@@ -151,23 +152,28 @@ fn check_steps<S>(then: Option<&[S]>, what: &str) -> Result<(), String> {
     }
 }
 
-/// The text of a trigger; `None` where there is no file.
+/// The text of a file that says what is to be done; `None` where there is none.
 fn read(path: &Path) -> Result<Option<String>, ControlError> {
-    match std::fs::metadata(path) {
+    let mut text = String::new();
+    match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(ControlError::io(path)(error)),
-        Ok(file) if file.len() > MAX_LEN => return Err(damaged(path, "it is too long")),
-        Ok(_) => {}
+        opened => opened.and_then(|file| file.take(MAX_LEN + 1).read_to_string(&mut text)),
     }
-    std::fs::read_to_string(path).map(Some).map_err(ControlError::io(path))
+    .map_err(ControlError::io(path))?;
+    if text.len() as u64 > MAX_LEN {
+        return Err(damaged(path, "it is too long"));
+    }
+    Ok(Some(text))
+}
+
+/// What such a file says; `None` where there is none.
+pub(super) fn said<P>(path: &Path, parse: fn(&str) -> Result<P, String>) -> Result<Option<P>, ControlError> {
+    read(path)?.map(|text| parse(&text).map_err(|why| damaged(path, &why))).transpose()
 }
 
 /// The policy of a file; the usual one where there is none.
 fn of<P: Default>(path: &Path, parse: fn(&str) -> Result<P, String>) -> Result<P, ControlError> {
-    match read(path)? {
-        Some(text) => parse(&text).map_err(|why| damaged(path, &why)),
-        None => Ok(P::default()),
-    }
+    said(path, parse).map(Option::unwrap_or_default)
 }
 
 fn damaged(path: &Path, why: &str) -> ControlError {

@@ -10,11 +10,11 @@
 //! machine's name in its environment. By which protocol, where to, and by what right it goes is the command's affair: a machine's process
 //! opens no connection of its own accord. What has become of it is in the machine's log.
 
-use super::policy::{MAX_LEN, longest};
+use super::policy::{self, longest};
+use crate::error::ControlError;
 use crate::home::MachineFolder;
 use sentient_images::quantity::Time;
 use serde::Deserialize;
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -60,18 +60,8 @@ impl Sending {
     }
 
     /// As a machine's owner has asked for it; `None` if nobody has.
-    fn of(machine: &MachineFolder) -> Result<Option<Self>, String> {
-        let mut text = String::new();
-        match File::open(machine.log_send()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            opened => opened
-                .and_then(|file| file.take(MAX_LEN + 1).read_to_string(&mut text))
-                .map_err(|error| error.to_string())?,
-        };
-        if text.len() as u64 > MAX_LEN {
-            return Err("it is too long".into());
-        }
-        Self::parse(&text).map(Some)
+    fn of(machine: &MachineFolder) -> Result<Option<Self>, ControlError> {
+        policy::said(&machine.log_send(), Self::parse)
     }
 
     /// Runs the command on a report; gives how it ended, and what it has complained of.
@@ -115,12 +105,11 @@ impl Sending {
 
 /// Sends a report, if somebody has asked for that; waits for it.
 pub(super) fn report(machine: &MachineFolder, report: &str) {
-    let file = machine.log_send();
     let sending = match Sending::of(machine) {
         Ok(Some(sending)) => sending,
         Ok(None) => return,
         Err(error) => {
-            tracing::warn!(%error, "{}: the report is not sent", file.display());
+            tracing::warn!(%error, "the report is not sent");
             return;
         }
     };
