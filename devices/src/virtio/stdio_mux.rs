@@ -175,7 +175,12 @@ impl<S: StreamSink> StdioMux<S> {
     /// after the receive queue was worked on.
     #[must_use = "a frame that was not taken has to be sent again"]
     pub fn send_control(&mut self, frame: &FrameHeader, payload: &[u8]) -> bool {
-        self.resident && self.outbox.push(frame, payload)
+        let taken = self.resident && self.outbox.push(frame, payload);
+        if taken && frame.kind == FrameKind::Load {
+            // The end of its predecessor's input may have come after that one had ended.
+            self.stdin.forget(frame.container);
+        }
+        taken
     }
 
     /// What each container has written and the sink has taken.

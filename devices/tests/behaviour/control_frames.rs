@@ -143,6 +143,28 @@ fn nonsense_about_containers_is_a_violation() {
 }
 
 #[test]
+fn input_that_ends_after_its_container_is_not_that_of_the_next_one() {
+    // Whether the guest was told of the end by then, or not.
+    for told in [false, true] {
+        let mut mux = StdioMux::resident(Events::default());
+        transmit(&mut mux, &frame(FrameKind::Window, 1, 100, b""), 16).unwrap();
+        transmit(&mut mux, &frame(FrameKind::Ended, 1, ContainerEnd::Trapped.encode(), b""), 16).unwrap();
+        mux.end_stdin(1);
+        if told {
+            assert_eq!(receive(&mut mux, 64), frame(FrameKind::StdinEnd, 1, 0, b""));
+        }
+        assert!(send(&mut mux, FrameKind::Load, 1, 6, b""));
+        assert_eq!(receive(&mut mux, 64), frame(FrameKind::Load, 1, 6, b""));
+        transmit(&mut mux, &frame(FrameKind::Window, 1, 100, b""), 16).unwrap();
+        assert_eq!(mux.offer_stdin(1, b"typed"), 5);
+        mux.end_stdin(1);
+        let mut expected = frame(FrameKind::Stdin, 1, 0, b"typed");
+        expected.extend(frame(FrameKind::StdinEnd, 1, 0, b""));
+        assert_eq!(receive(&mut mux, 64), expected);
+    }
+}
+
+#[test]
 fn control_frames_are_whole_in_order_and_bounded() {
     for step in 1..80 {
         let mut mux = StdioMux::resident(Events::default());

@@ -9,13 +9,12 @@
 //! What it can fill at will, files and linear memory, is limited to what fits into its own.
 
 use crate::arena::Arena;
-use crate::devices;
+use crate::kept;
 use crate::machine::Machine;
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
 use sentient_abi::MAX_CONTAINERS;
-use sentient_abi::machine_info::DeviceKind;
 use sentient_abi::region::RegionKind;
 use talc::{ErrOnOom, Span, Talc, Talck};
 
@@ -36,10 +35,8 @@ static ARENAS: [AtomicPtr<Arena>; MAX_CONTAINERS as usize] =
 /// Gives the runtime's heap its region. Before this, every allocation fails.
 pub fn claim(machine: &Machine) {
     if let Some(region) = machine.region(RegionKind::Heap) {
-        if machine.info.is_none()
-            && DeviceKind::DISKS.into_iter().any(|kind| devices::find(machine, kind).is_some())
-        {
-            // What firmware has left there would be kept on it with the rest.
+        if kept::is_possible(machine) {
+            // What firmware has left there would be kept with the rest.
             // SAFETY: as below.
             unsafe { core::ptr::write_bytes(region.base as *mut u8, 0, region.len as usize) }
         }
