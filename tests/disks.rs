@@ -237,13 +237,13 @@ fn a_disk_that_is_given_to_nobody_is_never_written_to() {
 #[test]
 fn a_partition_that_is_too_small_says_how_much_it_should_have() {
     let medium = listed(COUNTER, &[]);
-    let drive = disk_of(&medium, TYPE, 1 << 18);
+    let drive = disk_of(&medium, TYPE, 1 << 17);
     let mut machine = medium.boot(&options(&[MACHINES[0].1, VIRTIO], &drive));
     machine.wait_for("\n3\n");
     machine.type_line("keep");
     let said = machine.wait_for("not kept: everything has ").to_owned();
-    let said = machine.wait_for("half of the partition on a virtio disk has 128\n").to_owned() + &said;
-    assert!(said.contains("which has room for 128 KiB"), "{said}");
+    let said = machine.wait_for("half of the partition on a virtio disk has 64\n").to_owned() + &said;
+    assert!(said.contains("which has room for 64 KiB"), "{said}");
 }
 
 #[test]
