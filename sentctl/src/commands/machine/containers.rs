@@ -172,6 +172,9 @@ impl Context {
             return self.verify_logs(&folder);
         }
         let mut logs = Logs::of(&folder);
+        if !args.follow {
+            logs.end_here()?;
+        }
         if let Some(lines) = args.tail {
             logs.skip_to_tail(lines)?;
         }

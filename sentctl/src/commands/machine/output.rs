@@ -25,6 +25,15 @@ impl Logs {
         Self { out: Log::new(folder, Stream::Stdout), err: Log::new(folder, Stream::Stderr) }
     }
 
+    /// Ends them where they end now: what comes from here on is not shown.
+    ///
+    /// # Errors
+    /// [`CommandError::Io`].
+    pub fn end_here(&mut self) -> Result<(), CommandError> {
+        let ended = self.out.end_here().and_then(|()| self.err.end_here());
+        ended.map_err(CommandError::io("reading the output"))
+    }
+
     /// Passes over what is there but for the last `lines` lines of each.
     ///
     /// # Errors
@@ -68,26 +77,36 @@ struct Log {
     segment: Option<u32>,
     /// `None` until there is one.
     file: Option<File>,
+    /// The segment and the place in it where it ends; `None` if it grows.
+    end: Option<(u32, u64)>,
 }
 
 impl Log {
     fn new(container: &Path, stream: Stream) -> Self {
-        Self { folder: LogFolder::of(container), stream, segment: None, file: None }
+        Self { folder: LogFolder::of(container), stream, segment: None, file: None, end: None }
     }
 
     /// Passes over what is there but for the last lines. One that does not end yet counts, too.
     fn skip_to_tail(&mut self, lines: u64) -> std::io::Result<()> {
         let old = self.folder.old_segments()?;
-        let mut segment = segment_behind(&old);
+        let (last, end) = self.end.unwrap_or((segment_behind(&old), u64::MAX));
         let mut tail = Tail { lines, left: lines, ended: true };
-        let mut start = tail.start_in(self.open(segment)?)?;
-        for earlier in old.into_iter().rev() {
+        let (mut segment, mut start) = (last, tail.start_in(self.open(last)?, end)?);
+        for earlier in old.into_iter().rev().filter(|earlier| *earlier < last) {
             if tail.left == 0 || start > 0 {
                 break;
             }
-            (segment, start) = (earlier, tail.start_in(self.open(earlier)?)?);
+            (segment, start) = (earlier, tail.start_in(self.open(earlier)?, u64::MAX)?);
         }
         self.skip_to((segment, start))
+    }
+
+    fn end_here(&mut self) -> std::io::Result<()> {
+        let segment = segment_behind(&self.folder.old_segments()?);
+        let file = self.open(segment)?;
+        let len = file.map_or(Ok(0), |file| file.metadata().map(|file| file.len()))?;
+        self.end = Some((segment, len));
+        Ok(())
     }
 
     fn skip_to(&mut self, (segment, start): (u32, u64)) -> std::io::Result<()> {
@@ -125,11 +144,16 @@ impl Log {
             if self.file.is_none() {
                 self.file = self.open(segment)?;
             }
+            let end = self.end.filter(|(last, _)| segment >= *last);
             if let Some(file) = &mut self.file {
-                pass_on(file, to)?;
+                let left = match end {
+                    Some((_, end)) => end.saturating_sub(file.stream_position()?),
+                    None => u64::MAX,
+                };
+                pass_on(&mut file.take(left), to)?;
             }
             self.segment = Some(segment);
-            if !ended {
+            if !ended || end.is_some() {
                 return to.flush();
             }
             (segment, self.file) = (segment.saturating_add(1), None);
@@ -137,7 +161,7 @@ impl Log {
     }
 }
 
-fn pass_on(file: &mut File, to: &mut impl Write) -> std::io::Result<()> {
+fn pass_on(file: &mut impl Read, to: &mut impl Write) -> std::io::Result<()> {
     let mut buffer = vec![0; PIECE];
     loop {
         match file.read(&mut buffer)? {
@@ -157,11 +181,10 @@ struct Tail {
 }
 
 impl Tail {
-    /// Where what is wanted begins in a file; its end, if nothing of it is.
-    fn start_in(&mut self, file: Option<File>) -> std::io::Result<u64> {
+    /// Where what is wanted begins in a file, of which nothing behind `end` is; its end, if nothing of it is.
+    fn start_in(&mut self, file: Option<File>, end: u64) -> std::io::Result<u64> {
         let Some(mut file) = file else { return Ok(0) };
-        let end = file.seek(SeekFrom::End(0))?;
-        let mut start = end;
+        let mut start = file.seek(SeekFrom::End(0))?.min(end);
         let mut piece = vec![0; PIECE];
         // From the end to the start, until one line end more than wanted was found.
         while start > 0 && self.lines > 0 {
@@ -218,6 +241,27 @@ mod tests {
         let mut shown = Vec::new();
         log.show(&mut shown).unwrap();
         String::from_utf8(shown).unwrap()
+    }
+
+    #[test]
+    fn what_comes_later_is_not_shown_to_who_does_not_follow() {
+        let folder = tempfile::tempdir().unwrap();
+        let put = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        put("stdout.log", "one\ntwo\n");
+        let mut log = Log::new(folder.path(), Stream::Stdout);
+        log.end_here().unwrap();
+        put("stdout.1.log", "one\ntwo\nthree\n");
+        put("chain.1.log", "");
+        put("stdout.log", "four\n");
+        for (lines, tail) in [(Some(1), "two\n"), (None, "one\ntwo\n"), (Some(9), "one\ntwo\n")] {
+            let mut shown = Vec::new();
+            (log.segment, log.file) = (None, None);
+            if let Some(lines) = lines {
+                log.skip_to_tail(lines).unwrap();
+            }
+            log.show(&mut shown).unwrap();
+            assert_eq!(String::from_utf8(shown).unwrap(), tail);
+        }
     }
 
     #[test]
