@@ -124,6 +124,13 @@ impl Victim {
         }
     }
 
+    /// Looks at all that was ever written to it.
+    fn look_at_all(&mut self) {
+        for wrong in self.workload.all_written() {
+            self.accuse(&wrong);
+        }
+    }
+
     fn accuse(&mut self, wrong: &str) {
         self.findings.accuse(self.kind, &format!("{}: {wrong}", self.done));
     }
@@ -231,6 +238,8 @@ impl Victim {
         // What was not noticed is still there, and so may be what was: of the next fault only its own is to be seen.
         let well = outcome != Outcome::Stuck && self.settle()? && self.wait(Self::works)?;
         if !well || WILD.contains(&kind) {
+            // Whoever was changed may have written where it had written before.
+            self.look_at_all();
             let back = json!({ "to": "good", "discard": true });
             // It may fail at that very moment, of what was done to it.
             self.wait(|victim| Ok(victim.client.post::<serde_json::Value>("/v1/rollback", &back).is_ok()))?;
@@ -243,9 +252,7 @@ impl Victim {
     /// Looks once more at all that was written; gives what went wrong all the time.
     pub fn finish(mut self) -> Findings {
         (self.kind, self.done) = ("any", "in the end".to_owned());
-        for wrong in self.workload.all_written() {
-            self.accuse(&wrong);
-        }
+        self.look_at_all();
         tracing::info!(number = self.workload.number(), "the counter has come to here");
         self.findings
     }
