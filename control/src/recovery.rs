@@ -34,7 +34,10 @@ use sentient_vmm::Ended;
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How soon it is looked again at code that could not be looked at, because somebody was at work on the machine.
+const SOON: Duration = Duration::from_millis(20);
 
 /// What the thread is told.
 enum News {
@@ -170,6 +173,12 @@ impl State {
         self.checked.map(|checked| checked + self.policy.check)
     }
 
+    /// It was looked whether code is what it was, or could not be, and is to be soon; by this policy from here on.
+    fn checked(&mut self, now: Instant, looked: bool, policy: Policy) {
+        let left = if looked { policy.check } else { policy.check.min(SOON) };
+        (self.checked, self.policy) = (now.checked_sub(policy.check - left).or(Some(now)), policy);
+    }
+
     /// When there is something to prove.
     fn proof_due(&self) -> Option<Instant> {
         let (id, since) = self.at?;
@@ -292,11 +301,11 @@ fn watch(news: &Receiver<News>, session: &Weak<Session>) {
                     session.copy_kernel();
                 }
                 if check {
-                    session.check_frozen();
+                    let looked = session.check_frozen();
                     session.plan_stall_checks();
                     let policy = session.policy();
                     let mut state = session.recovery.state();
-                    (state.policy, state.checked) = (policy, Some(Instant::now()));
+                    state.checked(Instant::now(), looked, policy);
                 }
             }
             Err(RecvTimeoutError::Disconnected) => return,
@@ -307,7 +316,6 @@ fn watch(news: &Receiver<News>, session: &Weak<Session>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn id(number: u8) -> SnapshotId {
         SnapshotId([number; 32])
@@ -337,6 +345,16 @@ mod tests {
         state.at = Some((id(2), at(base, 9)));
         assert_eq!(state.plan(at(base, 10)), Plan::Kernel);
         assert_eq!(state.good, Some(id(1)));
+    }
+
+    #[test]
+    fn code_that_could_not_be_looked_at_is_looked_at_soon() {
+        let (now, policy) = (Instant::now() + Duration::from_secs(60), Policy::default());
+        let mut state = State::default();
+        state.checked(now, true, policy.clone());
+        assert_eq!(state.check_due(), Some(now + policy.check));
+        state.checked(now, false, policy);
+        assert_eq!(state.check_due(), Some(now + SOON));
     }
 
     #[test]

@@ -23,13 +23,13 @@ struct Damage {
 }
 
 impl Session {
-    /// Looks, and has what was found seen to.
-    pub(super) fn check_frozen(&self) {
+    /// Looks, and has what was found seen to; `false` if it cannot look now.
+    pub(super) fn check_frozen(&self) -> bool {
         // Whoever has it changes what is being looked at.
-        let Some(live) = self.live_now() else { return };
+        let Some(live) = self.live_now() else { return false };
         // Where the log of written pages was lost, the code is still that of the snapshot.
-        let Some(head) = live.head().cloned().or_else(|| self.current_map()) else { return };
-        let Some(first) = self.damage(&head).into_iter().next() else { return };
+        let Some(head) = live.head().cloned().or_else(|| self.current_map()) else { return false };
+        let Some(first) = self.damage(&head).into_iter().next() else { return true };
         tracing::error!(
             page = first.page,
             region = first.region,
@@ -47,6 +47,7 @@ impl Session {
         if let Ok(Some(Damage { page, region })) = noted {
             self.door.accuse(Ended::Corrupted { region, page: page * PAGE_SIZE });
         }
+        true
     }
 
     fn current_map(&self) -> Option<MemoryMap> {
