@@ -41,6 +41,8 @@ pub struct Victim {
     workload: Workload,
     /// Faults that are known.
     known: usize,
+    /// How often it had been recovered before, as it says itself: that is written down somewhat later.
+    recovered: Option<u64>,
     /// What was read of them, and the length of the file then.
     faults: (u64, Vec<Recovered>),
     /// What is being done to it, and what that was, for people.
@@ -63,6 +65,7 @@ impl Victim {
             client,
             workload,
             known: 0,
+            recovered: None,
             faults: (0, Vec::new()),
             kind: "",
             done: String::new(),
@@ -71,8 +74,8 @@ impl Victim {
         // The trigger is read at each fault, of which this is the first.
         victim.inflict("exception", 0)?;
         victim.wait(|victim| Ok(!victim.faults()?.is_empty()))?;
-        victim.known = victim.faults()?.len();
         victim.settle()?;
+        victim.remember()?;
         Ok(victim)
     }
 
@@ -196,7 +199,11 @@ impl Victim {
                 self.known += 1;
                 return Ok((Outcome::Recovered, Some(fault)));
             }
-            if counted >= enough(kind) && self.works()? && self.faults()?.len() == self.known {
+            if counted >= enough(kind)
+                && self.works()?
+                && (self.recovered.is_none() || self.recoveries() == self.recovered)
+                && self.faults()?.len() == self.known
+            {
                 return Ok((Outcome::Harmless, None));
             }
             if Instant::now() > deadline {
@@ -245,8 +252,17 @@ impl Victim {
             self.wait(|victim| Ok(victim.client.post::<serde_json::Value>("/v1/rollback", &back).is_ok()))?;
             self.settle()?;
         }
-        self.known = self.faults()?.len();
+        self.remember()
+    }
+
+    /// What has come of it until now is known.
+    fn remember(&mut self) -> Result<(), CommandError> {
+        (self.recovered, self.known) = (self.recoveries(), self.faults()?.len());
         Ok(())
+    }
+
+    fn recoveries(&self) -> Option<u64> {
+        self.client.get::<MachineHealth>("/v1/health").ok().map(|health| health.recoveries)
     }
 
     /// Looks once more at all that was written; gives what went wrong all the time.
