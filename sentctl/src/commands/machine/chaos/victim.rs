@@ -22,7 +22,7 @@ const CONTAINER_TRIGGER: &str = "trigger: 1\nthen: [heal, restart]\nbudget: 50\n
 
 /// Numbers that the counter has to come to before it is said to work: many where somebody looks now and then.
 fn enough(kind: &str) -> u64 {
-    if kind == "code" { 200 } else { 20 }
+    if kind == "code" { 1000 } else { 20 }
 }
 
 /// What came of a fault.
