@@ -16,7 +16,7 @@ const FAULTS: &[u8] = include_bytes!("../../../../../resources/containers/faults
 const PATIENCE: Duration = Duration::from_secs(8);
 
 /// What it does about faults: a snapshot proves itself soon, and nothing is ever too much.
-const TRIGGER: &str = "trigger: 1\nhealthy: 50ms\nbudget: 1000000\ncheck: 200ms\n";
+const TRIGGER: &str = "trigger: 1\nhealthy: 50ms\nbudget: 1000000\ncheck: 20ms\n";
 /// And about containers that trap.
 const CONTAINER_TRIGGER: &str = "trigger: 1\nthen: [heal, restart]\nbudget: 50\nwithin: 10s\n";
 
