@@ -195,12 +195,12 @@ fn wild_write(stopped: &Stopped<'_>, kinds: &[RegionKind], seed: u64) -> Result<
     let pages: u64 = wanted.iter().map(|region| region.len / PAGE_SIZE).sum();
     let nothing =
         || MachineError::Io { what: "finding what to change", source: std::io::ErrorKind::NotFound.into() };
-    let mut page = 0;
+    let (mut page, mut region) = (0, "");
     // One that is in use, if that is easily found.
     for attempt in 0..ATTEMPTS {
         let number =
             seed.wrapping_add(attempt.wrapping_mul(STRIDE)).checked_rem(pages).ok_or_else(nothing)?;
-        page = page_of(&wanted, number).ok_or_else(nothing)?;
+        (page, region) = page_of(&wanted, number).ok_or_else(nothing)?;
         let mut bytes = [0; PAGE_SIZE as usize];
         let read = stopped.memory.read_slice(&mut bytes, GuestAddress(page));
         if read.is_ok() && bytes.iter().any(|byte| *byte != 0) {
@@ -211,7 +211,7 @@ fn wild_write(stopped: &Stopped<'_>, kinds: &[RegionKind], seed: u64) -> Result<
     crate::machine::shared::HostEntropy
         .fill(&mut noise)
         .map_err(MachineError::io("drawing random numbers"))?;
-    let mut said = format!("{WILD_BYTES} bytes of the page {page:#x}:");
+    let mut said = format!("{WILD_BYTES} bytes of the page {page:#x} of {region}:");
     for bytes in noise.as_chunks::<4>().0 {
         let [low, high, value, _] = *bytes;
         let offset = u64::from(u16::from_le_bytes([low, high])) % PAGE_SIZE;
@@ -221,12 +221,12 @@ fn wild_write(stopped: &Stopped<'_>, kinds: &[RegionKind], seed: u64) -> Result<
     Ok(said)
 }
 
-/// The address of a page, by its number among those of these regions.
-fn page_of(regions: &[&Region], mut number: u64) -> Option<u64> {
+/// The address of a page, by its number among those of these regions, and the name of the one that it is of.
+fn page_of<'a>(regions: &[&'a Region], mut number: u64) -> Option<(u64, &'a str)> {
     for region in regions {
         let own = region.len / PAGE_SIZE;
         if number < own {
-            return Some(region.base + number * PAGE_SIZE);
+            return Some((region.base + number * PAGE_SIZE, region.name()));
         }
         number -= own;
     }

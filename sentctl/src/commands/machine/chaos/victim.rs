@@ -20,6 +20,10 @@ const TRIGGER: &str = "trigger: 1\nhealthy: 50ms\nbudget: 1000000\ncheck: 20ms\n
 /// And about containers that trap.
 const CONTAINER_TRIGGER: &str = "trigger: 1\nthen: [heal, restart]\nbudget: 50\nwithin: 10s\n";
 
+/// Regions of the kernel that nobody writes, as a fault's text names them.
+const FROZEN: [&str; 4] =
+    [" of nucleus-text:", " of nucleus-const:", " of runtime-text:", " of runtime-const:"];
+
 /// Numbers that the counter has to come to before it is said to work: many where somebody looks now and then.
 fn enough(kind: &str) -> u64 {
     if kind == "code" { 1000 } else { 20 }
@@ -48,6 +52,8 @@ pub struct Victim {
     /// What is being done to it, and what that was, for people.
     kind: &'static str,
     done: String,
+    /// What was said meanwhile that is wrong.
+    accused: Vec<String>,
     findings: Findings,
 }
 
@@ -69,6 +75,7 @@ impl Victim {
             faults: (0, Vec::new()),
             kind: "",
             done: String::new(),
+            accused: Vec::new(),
             findings: Findings::default(),
         };
         // The trigger is read at each fault, of which this is the first.
@@ -135,7 +142,16 @@ impl Victim {
     }
 
     fn accuse(&mut self, wrong: &str) {
-        self.findings.accuse(self.kind, &format!("{}: {wrong}", self.done));
+        self.accused.push(format!("{}: {wrong}", self.done));
+    }
+
+    /// Counts what was said that is wrong, of a fault that was `found` or was not.
+    fn judge(&mut self, found: bool) {
+        // Whatever executes code that is changed may do anything, until it is found.
+        let misled = found && FROZEN.iter().any(|region| self.done.contains(region));
+        for wrong in std::mem::take(&mut self.accused) {
+            self.findings.accuse(self.kind, &wrong, misled);
+        }
     }
 
     fn wait(
@@ -252,6 +268,7 @@ impl Victim {
             self.wait(|victim| Ok(victim.client.post::<serde_json::Value>("/v1/rollback", &back).is_ok()))?;
             self.settle()?;
         }
+        self.judge(outcome == Outcome::Recovered);
         self.remember()
     }
 
@@ -269,6 +286,7 @@ impl Victim {
     pub fn finish(mut self) -> Findings {
         (self.kind, self.done) = ("any", "in the end".to_owned());
         self.look_at_all();
+        self.judge(false);
         tracing::info!(number = self.workload.number(), "the counter has come to here");
         self.findings
     }
