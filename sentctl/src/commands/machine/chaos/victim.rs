@@ -24,10 +24,10 @@ const CONTAINER_TRIGGER: &str = "trigger: 1\nthen: [heal, restart]\nbudget: 50\n
 const FROZEN: [&str; 4] =
     [" of nucleus-text:", " of nucleus-const:", " of runtime-text:", " of runtime-const:"];
 
-/// Numbers that the counter has to come to before it is said to work: many where somebody looks now and then.
-fn enough(kind: &str) -> u64 {
-    if kind == "code" { 1000 } else { 20 }
-}
+/// Numbers that the counter has to come to before it is said to work.
+const ENOUGH: u64 = 20;
+/// The same where code was changed, which is only looked at now and then.
+const ENOUGH_OF_CODE: u64 = 1000;
 
 /// What came of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -145,10 +145,15 @@ impl Victim {
         self.accused.push(format!("{}: {wrong}", self.done));
     }
 
+    /// Whether what is being done to it has changed what nobody writes.
+    fn changed_code(&self) -> bool {
+        FROZEN.iter().any(|region| self.done.contains(region))
+    }
+
     /// Counts what was said that is wrong, of a fault that was `found` or was not.
     fn judge(&mut self, found: bool) {
         // Whatever executes code that is changed may do anything, until it is found.
-        let misled = found && FROZEN.iter().any(|region| self.done.contains(region));
+        let misled = found && self.changed_code();
         for wrong in std::mem::take(&mut self.accused) {
             self.findings.accuse(self.kind, &wrong, misled);
         }
@@ -205,8 +210,9 @@ impl Victim {
     }
 
     /// Waits for what comes of a fault.
-    fn outcome(&mut self, kind: &str) -> Result<(Outcome, Option<Recovered>), CommandError> {
+    fn outcome(&mut self) -> Result<(Outcome, Option<Recovered>), CommandError> {
         let mut counted = 0;
+        let enough = if self.changed_code() { ENOUGH_OF_CODE } else { ENOUGH };
         let deadline = Instant::now() + PATIENCE;
         loop {
             counted += self.look();
@@ -215,7 +221,7 @@ impl Victim {
                 self.known += 1;
                 return Ok((Outcome::Recovered, Some(fault)));
             }
-            if counted >= enough(kind)
+            if counted >= enough
                 && self.works()?
                 && (self.recovered.is_none() || self.recoveries() == self.recovered)
                 && self.faults()?.len() == self.known
@@ -234,7 +240,7 @@ impl Victim {
     pub fn suffer(&mut self, kind: &'static str, seed: u64, tally: &mut Tally) -> Result<(), CommandError> {
         self.kind = kind;
         self.done = self.inflict(kind, seed).unwrap_or_else(|error| error.to_string());
-        let (outcome, fault) = self.outcome(kind)?;
+        let (outcome, fault) = self.outcome()?;
         tally.count(outcome, fault.as_ref());
         if matches!(outcome, Outcome::Stuck | Outcome::Ended) {
             let log = std::fs::read_to_string(self.stage.machine.log()).unwrap_or_default();
