@@ -165,16 +165,8 @@ impl<'a> Stopped<'a> {
     }
 }
 
-/// Work to do while the guest stands still.
-type Work = Box<dyn FnOnce(&mut Stopped<'_>) -> Done + Send>;
-
-/// Work that is done.
-struct Done {
-    /// Whether the guest can go on after it.
-    can_go_on: bool,
-    /// Gives whoever waits what came of it. That may ask something of the guest at once.
-    tell: Box<dyn FnOnce()>,
-}
+/// Work to do while the guest stands still; whether it can go on after it.
+type Work = Box<dyn FnOnce(&mut Stopped<'_>) -> bool + Send>;
 
 /// When work is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,7 +228,16 @@ impl Door {
         &self,
         work: impl FnOnce(&mut Stopped<'_>) -> (bool, R) + Send + 'static,
     ) -> Result<R, NotRunning> {
-        let result = self.send(When::Failed, work)?;
+        let events = Arc::clone(&self.events);
+        let rescue = move |stopped: &mut Stopped<'_>| {
+            let (can_go_on, done) = work(stopped);
+            if can_go_on {
+                // Before anybody gives the devices anything, or hears of it and asks: that would be of the life before.
+                events.go_on();
+            }
+            (can_go_on, done)
+        };
+        let result = self.send(When::Failed, rescue)?;
         self.kicker.kick();
         result.recv().map_err(|_| self.why_not())
     }
@@ -295,9 +296,9 @@ impl Door {
         let (answer, result) = mpsc::sync_channel(1);
         let work = Box::new(move |stopped: &mut Stopped<'_>| {
             let (can_go_on, done) = work(stopped);
-            // If nobody waits for it any more: no harm.
-            let tell = Box::new(move || drop(answer.send(done)));
-            Done { can_go_on, tell }
+            // Nobody waits for it any more: no harm.
+            let _ = answer.send(done);
+            can_go_on
         });
         self.jobs.send(Job { work, when }).map_err(|_| NotRunning::Ended)?;
         Ok(result)
@@ -569,12 +570,7 @@ impl Parts {
         stopped.rng.pause();
         stopped.net.pause();
         stopped.volumes.pause();
-        let Done { can_go_on, tell } = work(&mut stopped);
-        if failed && can_go_on {
-            // Before anybody gives the devices anything, or asks: that would be of the life before.
-            events.go_on();
-        }
-        tell();
+        let can_go_on = work(&mut stopped);
         stopped.console.resume();
         stopped.rng.resume();
         stopped.net.resume();
