@@ -173,10 +173,10 @@ impl State {
         self.checked.map(|checked| checked + self.policy.check)
     }
 
-    /// It was looked whether code is what it was, or could not be, and is to be soon; by this policy from here on.
-    fn checked(&mut self, now: Instant, looked: bool, policy: Policy) {
-        let left = if looked { policy.check } else { policy.check.min(SOON) };
-        (self.checked, self.policy) = (now.checked_sub(policy.check - left).or(Some(now)), policy);
+    /// It could not be looked at code, and is to be soon.
+    fn check_soon(&mut self, now: Instant) {
+        let passed = self.policy.check.saturating_sub(SOON);
+        self.checked = now.checked_sub(passed).or(Some(now));
     }
 
     /// When there is something to prove.
@@ -301,11 +301,14 @@ fn watch(news: &Receiver<News>, session: &Weak<Session>) {
                     session.copy_kernel();
                 }
                 if check {
-                    let looked = session.check_frozen();
-                    session.plan_stall_checks();
-                    let policy = session.policy();
-                    let mut state = session.recovery.state();
-                    state.checked(Instant::now(), looked, policy);
+                    if session.check_frozen() {
+                        session.plan_stall_checks();
+                        let policy = session.policy();
+                        let mut state = session.recovery.state();
+                        (state.policy, state.checked) = (policy, Some(Instant::now()));
+                    } else {
+                        session.recovery.state().check_soon(Instant::now());
+                    }
                 }
             }
             Err(RecvTimeoutError::Disconnected) => return,
@@ -349,11 +352,10 @@ mod tests {
 
     #[test]
     fn code_that_could_not_be_looked_at_is_looked_at_soon() {
-        let (now, policy) = (Instant::now() + Duration::from_secs(60), Policy::default());
-        let mut state = State::default();
-        state.checked(now, true, policy.clone());
-        assert_eq!(state.check_due(), Some(now + policy.check));
-        state.checked(now, false, policy);
+        let now = Instant::now() + Duration::from_secs(60);
+        let mut state = State { checked: Some(now), ..State::default() };
+        assert_eq!(state.check_due(), Some(now + state.policy.check));
+        state.check_soon(now);
         assert_eq!(state.check_due(), Some(now + SOON));
     }
 

@@ -23,12 +23,12 @@ struct Damage {
 }
 
 impl Session {
-    /// Looks, and has what was found seen to; `false` if it cannot look now.
+    /// Looks, and has what was found seen to; `false` if somebody is at work on the machine just now.
     pub(super) fn check_frozen(&self) -> bool {
         // Whoever has it changes what is being looked at.
         let Some(live) = self.live_now() else { return false };
         // Where the log of written pages was lost, the code is still that of the snapshot.
-        let Some(head) = live.head().cloned().or_else(|| self.current_map()) else { return false };
+        let Some(head) = live.head().cloned().or_else(|| self.current_map()) else { return true };
         let Some(first) = self.damage(&head).into_iter().next() else { return true };
         tracing::error!(
             page = first.page,
