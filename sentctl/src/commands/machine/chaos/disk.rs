@@ -67,12 +67,12 @@ impl Disk {
     /// The same of all of it. What is not right is put right: it is told once.
     pub fn look_again(&mut self) -> Vec<String> {
         self.checked = 0;
-        let wrong = self.follow();
+        let mut wrong = self.follow();
         if !wrong.is_empty() {
             let right: String = (1..=self.checked).map(|number| self.rule.line(number)).collect();
             let file = File::options().write(true).open(&self.file);
             if let Err(error) = file.and_then(|file| file.write_all_at(right.as_bytes(), 0)) {
-                return vec![format!("{}: {error}", self.file.display())];
+                wrong.push(format!("{}: {error}", self.file.display()));
             }
         }
         wrong

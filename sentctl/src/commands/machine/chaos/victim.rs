@@ -7,6 +7,7 @@ use crate::commands::bench::snapshots::Stage;
 use crate::errors::CommandError;
 use sentient_control::api::{ContainerStatus, MachineHealth, MachineStatus, Recovered, SnapshotTaken};
 use sentient_control::client::Client;
+use sentient_vmm::snapshots::kernel::FROZEN;
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -19,10 +20,6 @@ const PATIENCE: Duration = Duration::from_secs(8);
 const TRIGGER: &str = "trigger: 1\nhealthy: 50ms\nbudget: 1000000\ncheck: 20ms\n";
 /// And about containers that trap.
 const CONTAINER_TRIGGER: &str = "trigger: 1\nthen: [heal, restart]\nbudget: 50\nwithin: 10s\n";
-
-/// Regions of the kernel that nobody writes, as a fault's text names them.
-const FROZEN: [&str; 4] =
-    [" of nucleus-text:", " of nucleus-const:", " of runtime-text:", " of runtime-const:"];
 
 /// Numbers that the counter has to come to before it is said to work.
 const ENOUGH: u64 = 20;
@@ -147,13 +144,13 @@ impl Victim {
 
     /// Whether what is being done to it has changed what nobody writes.
     fn changed_code(&self) -> bool {
-        FROZEN.iter().any(|region| self.done.contains(region))
+        FROZEN.iter().any(|kind| self.done.contains(&format!(" of {}:", kind.name())))
     }
 
-    /// Counts what was said that is wrong, of a fault that was `found` or was not.
-    fn judge(&mut self, found: bool) {
+    /// Counts what was said that is wrong, of a fault that was found, and the kernel `put_back`, or was not.
+    fn judge(&mut self, put_back: bool) {
         // Whatever executes code that is changed may do anything, until it is found.
-        let misled = found && self.changed_code();
+        let misled = put_back && self.changed_code();
         for wrong in std::mem::take(&mut self.accused) {
             self.findings.accuse(self.kind, &wrong, misled);
         }
@@ -242,6 +239,8 @@ impl Victim {
         self.done = self.inflict(kind, seed).unwrap_or_else(|error| error.to_string());
         let (outcome, fault) = self.outcome()?;
         tally.count(outcome, fault.as_ref());
+        let put_back =
+            fault.as_ref().is_some_and(|fault| ["heal-boot", "rollback"].contains(&fault.action.as_str()));
         if matches!(outcome, Outcome::Stuck | Outcome::Ended) {
             let log = std::fs::read_to_string(self.stage.machine.log()).unwrap_or_default();
             let last = log.lines().last().unwrap_or("nothing");
@@ -274,7 +273,7 @@ impl Victim {
             self.wait(|victim| Ok(victim.client.post::<serde_json::Value>("/v1/rollback", &back).is_ok()))?;
             self.settle()?;
         }
-        self.judge(outcome == Outcome::Recovered);
+        self.judge(put_back);
         self.remember()
     }
 
