@@ -538,6 +538,46 @@ fn a_page_of_code_that_is_another_one_is_found_and_put_back() {
 }
 
 #[test]
+fn what_other_code_would_say_is_not_heard_where_output_is_held() {
+    let home = Home::counting();
+    home.trigger("fault", "trigger: 1\ncheck: 1h\nhold_output: true\nhealthy: 100ms\nbudget: 100\n");
+    home.ok(&["snapshot"]);
+    // The trigger is read at each fault, and as the machine is booted.
+    home.ok(&["stop"]);
+    home.ok(&["boot"]);
+    let held = |is_held: bool| {
+        eventually("output is held, or is not", || {
+            (home.json(&["health"])["holds_output"] == is_held).then_some(())
+        });
+    };
+    held(true);
+    assert!(home.ok(&["health"]).contains("output      held"));
+    home.heal_boot();
+    let hour = Duration::from_secs(3600).as_millis() as u64;
+    let trigger = home.json(&["heal", "triggers", "ls"])[0].clone();
+    assert_eq!((&trigger["hold_output"], &trigger["check_ms"]), (&true.into(), &hour.into()), "{trigger}");
+    // Nobody looks for an hour, but at what is said.
+    for number in 1..=12 {
+        home.wait_until_good();
+        let said = home.inflict("code", 300 + number as u64);
+        let fault = home.wait_for_faults(number)[number - 1].clone();
+        assert!(
+            ["corrupted-memory", "guest-panic"].contains(&fault["fault"].as_str().unwrap()),
+            "{said} {fault}"
+        );
+        home.heal_boot();
+    }
+    home.assert_counted_on("counter");
+    // As is wanted from the next fault on, it leaves at once.
+    home.trigger("fault", "trigger: 1\nbudget: 100\n");
+    home.inflict("exception", 1);
+    home.wait_for_faults(13);
+    held(false);
+    let before = home.output("m", "counter").len();
+    home.wait_for("m", "counter", |output| output.len() > before + 10);
+}
+
+#[test]
 fn what_is_kept_of_a_guest_that_failed_is_told_and_a_debugger_opens_it() {
     let home = Home::counting();
     home.heal_boot();

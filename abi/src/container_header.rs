@@ -28,6 +28,9 @@ pub struct ContainerHeader {
     pub borrowed: u32,
     /// Counts the pieces of standard input that came for it, and those that it read.
     pub input: u64,
+    /// Counts how often it was taken up to be run. It is changed after [`state`](Self::state) then: who reads this one first
+    /// and finds the container at rest after it knows that it was, with so many.
+    pub runs: u64,
 }
 
 /// [`ContainerHeader::state`]: it has been run, is not over, and is not being run.
@@ -39,6 +42,9 @@ pub const LOST: u32 = 2;
 /// The place of [`ContainerHeader::state`] in the header, in bytes.
 pub const STATE: usize = core::mem::offset_of!(ContainerHeader, state);
 
+/// The place of [`ContainerHeader::runs`] in the header, in bytes.
+pub const RUNS: usize = core::mem::offset_of!(ContainerHeader, runs);
+
 impl ContainerHeader {
     /// Reads the header at the start of `bytes`; `None` if there is none.
     #[must_use]
@@ -49,6 +55,7 @@ impl ContainerHeader {
             state: read_u32(bytes, STATE)?,
             borrowed: read_u32(bytes, STATE + 4)?,
             input: read_u64(bytes, STATE + 8)?,
+            runs: read_u64(bytes, RUNS)?,
         };
         (header.magic == MAGIC).then_some(header)
     }
@@ -84,6 +91,8 @@ mod tests {
         bytes[STATE + 4] = 3;
         bytes[STATE + 8] = 5;
         assert_eq!(ContainerHeader::parse(&bytes).map(|header| header.ties()), Some((3, 5)));
-        assert_eq!(ContainerHeader::parse(&bytes[..28]), None);
+        bytes[RUNS] = 2;
+        assert_eq!(ContainerHeader::parse(&bytes).map(|header| header.runs), Some(2));
+        assert_eq!(ContainerHeader::parse(&bytes[..RUNS + 4]), None);
     }
 }

@@ -168,6 +168,8 @@ pub struct MachineHealth {
     pub failing: bool,
     /// Its kernel was copied with the containers that it has: a fault of the kernel's would leave them as they are.
     pub copied: bool,
+    /// What its guest says leaves only when the kernel's code was looked at after that.
+    pub holds_output: bool,
 }
 
 /// A fault of a machine's guest, and what was done about it.

@@ -31,6 +31,7 @@ use records::Fallback;
 pub use records::{fallen, recover_stopped, recoveries, rise};
 use sentient_snapshot::record::SnapshotId;
 use sentient_vmm::Ended;
+use sentient_vmm::machine::gate::CodeGate;
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -45,6 +46,8 @@ enum News {
     Fault(Ended),
     /// The machine stands at another snapshot, or its kernel should be copied anew.
     Changed,
+    /// The kernel's code is not what it was, by the look of whoever [holds output](Policy::hold_output).
+    Code,
     /// Something has become of a container by itself.
     Container(String, Told),
 }
@@ -80,6 +83,8 @@ struct State {
     stalls: Stalls,
     /// When it was last looked whether what nobody writes is what it was.
     checked: Option<Instant>,
+    /// What output waits for, if it does.
+    gate: Option<Arc<CodeGate>>,
 }
 
 /// What is to be done about a fault.
@@ -114,6 +119,7 @@ impl Recovery {
         let mut state = self.state();
         state.prove(Instant::now());
         state.at = Some((to, Instant::now()));
+        state.vouch_for_nobody();
         drop(state);
         // Who is gone needs no news.
         let _ = self.news.send(News::Changed);
@@ -121,7 +127,10 @@ impl Recovery {
 
     /// Something has become of the machine's containers, or the kernel has something for them that it had not.
     pub(crate) fn changed(&self) {
-        self.state().point.changed(Instant::now());
+        let mut state = self.state();
+        state.point.changed(Instant::now());
+        state.vouch_for_nobody();
+        drop(state);
         // Who is gone needs no news.
         let _ = self.news.send(News::Changed);
     }
@@ -136,6 +145,7 @@ impl Recovery {
             recoveries: state.recovered,
             failing: state.recovered > 0 && !state.is_well(Instant::now()),
             copied: state.point.is_current(),
+            holds_output: state.gate.is_some(),
         }
     }
 }
@@ -162,6 +172,13 @@ impl State {
         })
     }
 
+    /// Containers are at other points of their lives than when it was last looked at code.
+    fn vouch_for_nobody(&self) {
+        if let Some(gate) = &self.gate {
+            gate.forget();
+        }
+    }
+
     /// When there is something to do.
     fn due(&self) -> Option<Instant> {
         let proof = self.proof_due();
@@ -170,7 +187,9 @@ impl State {
 
     /// When it is to be looked whether what nobody writes is what it was.
     fn check_due(&self) -> Option<Instant> {
-        self.checked.map(|checked| checked + self.policy.check)
+        let is_as_wanted = self.policy.hold_output == self.gate.is_some();
+        let wait = if is_as_wanted { self.policy.check } else { self.policy.check.min(SOON) };
+        self.checked.map(|checked| checked + wait)
     }
 
     /// It could not be looked at code, and is to be soon.
@@ -215,6 +234,7 @@ impl State {
     fn recovered(&mut self, to: Option<SnapshotId>) {
         let now = Instant::now();
         self.running = Some(now);
+        self.vouch_for_nobody();
         if let Some(to) = to {
             self.at = Some((to, now));
         }
@@ -264,6 +284,21 @@ impl Session {
     }
 }
 
+impl Session {
+    /// Looks whether what nobody writes is what it was, and at what is wanted from here on.
+    fn check(&self) {
+        let hold_output = self.recovery.state().policy.hold_output;
+        if !self.check_frozen(hold_output) {
+            self.recovery.state().check_soon(Instant::now());
+            return;
+        }
+        self.plan_stall_checks();
+        let policy = self.policy();
+        let mut state = self.recovery.state();
+        (state.policy, state.checked) = (policy, Some(Instant::now()));
+    }
+}
+
 /// The thread: waits for faults, and for snapshots to become good.
 fn watch(news: &Receiver<News>, session: &Weak<Session>) {
     loop {
@@ -276,6 +311,7 @@ fn watch(news: &Receiver<News>, session: &Weak<Session>) {
         match next {
             Ok(News::Fault(fault)) => session.recover(fault),
             Ok(News::Changed) => {}
+            Ok(News::Code) => session.check(),
             Ok(News::Container(name, told)) => session.container_told(&name, told),
             Err(RecvTimeoutError::Timeout) => {
                 let now = Instant::now();
@@ -301,14 +337,7 @@ fn watch(news: &Receiver<News>, session: &Weak<Session>) {
                     session.copy_kernel();
                 }
                 if check {
-                    if session.check_frozen() {
-                        session.plan_stall_checks();
-                        let policy = session.policy();
-                        let mut state = session.recovery.state();
-                        (state.policy, state.checked) = (policy, Some(Instant::now()));
-                    } else {
-                        session.recovery.state().check_soon(Instant::now());
-                    }
+                    session.check();
                 }
             }
             Err(RecvTimeoutError::Disconnected) => return,

@@ -6,6 +6,7 @@
 mod build;
 pub mod crash;
 mod event_loop;
+pub mod gate;
 mod input_room;
 pub mod placement;
 pub mod resident;

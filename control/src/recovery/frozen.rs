@@ -4,16 +4,19 @@
 //! millisecond for a megabyte. A page that is another one is a fault of the guest's as a panic is: what has executed it may have
 //! done anything.
 
+use super::News;
 use super::kernel::is_frozen;
 use crate::session::Session;
 use sentient_abi::PAGE_SIZE;
 use sentient_abi::region::Region;
 use sentient_snapshot::memory_map::MemoryMap;
 use sentient_snapshot::page::hash_page;
-use sentient_vmm::Ended;
 use sentient_vmm::machine::Stopped;
+use sentient_vmm::machine::gate::CodeGate;
 use sentient_vmm::snapshots::kernel::pages_of;
 use sentient_vmm::snapshots::{MemoryReader, dirty, regions};
+use sentient_vmm::{Ended, MachineError};
+use std::sync::Arc;
 
 /// A page that is not what it was.
 struct Damage {
@@ -23,13 +26,25 @@ struct Damage {
 }
 
 impl Session {
-    /// Looks, and has what was found seen to; `false` if somebody is at work on the machine just now.
-    pub(super) fn check_frozen(&self) -> bool {
+    /// Looks, and has what was found seen to; from here on, output waits for such looks if it is to be held. `false` if somebody
+    /// is at work on the machine just now.
+    pub(super) fn check_frozen(&self, hold_output: bool) -> bool {
         // Whoever has it changes what is being looked at.
         let Some(live) = self.live_now() else { return false };
         // Where the log of written pages was lost, the code is still that of the snapshot.
         let Some(head) = live.head().cloned().or_else(|| self.current_map()) else { return true };
-        let Some(first) = self.damage(&head).into_iter().next() else { return true };
+        let gate = self.recovery.state().gate.clone();
+        let regions = self.door.stopped(move |machine| {
+            // It has said all that it had to say, so that containers can be vouched for.
+            let agrees = gate.is_none_or(|gate| gate.look(machine));
+            (regions_of(machine), agrees)
+        });
+        // It is being recovered, or has ended.
+        let Ok((regions, agrees)) = regions else { return true };
+        let Some(first) = look(&self.memory, &regions, &head).into_iter().next() else {
+            self.gate(&head, hold_output, agrees);
+            return true;
+        };
         tracing::error!(
             page = first.page,
             region = first.region,
@@ -50,14 +65,40 @@ impl Session {
         true
     }
 
+    /// Has output wait for looks at the code, if that is `wanted`: at the code that the machine has now, if that it has
+    /// `agrees` no more with what output waits for.
+    fn gate(&self, head: &MemoryMap, wanted: bool, agrees: bool) {
+        let is_there = self.recovery.state().gate.is_some();
+        if wanted == is_there && agrees {
+            return;
+        }
+        let (memory, news, head) = (self.memory.clone(), self.recovery.news.clone(), head.clone());
+        let gate = self.door.stopped(move |machine| {
+            CodeGate::remove(machine);
+            if !wanted {
+                return Ok(None);
+            }
+            // Whoever is gone needs no news.
+            let gate = CodeGate::new(machine, memory, move || drop(news.send(News::Code)))?;
+            // It may have been changed since it was looked at: that is found the next time.
+            let is_right = gate.pages().all(|(number, page)| hash_page(page) == head.page_hash(number));
+            let gate = is_right.then(|| Arc::new(gate));
+            if let Some(gate) = &gate {
+                gate.stand_before(machine);
+            }
+            Ok::<_, MachineError>(gate)
+        });
+        match gate {
+            Ok(Ok(gate)) => self.recovery.state().gate = gate,
+            Ok(Err(error)) => tracing::warn!(%error, "output is not held"),
+            // It is being recovered, or has ended.
+            Err(_) => {}
+        }
+    }
+
     fn current_map(&self) -> Option<MemoryMap> {
         let current = self.history.current().ok()?;
         MemoryMap::load(current.record(), &self.history.store().session().ok()?).ok()
-    }
-
-    fn damage(&self, head: &MemoryMap) -> Vec<Damage> {
-        let regions = self.door.stopped(|machine| regions_of(machine));
-        regions.map(|regions| look(&self.memory, &regions, head)).unwrap_or_default()
     }
 }
 

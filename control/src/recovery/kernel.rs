@@ -189,8 +189,12 @@ impl Session {
     fn casualties(&self, live: &mut Live, point: &KernelPoint) -> Result<Casualties, ControlError> {
         let mut casualties = Casualties::default();
         let names = self.names_of(point);
+        // Where output is held and the code is another one, those go on that were not run since it was last found right.
+        let gate = self.recovery.state().gate.clone().filter(|gate| !gate.is_right());
+        let is_vouched =
+            |known: &Known| gate.as_ref().is_none_or(|gate| gate.vouches_for(known.index, known.first));
         for known in point.containers() {
-            if self.is_kept(known) {
+            if self.is_kept(known) && is_vouched(known) {
                 continue;
             }
             let name = names.iter().find(|(index, _)| *index == known.index);

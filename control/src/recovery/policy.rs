@@ -8,6 +8,7 @@
 //! budget: 8                     # most faults that it is put back after
 //! within: 1m                    # in such a time; one more ends it
 //! check: 30s                    # how often it is looked whether what nobody writes is what it was
+//! hold_output: false            # whether what the guest says leaves only when the kernel's code was looked at after it
 //! hang: 200ms                   # how much of the processor the kernel may have without an answer until it hangs
 //! ```
 //!
@@ -67,6 +68,8 @@ pub struct Policy {
     pub within: Duration,
     /// How often it is looked whether what nobody writes is what it was.
     pub check: Duration,
+    /// Whether what the guest says leaves only when the kernel's code was [looked at](sentient_vmm::machine::gate) after it.
+    pub hold_output: bool,
     /// How much of the processor the kernel may have without an answer until it hangs.
     pub hang: Duration,
 }
@@ -79,6 +82,7 @@ impl Default for Policy {
             budget: 8,
             within: Duration::from_secs(60),
             check: Duration::from_secs(30),
+            hold_output: false,
             hang: Duration::from_millis(200),
         }
     }
@@ -93,6 +97,7 @@ struct Text {
     budget: Option<usize>,
     within: Option<Time>,
     check: Option<Time>,
+    hold_output: Option<bool>,
     hang: Option<Time>,
 }
 
@@ -113,6 +118,9 @@ pub struct Trigger {
     /// [`Policy::check`], in milliseconds; absent where it means nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub check_ms: Option<u64>,
+    /// [`Policy::hold_output`]; absent where it means nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold_output: Option<bool>,
     /// [`Policy::hang`], in milliseconds; absent where it means nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hang_ms: Option<u64>,
@@ -207,7 +215,7 @@ impl Policy {
     /// # Errors
     /// What is wrong with it, for people.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let Text { trigger, then, healthy, budget, within, check: every, hang } =
+        let Text { trigger, then, healthy, budget, within, check: every, hold_output, hang } =
             serde_yaml::from_str(text).map_err(|error| error.to_string())?;
         check(
             trigger,
@@ -223,6 +231,7 @@ impl Policy {
             budget: budget.unwrap_or(usual.budget),
             within: time(within, usual.within),
             check: time(every, usual.check),
+            hold_output: hold_output.unwrap_or(usual.hold_output),
             hang: time(hang, usual.hang),
         })
     }
@@ -245,6 +254,7 @@ impl Policy {
             budget: self.budget,
             within_ms: millis(self.within),
             check_ms: Some(millis(self.check)),
+            hold_output: Some(self.hold_output),
             hang_ms: Some(millis(self.hang)),
             stall_ms: None,
             file: Some(machine.trigger(FAULT)).filter(|file| file.exists()),
@@ -261,6 +271,8 @@ mod tests {
         assert_eq!(Policy::parse("trigger: 1"), Ok(Policy::default()));
         let wanted = Policy { budget: 3, healthy: Duration::from_millis(500), ..Policy::default() };
         assert_eq!(Policy::parse("trigger: 1\nbudget: 3\nhealthy: 500ms\n"), Ok(wanted));
+        let wanted = Policy { hold_output: true, ..Policy::default() };
+        assert_eq!(Policy::parse("trigger: 1\nhold_output: true"), Ok(wanted));
         let wanted = Policy { then: vec![Step::Rollback, Step::Stop], ..Policy::default() };
         assert_eq!(Policy::parse("trigger: 1\nthen: [rollback, stop]"), Ok(wanted));
     }
@@ -276,6 +288,7 @@ mod tests {
             ("trigger: 1\nwithin: 25h", "a day"),
             ("trigger: 1\nwithin: soon", "soon"),
             ("trigger: 1\nalso: 1", "also"),
+            ("trigger: 1\nhold_output: perhaps", "hold_output"),
             ("trigger: 1\nthen: []", "one step"),
             ("trigger: 1\nthen: [pray]", "pray"),
             ("[", "invalid type"),

@@ -265,6 +265,10 @@ impl<T: ConsoleBackend> VirtioDevice for Console<T> {
         &[QUEUE_SIZE, QUEUE_SIZE]
     }
 
+    fn is_outward(&self, queue: u16) -> bool {
+        queue == TRANSMIT_QUEUE
+    }
+
     fn process_queue<M: GuestMemory>(
         &mut self,
         queue: u16,

@@ -28,6 +28,12 @@ pub trait VirtioDevice {
     /// Largest size of each queue in descriptors: powers of two, at most 32768.
     fn queue_max_sizes(&self) -> &[u16];
 
+    /// Whether what the driver puts into this queue is said to the world outside of the machine: then it waits for a
+    /// [gate](crate::virtio::gate), where there is one.
+    fn is_outward(&self, _queue: u16) -> bool {
+        false
+    }
+
     /// A read by the guest from the device's configuration space; `data` is zeroed, and stays so where
     /// there is no field. Any width, any offset.
     fn read_config(&self, _offset: u64, _data: &mut [u8]) {}

@@ -17,11 +17,12 @@ use std::sync::Arc;
 use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 use virtio_queue::Queue;
-use vm_memory::GuestAddressSpace;
+use vm_memory::{GuestAddressSpace, GuestMemory};
 
 use crate::interrupt::Interrupt;
 use crate::virtio::device::{DeviceError, Progress, VirtioDevice};
-use crate::virtio::ring::Ring;
+use crate::virtio::gate::Gate;
+use crate::virtio::ring::{Ring, RingError};
 use registers::{CONFIG_OFFSET, INTERRUPT_CONFIG, INTERRUPT_USED, Register, status};
 
 /// Feature bits of the transport and of its queues, offered for every device: virtio 1 (6), event
@@ -55,6 +56,7 @@ pub struct MmioTransport<D, A> {
     device: D,
     memory: A,
     interrupt: Arc<dyn Interrupt>,
+    gate: Option<Arc<dyn Gate>>,
     /// False while paused or halted, and before the start.
     running: bool,
     /// One bit per queue that may have work of which nobody will tell any more.
@@ -78,6 +80,7 @@ impl<D: VirtioDevice, A: GuestAddressSpace> MmioTransport<D, A> {
             device,
             memory,
             interrupt,
+            gate: None,
             running: false,
             owed: 0,
             status: 0,
@@ -96,6 +99,11 @@ impl<D: VirtioDevice, A: GuestAddressSpace> MmioTransport<D, A> {
     /// The device behind the transport.
     pub fn device(&self) -> &D {
         &self.device
+    }
+
+    /// From here on, what the guest says by this device waits for `gate`, if there is one.
+    pub fn set_gate(&mut self, gate: Option<Arc<dyn Gate>>) {
+        self.gate = gate;
     }
 
     /// The device behind the transport, to feed its backend.
@@ -193,7 +201,8 @@ impl<D: VirtioDevice, A: GuestAddressSpace> MmioTransport<D, A> {
 
     /// Lets the device work on a queue the driver has notified, or for which its backend has something.
     /// At most one interrupt comes of it. Does nothing while the driver is not ready, or while the
-    /// machine is paused: the first [`work`](Self::work) afterwards takes it up.
+    /// machine is paused: the first [`work`](Self::work) afterwards takes it up. The same holds for what a
+    /// [gate](Self::set_gate) does not let out.
     ///
     /// After [`Progress::Again`] the caller comes back with this call or with [`work`](Self::work).
     ///
@@ -211,7 +220,12 @@ impl<D: VirtioDevice, A: GuestAddressSpace> MmioTransport<D, A> {
         };
         let memory = self.memory.memory();
         let mut ring = Ring::new(ready, &*memory);
-        let outcome = self.device.process_queue(queue, &mut ring);
+        let gate = self.gate.as_deref().filter(|_| self.device.is_outward(queue));
+        let outcome = match gate.map(|gate| pass(gate, &mut ring)) {
+            Some(Ok(false)) => return Ok(Progress::Done),
+            Some(Err(source)) => Err(DeviceError::Queue { queue, source }),
+            Some(Ok(true)) | None => self.device.process_queue(queue, &mut ring),
+        };
         let wanted = ring.wants_interrupt().map_err(|source| DeviceError::Queue { queue, source });
         if matches!(outcome, Ok(Progress::Again)) {
             self.owed |= owed_bit(queue);
@@ -280,6 +294,13 @@ impl<D: VirtioDevice, A: GuestAddressSpace> MmioTransport<D, A> {
         self.status |= status::DEVICE_NEEDS_RESET;
         if live { self.raise(INTERRUPT_CONFIG) } else { Ok(()) }
     }
+}
+
+/// Whether what has been said by now may leave; what is said from here on does not, in this call.
+fn pass<M: GuestMemory>(gate: &dyn Gate, ring: &mut Ring<'_, M>) -> Result<bool, RingError> {
+    gate.prepare();
+    let is_said = ring.take_no_more()?;
+    Ok(!is_said || gate.opens())
 }
 
 /// The bit of a queue in `owed`; no device has 64 queues.

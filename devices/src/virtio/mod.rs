@@ -8,6 +8,7 @@
 
 pub mod console;
 pub mod device;
+pub mod gate;
 pub mod mmio;
 pub mod net;
 pub mod ring;

@@ -153,6 +153,10 @@ impl<C: Cable> VirtioDevice for Net<C> {
         }
     }
 
+    fn is_outward(&self, queue: u16) -> bool {
+        queue == TRANSMIT_QUEUE
+    }
+
     fn process_queue<M: GuestMemory>(
         &mut self,
         queue: u16,

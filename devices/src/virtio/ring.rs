@@ -88,12 +88,25 @@ pub struct Ring<'m, M> {
     queue: &'m mut Queue,
     memory: &'m M,
     completed: bool,
+    /// The running number of the first entry that is not to be taken, modulo 2^16.
+    until: Option<u16>,
 }
 
 impl<'m, M: GuestMemory> Ring<'m, M> {
     /// The view of a ready queue whose rings lie in `memory`.
     pub(crate) fn new(queue: &'m mut Queue, memory: &'m M) -> Self {
-        Self { queue, memory, completed: false }
+        Self { queue, memory, completed: false, until: None }
+    }
+
+    /// Takes no chain that is not available by now; whether there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`RingError::Rings`] when the rings cannot be accessed.
+    pub(crate) fn take_no_more(&mut self) -> Result<bool, RingError> {
+        let end = self.queue.avail_idx(self.memory, Ordering::Acquire)?.0;
+        self.until = Some(end);
+        Ok(end != self.queue.next_avail())
     }
 
     /// Entries of the queue: the most chains one call to a device takes.
@@ -109,6 +122,9 @@ impl<'m, M: GuestMemory> Ring<'m, M> {
     /// [`RingError`]; the queue is then of no use until it is set up anew.
     pub fn take(&mut self) -> Result<Option<Chain<GuestSlice<'m, M>>>, RingError> {
         let entry = self.queue.next_avail();
+        if self.until == Some(entry) {
+            return Ok(None);
+        }
         let mut available = self.queue.iter(self.memory)?;
         let Some(descriptors) = available.next() else {
             // The iterator ends both at the driver's index and at an entry it cannot read.

@@ -102,6 +102,10 @@ impl<F: Folders> VirtioDevice for Volumes<F> {
         &[QUEUE_SIZE]
     }
 
+    fn is_outward(&self, queue: u16) -> bool {
+        queue == REQUEST_QUEUE
+    }
+
     fn process_queue<M: GuestMemory>(
         &mut self,
         queue: u16,

@@ -6,6 +6,7 @@ mod driver;
 
 mod console_flow;
 mod control_frames;
+mod gate;
 mod handshake;
 mod hostile_rings;
 mod interrupts;

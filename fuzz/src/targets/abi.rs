@@ -152,10 +152,11 @@ pub fn machine_info(data: &[u8]) {
 /// A header that is read is what stands there.
 pub fn container_header(data: &[u8]) {
     let Some(header) = ContainerHeader::parse(data) else { return };
-    let ContainerHeader { magic, life, state, borrowed, input } = header;
+    let ContainerHeader { magic, life, state, borrowed, input, runs } = header;
     let (start, end) =
         ([magic.to_le_bytes(), life.to_le_bytes()], [state.to_le_bytes(), borrowed.to_le_bytes()]);
-    assert!(data.starts_with(&[&start.concat()[..], &end.concat(), &input.to_le_bytes()].concat()));
+    let last = [input.to_le_bytes(), runs.to_le_bytes()];
+    assert!(data.starts_with(&[&start.concat()[..], &end.concat(), &last.concat()].concat()));
     assert_eq!(header.is_at_rest(), state == 1);
 }
 

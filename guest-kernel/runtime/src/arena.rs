@@ -17,8 +17,11 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::ops::Range;
-use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use sentient_abi::container_header::{AT_REST, ContainerHeader, LOST, MAGIC, STATE};
+use core::sync::atomic::{
+    AtomicU32, AtomicU64, AtomicUsize,
+    Ordering::{Relaxed, Release},
+};
+use sentient_abi::container_header::{AT_REST, ContainerHeader, LOST, MAGIC, RUNS, STATE};
 use sentient_abi::region::Region;
 use sentient_abi::{PAGE_SIZE, page_align_up};
 use sentient_engine::CONTAINER_STACK;
@@ -95,7 +98,7 @@ pub struct Arena {
     used: AtomicU64,
 }
 
-/// A [`ContainerHeader`], of which three fields change.
+/// A [`ContainerHeader`], of which all but the first two fields change.
 #[repr(C)]
 struct Header {
     magic: u64,
@@ -103,10 +106,12 @@ struct Header {
     state: AtomicU32,
     borrowed: AtomicU32,
     input: AtomicU64,
+    runs: AtomicU64,
 }
 
 const _: () = assert!(size_of::<Header>() == size_of::<ContainerHeader>());
 const _: () = assert!(core::mem::offset_of!(Header, state) == STATE);
+const _: () = assert!(core::mem::offset_of!(Header, runs) == RUNS);
 
 impl Arena {
     /// Makes the arena of a container in its region, and [makes it known](heap::add).
@@ -126,6 +131,7 @@ impl Arena {
                 state: AtomicU32::new(0),
                 borrowed: AtomicU32::new(0),
                 input: AtomicU64::new(0),
+                runs: AtomicU64::new(0),
             },
             heap: Talc::new(ErrOnOom).lock(),
             span: heap as usize..end as usize,
@@ -151,6 +157,10 @@ impl Arena {
     /// end.
     pub fn rests(&self, rests: bool) {
         self.header.state.store(if rests { AT_REST } else { 0 }, Relaxed);
+        if !rests {
+            // In this order, for who looks from outside.
+            self.header.runs.fetch_add(1, Release);
+        }
     }
 
     /// Whether all of the container lies in its region, and it was begun, and does not run.

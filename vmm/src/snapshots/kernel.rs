@@ -17,10 +17,11 @@ use crate::machine::state::MachineState;
 use crate::machine::vcpu_thread::Stopped;
 use crate::memory::GuestMemory;
 use sentient_abi::PAGE_SIZE;
-use sentient_abi::container_header::{ContainerHeader, LOST, STATE};
+use sentient_abi::container_header::{ContainerHeader, LOST, RUNS, STATE};
 use sentient_abi::region::{Region, RegionKind};
 use std::io;
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 use vm_memory::{Bytes, GuestAddress};
 
@@ -46,13 +47,22 @@ pub const FROZEN: [RegionKind; 7] = [
     RegionKind::Image,
 ];
 
+/// Kinds of regions that hold what the kernel's instructions are, and its constants.
+pub const CODE: [RegionKind; 4] = [
+    RegionKind::NucleusText,
+    RegionKind::NucleusConstants,
+    RegionKind::RuntimeText,
+    RegionKind::RuntimeConstants,
+];
+
 /// Page numbers of a region.
 #[must_use]
 pub fn pages_of(region: &Region) -> Range<u64> {
     region.base / PAGE_SIZE..region.base.saturating_add(region.len) / PAGE_SIZE
 }
 
-fn is_of(region: &Region, kinds: &[RegionKind]) -> bool {
+/// Whether a region is of one of these kinds.
+pub(crate) fn is_of(region: &Region, kinds: &[RegionKind]) -> bool {
     kinds.iter().any(|kind| region.kind == *kind as u32)
 }
 
@@ -240,6 +250,15 @@ fn header_at(memory: &GuestMemory, first: u64) -> Option<ContainerHeader> {
     let mut bytes = [0; size_of::<ContainerHeader>()];
     memory.read_slice(&mut bytes, address(first)).ok()?;
     ContainerHeader::parse(&bytes)
+}
+
+/// Of a container that is at rest, which one it is, and how often it was taken up to be run; also while the guest runs.
+pub(crate) fn runs_at_rest(memory: &GuestMemory, first: u64) -> Option<(u64, u64)> {
+    let runs = GuestAddress(first.checked_mul(PAGE_SIZE)?.checked_add(RUNS as u64)?);
+    // Before the state: see there.
+    let runs: u64 = memory.load(runs, Ordering::Acquire).ok()?;
+    let header = header_at(memory, first).filter(ContainerHeader::is_at_rest)?;
+    Some((header.life, u64::from_le(runs)))
 }
 
 fn differs(memory: &GuestMemory, number: u64, new: PageContents<'_>) -> bool {

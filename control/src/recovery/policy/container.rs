@@ -96,6 +96,7 @@ impl ContainerPolicy {
             budget: self.budget,
             within_ms: millis(self.within),
             check_ms: None,
+            hold_output: None,
             hang_ms: None,
             stall_ms: self.stall.map(millis),
             file: Some(machine.trigger(CONTAINER)).filter(|file| file.exists()),

@@ -25,7 +25,7 @@ impl Context {
     pub fn health(&self) -> Result<ExitCode, CommandError> {
         let health: MachineHealth = self.client()?.get("/v1/health")?;
         self.answer(&health, |out, health| {
-            let MachineHealth { good, recoveries, failing, copied } = health;
+            let MachineHealth { good, recoveries, failing, copied, holds_output } = health;
             let state = match failing {
                 true => "was recovered just now, and has to prove itself",
                 false => "runs well",
@@ -35,6 +35,9 @@ impl Context {
             writeln!(out, "last good   {good}")?;
             let copied = if *copied { "copied, with all containers" } else { "about to be copied" };
             writeln!(out, "kernel      {copied}")?;
+            if *holds_output {
+                writeln!(out, "output      held until the kernel's code was looked at")?;
+            }
             writeln!(out, "recoveries  {recoveries} since it was started")
         })
     }

@@ -1,0 +1,163 @@
+//! Output that waits until somebody has looked at the kernel's code.
+//!
+//! Nothing that a guest does changes its kernel's code: page tables keep it from that. A memory that fails does, or whoever
+//! writes to it from outside; and from then on until that is found, containers may be told nonsense, and say some. Where that is
+//! worse than output that comes somewhat later, a [`CodeGate`] stands before the devices: what the guest says leaves when the
+//! code was looked at after it was said, and found right. That is output commit, as Remus has it (Cully and others, NSDI 2008),
+//! with a look in place of a checkpoint.
+//!
+//! A look compares the code with a copy: some tenths of a millisecond. It also says of which containers it can be vouched that
+//! nothing but the right code has ever been at work on them: those that have not been run since. When the code is found to be
+//! another one, the others are not to go on as they are.
+
+use super::shared::lock;
+use super::vcpu_thread::Stopped;
+use crate::error::MachineError;
+use crate::snapshots::kernel::{CODE, is_of, pages_of, runs_at_rest};
+use crate::snapshots::{MemoryReader, PageBytes, regions};
+use sentient_abi::PAGE_SIZE;
+use sentient_abi::region::RegionKind;
+use sentient_devices::virtio::gate::Gate;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// Bytes of a page, as a length.
+const PAGE: usize = PAGE_SIZE as usize;
+
+/// Containers at rest, by index: which one it was, and how often it had been run.
+type Runs = BTreeMap<u32, (u64, u64)>;
+
+/// Whoever is to be told that the code is another one.
+type Tell = Box<dyn Fn() + Send + Sync>;
+
+/// The kernel's code as it is to be, and what it was last found to be.
+pub struct CodeGate {
+    memory: MemoryReader,
+    region_table: u64,
+    /// Page numbers, and what the pages hold.
+    code: Vec<(u64, Vec<u8>)>,
+    tell: Tell,
+    is_told: AtomicBool,
+    vouched: Mutex<Runs>,
+}
+
+/// A device's way to it.
+struct Way {
+    gate: Arc<CodeGate>,
+    /// Of a device behind which nothing is lost when the kernel is put back: containers as they were before it was looked how
+    /// much is said.
+    prepared: Option<Mutex<Runs>>,
+}
+
+impl CodeGate {
+    /// Takes the code of a guest that stands still for what it is to be. `tell` is called when it is found to be another one,
+    /// and does not wait.
+    ///
+    /// # Errors
+    /// [`MachineError`] if its regions or their pages cannot be read.
+    pub fn new(
+        machine: &Stopped<'_>,
+        memory: MemoryReader,
+        tell: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Self, MachineError> {
+        let region_table = machine.places.region_table;
+        let mut code = Vec::new();
+        for region in
+            regions::read(machine.memory, region_table)?.iter().filter(|region| is_of(region, &CODE))
+        {
+            let pages = pages_of(region);
+            let (first, mut bytes, mut page) = (pages.start, Vec::new(), [0; PAGE]);
+            for number in pages {
+                memory.read(number, &mut page).map_err(MachineError::io("reading guest memory"))?;
+                bytes.extend_from_slice(&page);
+            }
+            code.push((first, bytes));
+        }
+        let (tell, is_told, vouched) = (Box::new(tell), AtomicBool::new(false), Mutex::default());
+        Ok(Self { memory, region_table, code, tell, is_told, vouched })
+    }
+
+    /// The numbers of the pages that are looked at, and what they are to hold.
+    pub fn pages(&self) -> impl Iterator<Item = (u64, &PageBytes)> {
+        self.code.iter().flat_map(|(first, bytes)| (*first..).zip(bytes.as_chunks::<PAGE>().0))
+    }
+
+    /// From here on what the guest says leaves through it.
+    pub fn stand_before(self: &Arc<Self>, machine: &mut Stopped<'_>) {
+        let way = |prepared| -> Arc<dyn Gate> { Arc::new(Way { gate: Arc::clone(self), prepared }) };
+        machine.console.set_gate(Some(way(Some(Mutex::default()))));
+        // What is said to them and not passed on is said again.
+        machine.net.set_gate(Some(way(None)));
+        machine.volumes.set_gate(Some(way(None)));
+    }
+
+    /// What the guest says leaves at once, as usual.
+    pub fn remove(machine: &mut Stopped<'_>) {
+        machine.console.set_gate(None);
+        machine.net.set_gate(None);
+        machine.volumes.set_gate(None);
+    }
+
+    /// Whether the code is what it is to be.
+    #[must_use]
+    pub fn is_right(&self) -> bool {
+        let mut now = [0; PAGE];
+        self.pages().all(|(number, page)| self.memory.read(number, &mut now).is_ok() && now == *page)
+    }
+
+    /// Looks at the code of a guest that stands still and has said all that it had to say.
+    pub fn look(&self, _: &Stopped<'_>) -> bool {
+        let runs = self.runs();
+        self.opens_for(Some(runs))
+    }
+
+    /// Whether nothing but the right code has ever been at work on the container of this index, which lies from this page on,
+    /// and is at rest.
+    #[must_use]
+    pub fn vouches_for(&self, index: u32, first: u64) -> bool {
+        let now = self.memory.0.upgrade().and_then(|memory| runs_at_rest(&memory, first));
+        now.is_some() && lock(&self.vouched).get(&index).copied() == now
+    }
+
+    /// It is vouched for nobody until the next look: the guest is at another point of its life.
+    pub fn forget(&self) {
+        lock(&self.vouched).clear();
+    }
+
+    fn opens_for(&self, runs: Option<Runs>) -> bool {
+        let is_right = self.is_right();
+        if is_right {
+            self.is_told.store(false, Ordering::SeqCst);
+            if let Some(runs) = runs {
+                *lock(&self.vouched) = runs;
+            }
+        } else if !self.is_told.swap(true, Ordering::SeqCst) {
+            (self.tell)();
+        }
+        is_right
+    }
+
+    /// The containers that are at rest; others may be run meanwhile, and end.
+    fn runs(&self) -> Runs {
+        let Some(memory) = self.memory.0.upgrade() else { return Runs::new() };
+        // Of a guest that has no regions any more, nobody is vouched for.
+        let regions = regions::read(&memory, self.region_table).unwrap_or_default();
+        let containers = regions.iter().filter(|region| is_of(region, &[RegionKind::Container]));
+        containers
+            .filter_map(|region| Some((region.owner, runs_at_rest(&memory, pages_of(region).start)?)))
+            .collect()
+    }
+}
+
+impl Gate for Way {
+    fn prepare(&self) {
+        if let Some(prepared) = &self.prepared {
+            *lock(prepared) = self.gate.runs();
+        }
+    }
+
+    fn opens(&self) -> bool {
+        self.gate.opens_for(self.prepared.as_ref().map(|prepared| std::mem::take(&mut *lock(prepared))))
+    }
+}
