@@ -86,8 +86,6 @@ impl Tally {
 pub struct Findings {
     /// What containers said that was not so, and after which kind of fault.
     pub wrong: Vec<String>,
-    /// What they said while the kernel's code or constants were changed, which was found after that and put back.
-    misled: Vec<String>,
     /// How often a container whose own memory was changed, or what it had said and was on its way, said something wrong.
     hurt: u64,
     /// How often something is missing that a container has said while no file could be written.
@@ -98,11 +96,9 @@ pub struct Findings {
 
 impl Findings {
     /// A container has said something wrong after a fault of this kind. One whose own memory was changed may, and so may one of which
-    /// something was in a device's buffer that was changed; what could not be written is missing; and one whose kernel had other code was
-    /// `misled`.
-    pub fn accuse(&mut self, kind: &str, wrong: &str, misled: bool) {
+    /// something was in a device's buffer that was changed; and what could not be written is missing.
+    pub fn accuse(&mut self, kind: &str, wrong: &str) {
         match kind {
-            kind if misled => self.misled.push(format!("{kind}: {wrong}")),
             "container" | "devices" => self.hurt += 1,
             FULL => self.cut += 1,
             kind => self.wrong.push(format!("{kind}: {wrong}")),
@@ -112,7 +108,6 @@ impl Findings {
     /// Adds what another machine has come to.
     pub fn add(&mut self, other: Self) {
         self.wrong.extend(other.wrong);
-        self.misled.extend(other.misled);
         self.hurt += other.hurt;
         self.cut += other.cut;
         self.failures.extend(other.failures);
@@ -174,9 +169,8 @@ impl Campaign {
                 "{kind:18}{faults:>7}{recovered:>11}{heal_boot:>11}{harmless:>10}{stuck:>7}{ended:>7}{kept:>7}  {pause_ms:.1} ms ({pause_most_ms:.1})"
             )?;
         }
-        let Findings { failures, wrong, misled, .. } = &campaign.findings;
+        let Findings { failures, wrong, .. } = &campaign.findings;
         failures.iter().try_for_each(|failure| writeln!(out, "NOT RECOVERED FROM: {failure}"))?;
-        misled.iter().try_for_each(|wrong| writeln!(out, "WRONG BEFORE IT WAS FOUND: {wrong}"))?;
         wrong.iter().try_for_each(|wrong| writeln!(out, "WRONG: {wrong}"))?;
         writeln!(
             out,
