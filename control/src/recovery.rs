@@ -25,6 +25,7 @@ use crate::error::ControlError;
 use crate::session::Session;
 use containers::{Stalls, Troubles};
 pub use crash::crashes;
+use frozen::Looked;
 use kernel::Point;
 pub use policy::{ContainerPolicy, ContainerStep, Policy, Step, Trigger};
 use records::Fallback;
@@ -39,6 +40,9 @@ use std::time::{Duration, Instant};
 
 /// How soon it is looked again at code that could not be looked at, because somebody was at work on the machine.
 const SOON: Duration = Duration::from_millis(20);
+
+/// How long somebody may be at work on a machine whose output is held, until nobody waits for that any more.
+const AT_WORK: Duration = Duration::from_secs(1);
 
 /// What the thread is told.
 enum News {
@@ -286,16 +290,40 @@ impl Session {
 
 impl Session {
     /// Looks whether what nobody writes is what it was, and at what is wanted from here on.
-    fn check(&self) {
+    fn check(&self) -> Looked {
         let hold_output = self.recovery.state().policy.hold_output;
-        if !self.check_frozen(hold_output) {
+        let looked = self.check_frozen(hold_output);
+        if looked == Looked::Busy {
             self.recovery.state().check_soon(Instant::now());
-            return;
+            return looked;
         }
         self.plan_stall_checks();
         let policy = self.policy();
         let mut state = self.recovery.state();
         (state.policy, state.checked) = (policy, Some(Instant::now()));
+        looked
+    }
+
+    /// What the guest says is held, because its code is not what it was.
+    fn code_differs(&self) {
+        let gate = self.recovery.state().gate.clone();
+        if gate.is_none_or(|gate| gate.is_right()) {
+            // It was put back meanwhile.
+            return;
+        }
+        // Whoever waits for an answer of its may be at work on the machine, and keep it from being looked at.
+        self.containers.set_mute(true);
+        let until = Instant::now() + AT_WORK;
+        let looked = loop {
+            match self.check() {
+                Looked::Busy if Instant::now() < until => std::thread::sleep(Duration::from_millis(1)),
+                looked => break looked,
+            }
+        };
+        // One that stands still goes on when it was put back, and answers then.
+        if looked != Looked::Wrong {
+            self.containers.set_mute(false);
+        }
     }
 }
 
@@ -311,7 +339,7 @@ fn watch(news: &Receiver<News>, session: &Weak<Session>) {
         match next {
             Ok(News::Fault(fault)) => session.recover(fault),
             Ok(News::Changed) => {}
-            Ok(News::Code) => session.check(),
+            Ok(News::Code) => session.code_differs(),
             Ok(News::Container(name, told)) => session.container_told(&name, told),
             Err(RecvTimeoutError::Timeout) => {
                 let now = Instant::now();
@@ -337,7 +365,7 @@ fn watch(news: &Receiver<News>, session: &Weak<Session>) {
                     session.copy_kernel();
                 }
                 if check {
-                    session.check();
+                    let _ = session.check();
                 }
             }
             Err(RecvTimeoutError::Disconnected) => return,

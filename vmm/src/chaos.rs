@@ -7,9 +7,9 @@ use crate::error::MachineError;
 use crate::kvm::KvmError;
 use crate::machine::Stopped;
 use crate::snapshots::regions;
-use kvm_bindings::kvm_sregs;
+use kvm_bindings::{KVM_MP_STATE_RUNNABLE, kvm_mp_state, kvm_sregs};
 use sentient_abi::PAGE_SIZE;
-use sentient_abi::region::{Region, RegionKind};
+use sentient_abi::region::{Region, RegionKind, access};
 use sentient_devices::Lifecycle;
 use sentient_devices::virtio::rng::Entropy;
 use serde::{Deserialize, Serialize};
@@ -19,14 +19,24 @@ use vm_memory::{Bytes, GuestAddress};
 const NOWHERE: u64 = 0x6660_0000_0000;
 
 /// Vectors below this are exceptions (Intel SDM, volume 3, 6.15).
-const EXCEPTIONS: u64 = 32;
+const EXCEPTIONS: usize = 32;
 
-/// `ud2`; `cli` and `hlt`, again and again; `xorps`, which ring 0 cannot execute here.
+/// `ud2`; `hlt`; `xorps`, which ring 0 cannot execute here; a jump to itself; a store of `rax` to where `rdi` points.
 const UD2: &[u8] = &[0x0f, 0x0b];
-const CLI_HLT: &[u8] = &[0xfa, 0xf4, 0xeb, 0xfc];
+const HLT: &[u8] = &[0xf4];
 const XORPS: &[u8] = &[0x0f, 0x57, 0xc0];
-/// A jump to itself.
 const JMP_SELF: &[u8] = &[0xeb, 0xfe];
+const STORE: &[u8] = &[0x48, 0x89, 0x07];
+
+/// Bytes of a descriptor of an interrupt's handler, and of a table of all of them (Intel SDM, volume 3, 6.14.1).
+const HANDLER: usize = 16;
+const HANDLERS: usize = 256 * HANDLER;
+
+/// The flag that lets interrupts come (Intel SDM, volume 1, 3.4.3).
+const INTERRUPTS: u64 = 1 << 9;
+
+/// Where the task state has the top of the first interrupt stack (9.7), which the nucleus gives to NMIs: there are none.
+const FIRST_STACK: u64 = 36;
 
 /// The local APIC's register of the timer's initial count.
 const TIMER_COUNT: usize = 0x380;
@@ -61,11 +71,12 @@ pub enum Chaos {
     InterruptDoubled,
     /// What is pending never comes, and the timer that was armed never fires.
     InterruptLost,
-    /// Changed bytes in the nucleus' code, constants, variables or stacks.
+    /// A wild write to the nucleus' code, constants, variables or stacks: changed bytes, and where the guest's page tables allow no
+    /// write, one of the processor's that they do not allow.
     Nucleus,
-    /// Changed bytes in the code or the constants of either.
+    /// Changed bytes in the code or the constants of either, as no write of the guest's could change them.
     Code,
-    /// Changed bytes in the runtime's code, constants, variables or stack.
+    /// A wild write to the runtime's code, constants, variables or stack.
     Runtime,
     /// Changed bytes in the runtime's heap.
     Heap,
@@ -108,7 +119,7 @@ impl Chaos {
 /// KVM's, or that of guest memory; a region that there is not.
 pub fn inflict(stopped: &mut Stopped<'_>, chaos: Chaos, seed: u64) -> Result<String, MachineError> {
     match chaos {
-        Chaos::Exception if sregs(stopped)?.cs.dpl == 0 => instruction(stopped, UD2),
+        Chaos::Exception if sregs(stopped)?.cs.dpl == 0 => handlers(stopped, UD2),
         Chaos::Exception => {
             let mut regs = stopped.vcpu.get_regs().map_err(KvmError::call("KVM_GET_REGS"))?;
             regs.rip = NOWHERE;
@@ -121,9 +132,9 @@ pub fn inflict(stopped: &mut Stopped<'_>, chaos: Chaos, seed: u64) -> Result<Str
             stopped.vcpu.set_sregs(&sregs).map_err(KvmError::call("KVM_SET_SREGS"))?;
             Ok("no handlers".into())
         }
-        Chaos::Halt => instruction(stopped, CLI_HLT),
-        Chaos::Loop => instruction(stopped, JMP_SELF),
-        Chaos::Instruction => instruction(stopped, XORPS),
+        Chaos::Halt => handlers(stopped, HLT),
+        Chaos::Loop => handlers(stopped, JMP_SELF),
+        Chaos::Instruction => handlers(stopped, XORPS),
         Chaos::InterruptDoubled => {
             // They are paused, and raise nothing then.
             stopped.console.resume();
@@ -158,7 +169,7 @@ pub fn inflict(stopped: &mut Stopped<'_>, chaos: Chaos, seed: u64) -> Result<Str
             stopped.vcpu.set_lapic(&lapic).map_err(KvmError::call("KVM_SET_LAPIC"))?;
             Ok("nothing is pending, and the timer is stopped".into())
         }
-        _ => wild_write(stopped, chaos.regions(), seed),
+        _ => wild_write(stopped, chaos.regions(), chaos == Chaos::Code, seed),
     }
 }
 
@@ -166,52 +177,99 @@ fn sregs(stopped: &Stopped<'_>) -> Result<kvm_sregs, MachineError> {
     Ok(stopped.vcpu.get_sregs().map_err(KvmError::call("KVM_GET_SREGS"))?)
 }
 
-/// Has the guest execute these bytes in ring 0, at its next interrupt.
-fn instruction(stopped: &Stopped<'_>, bytes: &[u8]) -> Result<String, MachineError> {
-    let sregs = sregs(stopped)?;
-    let mut handlers = Vec::new();
-    for number in EXCEPTIONS..256 {
-        let mut gate = [0; 16];
-        let at = sregs.idt.base + number * 16;
-        if stopped.memory.read_slice(&mut gate, GuestAddress(at)).is_err() {
-            break;
-        }
-        let [a, b, _, _, _, kind, c, d, e, f, g, h, ..] = gate;
-        let handler = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
-        if kind & 0x80 != 0 && !handlers.contains(&handler) {
-            handlers.push(handler);
+/// Has all interrupts begin where these bytes lie in the kernel's code, by a table of handlers that is another one.
+fn handlers(stopped: &Stopped<'_>, bytes: &[u8]) -> Result<String, MachineError> {
+    let place = find(stopped, &[RegionKind::NucleusText, RegionKind::RuntimeText], bytes)?;
+    let mut sregs = sregs(stopped)?;
+    let mut table = [0; HANDLERS];
+    read(stopped, sregs.idt.base, &mut table)?;
+    let [a, b, c, d, e, f, g, h] = place.to_le_bytes();
+    for handler in table.as_chunks_mut::<HANDLER>().0.iter_mut().skip(EXCEPTIONS) {
+        let [low, high, _, _, _, _, rest @ ..] = handler;
+        [*low, *high] = [a, b];
+        if let Some(middle) = rest.get_mut(..6) {
+            middle.copy_from_slice(&[c, d, e, f, g, h]);
         }
     }
-    for handler in &handlers {
-        write(stopped, *handler, bytes)?;
-    }
-    Ok(format!("{} handlers are {bytes:x?}", handlers.len()))
+    let mut top = [0; 8];
+    read(stopped, sregs.tr.base + FIRST_STACK, &mut top)?;
+    sregs.idt.base = u64::from_le_bytes(top).wrapping_sub(HANDLERS as u64);
+    write(stopped, sregs.idt.base, &table)?;
+    stopped.vcpu.set_sregs(&sregs).map_err(KvmError::call("KVM_SET_SREGS"))?;
+    Ok(format!("handlers at {place:#x}, which is {bytes:x?}"))
 }
 
-fn wild_write(stopped: &Stopped<'_>, kinds: &[RegionKind], seed: u64) -> Result<String, MachineError> {
+/// Has the guest's processor itself write there, with the rights that it has just now.
+fn store(stopped: &Stopped<'_>, at: u64) -> Result<String, MachineError> {
+    let mut regs = stopped.vcpu.get_regs().map_err(KvmError::call("KVM_GET_REGS"))?;
+    let text = match sregs(stopped)?.cs.dpl {
+        0 => {
+            // It sleeps. All else that the nucleus does, it does without interrupts.
+            regs.rflags &= !INTERRUPTS;
+            let awake = kvm_mp_state { mp_state: KVM_MP_STATE_RUNNABLE };
+            stopped.vcpu.set_mp_state(awake).map_err(KvmError::call("KVM_SET_MP_STATE"))?;
+            RegionKind::NucleusText
+        }
+        _ => RegionKind::RuntimeText,
+    };
+    (regs.rip, regs.rdi) = (find(stopped, &[text], STORE)?, at);
+    stopped.vcpu.set_regs(&regs).map_err(KvmError::call("KVM_SET_REGS"))?;
+    Ok(format!("a store of {:#x} to {at:#x}", regs.rax))
+}
+
+/// Where these bytes lie first in regions of these kinds, in the order of the kinds.
+fn find(stopped: &Stopped<'_>, kinds: &[RegionKind], bytes: &[u8]) -> Result<u64, MachineError> {
+    let all = regions::read(stopped.memory, stopped.places.region_table)?;
+    for kind in kinds {
+        for region in all.iter().filter(|region| region.kind == *kind as u32) {
+            let mut text = vec![0; usize::try_from(region.len).unwrap_or(0)];
+            read(stopped, region.base, &mut text)?;
+            if let Some(at) = text.windows(bytes.len()).position(|window| window == bytes) {
+                return Ok(region.base + at as u64);
+            }
+        }
+    }
+    Err(nothing())
+}
+
+fn nothing() -> MachineError {
+    MachineError::Io { what: "finding what to change", source: std::io::ErrorKind::NotFound.into() }
+}
+
+/// Changes bytes of a page of regions of these kinds; from `outside` also where the guest itself could not.
+fn wild_write(
+    stopped: &Stopped<'_>,
+    kinds: &[RegionKind],
+    outside: bool,
+    seed: u64,
+) -> Result<String, MachineError> {
     let all = regions::read(stopped.memory, stopped.places.region_table)?;
     let is_wanted = |region: &&Region| kinds.iter().any(|kind| region.kind == *kind as u32);
     let wanted: Vec<&Region> = all.iter().filter(is_wanted).collect();
     let pages: u64 = wanted.iter().map(|region| region.len / PAGE_SIZE).sum();
-    let nothing =
-        || MachineError::Io { what: "finding what to change", source: std::io::ErrorKind::NotFound.into() };
-    let (mut page, mut region) = (0, "");
+    let (mut page, mut region) = (0, None);
     // One that is in use, if that is easily found.
     for attempt in 0..ATTEMPTS {
         let number =
             seed.wrapping_add(attempt.wrapping_mul(STRIDE)).checked_rem(pages).ok_or_else(nothing)?;
-        (page, region) = page_of(&wanted, number).ok_or_else(nothing)?;
+        let (at, of) = page_of(&wanted, number).ok_or_else(nothing)?;
+        (page, region) = (at, Some(of));
         let mut bytes = [0; PAGE_SIZE as usize];
         let read = stopped.memory.read_slice(&mut bytes, GuestAddress(page));
         if read.is_ok() && bytes.iter().any(|byte| *byte != 0) {
             break;
         }
     }
+    let region = region.ok_or_else(nothing)?;
+    if !outside && region.access & access::WRITE == 0 {
+        let stored = store(stopped, page + seed % PAGE_SIZE)?;
+        return Ok(format!("{stored}, of {}", region.name()));
+    }
     let mut noise = [0; 4 * WILD_BYTES];
     crate::machine::shared::HostEntropy
         .fill(&mut noise)
         .map_err(MachineError::io("drawing random numbers"))?;
-    let mut said = format!("{WILD_BYTES} bytes of the page {page:#x} of {region}:");
+    let mut said = format!("{WILD_BYTES} bytes of the page {page:#x} of {}:", region.name());
     for bytes in noise.as_chunks::<4>().0 {
         let [low, high, value, _] = *bytes;
         let offset = u64::from(u16::from_le_bytes([low, high])) % PAGE_SIZE;
@@ -221,16 +279,21 @@ fn wild_write(stopped: &Stopped<'_>, kinds: &[RegionKind], seed: u64) -> Result<
     Ok(said)
 }
 
-/// The address of a page, by its number among those of these regions, and the name of the one that it is of.
-fn page_of<'a>(regions: &[&'a Region], mut number: u64) -> Option<(u64, &'a str)> {
+/// The address of a page, by its number among those of these regions, and the one that it is of.
+fn page_of<'a>(regions: &[&'a Region], mut number: u64) -> Option<(u64, &'a Region)> {
     for region in regions {
         let own = region.len / PAGE_SIZE;
         if number < own {
-            return Some((region.base + number * PAGE_SIZE, region.name()));
+            return Some((region.base + number * PAGE_SIZE, region));
         }
         number -= own;
     }
     None
+}
+
+fn read(stopped: &Stopped<'_>, at: u64, bytes: &mut [u8]) -> Result<(), MachineError> {
+    let read = stopped.memory.read_slice(bytes, GuestAddress(at));
+    read.map_err(|error| MachineError::io("reading guest memory")(std::io::Error::other(error)))
 }
 
 fn write(stopped: &Stopped<'_>, at: u64, bytes: &[u8]) -> Result<(), MachineError> {

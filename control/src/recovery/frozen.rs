@@ -25,14 +25,24 @@ struct Damage {
     region: String,
 }
 
+/// What came of looking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Looked {
+    /// Nothing: somebody is at work on the machine just now.
+    Busy,
+    /// All is what it was.
+    Right,
+    /// Something is not, and the machine stands still for it.
+    Wrong,
+}
+
 impl Session {
-    /// Looks, and has what was found seen to; from here on, output waits for such looks if it is to be held. `false` if somebody
-    /// is at work on the machine just now.
-    pub(super) fn check_frozen(&self, hold_output: bool) -> bool {
+    /// Looks, and has what was found seen to; from here on, output waits for such looks if it is to be held.
+    pub(super) fn check_frozen(&self, hold_output: bool) -> Looked {
         // Whoever has it changes what is being looked at.
-        let Some(live) = self.live_now() else { return false };
+        let Some(live) = self.live_now() else { return Looked::Busy };
         // Where the log of written pages was lost, the code is still that of the snapshot.
-        let Some(head) = live.head().cloned().or_else(|| self.current_map()) else { return true };
+        let Some(head) = live.head().cloned().or_else(|| self.current_map()) else { return Looked::Right };
         let gate = self.recovery.state().gate.clone();
         let regions = self.door.stopped(move |machine| {
             // It has said all that it had to say, so that containers can be vouched for.
@@ -40,10 +50,10 @@ impl Session {
             (regions_of(machine), agrees)
         });
         // It is being recovered, or has ended.
-        let Ok((regions, agrees)) = regions else { return true };
+        let Ok((regions, agrees)) = regions else { return Looked::Right };
         let Some(first) = look(&self.memory, &regions, &head).into_iter().next() else {
             self.gate(&head, hold_output, agrees);
-            return true;
+            return Looked::Right;
         };
         tracing::error!(
             page = first.page,
@@ -59,10 +69,9 @@ impl Session {
             damage.into_iter().next()
         });
         drop(live);
-        if let Ok(Some(Damage { page, region })) = noted {
-            self.door.accuse(Ended::Corrupted { region, page: page * PAGE_SIZE });
-        }
-        true
+        let Ok(Some(Damage { page, region })) = noted else { return Looked::Right };
+        self.door.accuse(Ended::Corrupted { region, page: page * PAGE_SIZE });
+        Looked::Wrong
     }
 
     /// Has output wait for looks at the code, if that is `wanted`: at the code that the machine has now, if that it has

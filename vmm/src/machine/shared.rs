@@ -64,8 +64,12 @@ pub struct Events {
     at_rest: AtomicBool,
     /// How often the guest has come to rest.
     rests: AtomicU64,
-    /// How often the vCPU's thread has begun or ended to do something while the guest stands still: odd while it does.
-    stops: AtomicU64,
+    /// The vCPU's thread does something while the guest stands still.
+    standing: AtomicBool,
+    /// How much of the processor it has had for that, in nanoseconds.
+    stood: AtomicU64,
+    /// How often the guest was at another point of its life after that.
+    moves: AtomicU64,
     /// How much of the processor a guest may have before it has to have answered, in nanoseconds.
     hang_after: AtomicU64,
     /// The vCPU's thread is to say in which ring the guest is, and how often it has found it in ring 0 and elsewhere.
@@ -103,7 +107,9 @@ impl Events {
             heartbeats: AtomicU64::new(0),
             at_rest: AtomicBool::new(false),
             rests: AtomicU64::new(0),
-            stops: AtomicU64::new(0),
+            standing: AtomicBool::new(false),
+            stood: AtomicU64::new(0),
+            moves: AtomicU64::new(0),
             hang_after: AtomicU64::new(HANG_AFTER_NS),
             sample: AtomicBool::new(false),
             samples: Default::default(),
@@ -170,14 +176,25 @@ impl Events {
         self.at_rest.swap(false, Ordering::SeqCst)
     }
 
-    /// The vCPU's thread begins, or ends, to do something while the guest stands still.
-    pub fn stop_or_go_on(&self) {
-        self.stops.fetch_add(1, Ordering::SeqCst);
+    /// The vCPU's thread begins to do something while the guest stands still.
+    pub fn stand(&self) {
+        self.standing.store(true, Ordering::SeqCst);
     }
 
-    /// How often it has done so: an odd number while the guest stands still.
-    pub fn stops(&self) -> u64 {
-        self.stops.load(Ordering::SeqCst)
+    /// It has done it, with this much of the processor; whether the guest is at another point of its life after that.
+    pub fn stood(&self, processor_time: Duration, has_moved: bool) {
+        let ns = u64::try_from(processor_time.as_nanos()).unwrap_or(u64::MAX);
+        self.stood.fetch_add(ns, Ordering::SeqCst);
+        self.moves.fetch_add(has_moved.into(), Ordering::SeqCst);
+        self.standing.store(false, Ordering::SeqCst);
+    }
+
+    /// How much of the processor the vCPU's thread has had while the guest stood still, and how often that was at another point
+    /// of its life after it; nothing while it stands still.
+    pub fn standstills(&self) -> Option<(Duration, u64)> {
+        let stood = Duration::from_nanos(self.stood.load(Ordering::SeqCst));
+        let moves = self.moves.load(Ordering::SeqCst);
+        (!self.standing.load(Ordering::SeqCst)).then_some((stood, moves))
     }
 
     /// A guest that has had this much of the processor, and has not answered meanwhile, hangs.

@@ -19,6 +19,7 @@ use crate::network::NetDevice;
 use crate::time::Clock;
 use crate::volumes::VolumeDevice;
 use kvm_ioctls::VcpuFd;
+use rustix::time::{ClockId, clock_gettime};
 use sentient_abi::panic_record::{RECORD_LEN, Reason};
 use sentient_devices::Lifecycle;
 use sentient_devices::sentinel::{Sentinel, Signal};
@@ -429,6 +430,12 @@ impl VcpuThread {
     }
 }
 
+/// How much of the processor this thread has had.
+fn thread_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
 impl Parts {
     fn run(mut self, door: &Door, jobs: &Receiver<Job>) -> End {
         // Also when the thread panics: the event loop must not wait for it.
@@ -553,7 +560,8 @@ impl Parts {
     /// Does something while the guest stands still, which has `failed` or has not; gives whether it can go on.
     fn do_work(&mut self, work: Work, failed: bool) -> bool {
         let Self { vcpu, vm, bus, memory, image, places, clock, events, .. } = self;
-        events.stop_or_go_on();
+        events.stand();
+        let (began, generation) = (thread_time(), clock.generation());
         let mut stopped = Stopped::new(vcpu, vm, (memory, image.as_ref()), *places, clock, bus);
         // What the guest has handed over by now was written before this instant. The file or pipe behind
         // it may be full: the rest is then written after it.
@@ -576,7 +584,7 @@ impl Parts {
         stopped.net.resume();
         stopped.volumes.resume();
         drop(stopped);
-        events.stop_or_go_on();
+        events.stood(thread_time().saturating_sub(began), clock.generation() != generation);
         // The devices have work of which nobody will tell: see `Lifecycle::resume`.
         events.nudge();
         can_go_on

@@ -54,8 +54,10 @@ struct Asked {
     looks: u32,
     /// How often the guest had come to rest.
     rests: u64,
-    /// How often it had been made to stand still, or let go on.
-    stops: u64,
+    /// How much of that was not the guest's.
+    stood: Duration,
+    /// How often it had been put to another point of its life.
+    moves: u64,
     /// In which rings it had been found when it was first suspected; nothing before.
     suspected: Option<[u64; 2]>,
 }
@@ -95,19 +97,21 @@ impl Watch {
         let now = Instant::now();
         let cpu = self.cpu()?;
         let busy = cpu.saturating_sub(std::mem::replace(&mut self.seen, cpu)) >= BUSY;
-        let (rests, stops) = (events.rests(), events.stops());
-        // What the vCPU's thread does itself is not the guest's doing.
-        if events.has_failed() || stops % 2 == 1 {
+        if events.has_failed() {
             (self.asked, self.well) = (None, now);
             return None;
         }
+        let rests = events.rests();
+        let (stood, moves) = events.standstills()?;
         if let Some(asked) = &mut self.asked {
             asked.looks += 1;
-            if asked.rests != rests || asked.stops != stops {
+            // What it was asked at another point of its life, it has not heard.
+            if asked.rests != rests || asked.moves != moves {
                 (self.asked, self.well) = (None, now);
                 return None;
             }
-            let had = cpu.saturating_sub(asked.cpu);
+            // What the vCPU's thread does while the guest stands still is not the guest's doing.
+            let had = cpu.saturating_sub(asked.cpu).saturating_sub(stood.saturating_sub(asked.stood));
             let may_have = events.hang_after();
             let patience = may_have.saturating_sub(LOOKING).max(LEAST_PATIENCE);
             let found = events.samples();
@@ -124,7 +128,7 @@ impl Watch {
                 events.want_sample();
             }
         } else if (busy && now.duration_since(self.well) >= EVERY) || now.duration_since(self.well) >= IDLE {
-            self.asked = Some(Asked { cpu, looks: 0, rests, stops, suspected: None });
+            self.asked = Some(Asked { cpu, looks: 0, rests, stood, moves, suspected: None });
             events.command(Command::Rest);
         }
         None
