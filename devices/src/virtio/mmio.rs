@@ -13,10 +13,11 @@ pub mod registers;
 pub mod state;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
-use virtio_queue::Queue;
+use virtio_queue::{Queue, QueueT};
 use vm_memory::{GuestAddressSpace, GuestMemory};
 
 use crate::interrupt::Interrupt;
@@ -99,6 +100,18 @@ impl<D: VirtioDevice, A: GuestAddressSpace> MmioTransport<D, A> {
     /// The device behind the transport.
     pub fn device(&self) -> &D {
         &self.device
+    }
+
+    /// Whether the driver has put something into this queue that the device has not taken.
+    #[must_use]
+    pub fn has_untaken(&self, queue: u16) -> bool {
+        let ready = self.queues.get(usize::from(queue)).and_then(|slot| slot.queue.as_ref());
+        let memory = self.memory.memory();
+        // What cannot be read, the device has not taken.
+        let is_untaken = |ready: &Queue| {
+            ready.avail_idx(&*memory, Ordering::Acquire).map_or(true, |end| end.0 != ready.next_avail())
+        };
+        ready.is_some_and(is_untaken)
     }
 
     /// From here on, what the guest says by this device waits for `gate`, if there is one.

@@ -10,20 +10,25 @@
 //! nothing but the right code has ever been at work on them: those that have not been run since. When the code is found to be
 //! another one, the others are not to go on as they are.
 
-use super::shared::lock;
+use super::shared::{Console, lock};
 use super::vcpu_thread::Stopped;
 use crate::error::MachineError;
 use crate::snapshots::kernel::{CODE, is_of, pages_of, runs_at_rest};
 use crate::snapshots::{MemoryReader, PageBytes, regions};
 use sentient_abi::PAGE_SIZE;
 use sentient_abi::region::RegionKind;
+use sentient_devices::virtio::console::TRANSMIT_QUEUE;
 use sentient_devices::virtio::gate::Gate;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
+use vm_memory::{Bytes, GuestAddress};
 
 /// Bytes of a page, as a length.
 const PAGE: usize = PAGE_SIZE as usize;
+
+/// Bytes that are compared at once: a few, so that what was read of them is still near.
+const CHUNK: usize = 4 * PAGE;
 
 /// Containers at rest, by index: which one it was, and how often it had been run.
 type Runs = BTreeMap<u32, (u64, u64)>;
@@ -45,9 +50,10 @@ pub struct CodeGate {
 /// A device's way to it.
 struct Way {
     gate: Arc<CodeGate>,
-    /// Of a device behind which nothing is lost when the kernel is put back: containers as they were before it was looked how
-    /// much is said.
-    prepared: Option<Mutex<Runs>>,
+    /// The console, unless the device is that.
+    console: Option<Weak<Mutex<Console>>>,
+    /// Containers as they were before it was looked how much is said.
+    prepared: Mutex<Option<Runs>>,
 }
 
 impl CodeGate {
@@ -85,11 +91,13 @@ impl CodeGate {
 
     /// From here on what the guest says leaves through it.
     pub fn stand_before(self: &Arc<Self>, machine: &mut Stopped<'_>) {
-        let way = |prepared| -> Arc<dyn Gate> { Arc::new(Way { gate: Arc::clone(self), prepared }) };
-        machine.console.set_gate(Some(way(Some(Mutex::default()))));
-        // What is said to them and not passed on is said again.
-        machine.net.set_gate(Some(way(None)));
-        machine.volumes.set_gate(Some(way(None)));
+        let way = |console| -> Arc<dyn Gate> {
+            Arc::new(Way { gate: Arc::clone(self), console, prepared: Mutex::default() })
+        };
+        machine.console.set_gate(Some(way(None)));
+        let console = Some(Arc::downgrade(machine.shared_console));
+        machine.net.set_gate(Some(way(console.clone())));
+        machine.volumes.set_gate(Some(way(console)));
     }
 
     /// What the guest says leaves at once, as usual.
@@ -102,8 +110,16 @@ impl CodeGate {
     /// Whether the code is what it is to be.
     #[must_use]
     pub fn is_right(&self) -> bool {
-        let mut now = [0; PAGE];
-        self.pages().all(|(number, page)| self.memory.read(number, &mut now).is_ok() && now == *page)
+        let Some(memory) = self.memory.0.upgrade() else { return false };
+        let mut now = [0; CHUNK];
+        let mut is_same = |from: u64, chunk: &[u8]| {
+            let now = now.get_mut(..chunk.len()).unwrap_or_default();
+            memory.read_slice(now, GuestAddress(from)).is_ok() && now == chunk
+        };
+        self.code.iter().all(|(first, bytes)| {
+            let from = (first.saturating_mul(PAGE_SIZE)..).step_by(CHUNK);
+            from.zip(bytes.chunks(CHUNK)).all(|(from, chunk)| is_same(from, chunk))
+        })
     }
 
     /// Looks at the code of a guest that stands still and has said all that it had to say.
@@ -150,14 +166,24 @@ impl CodeGate {
     }
 }
 
+impl Way {
+    /// Whether all that was said on the console has been passed on: with a container that goes on as it is when the kernel is put
+    /// back, what it has said must not be lost. What is said to the other devices is said again.
+    fn is_console_empty(&self) -> bool {
+        let Some(console) = &self.console else { return true };
+        let Some(console) = console.upgrade() else { return false };
+        // Whoever has it may wait for this device.
+        console.try_lock().is_ok_and(|console| !console.has_untaken(TRANSMIT_QUEUE))
+    }
+}
+
 impl Gate for Way {
     fn prepare(&self) {
-        if let Some(prepared) = &self.prepared {
-            *lock(prepared) = self.gate.runs();
-        }
+        let runs = self.gate.runs();
+        *lock(&self.prepared) = self.is_console_empty().then_some(runs);
     }
 
     fn opens(&self) -> bool {
-        self.gate.opens_for(self.prepared.as_ref().map(|prepared| std::mem::take(&mut *lock(prepared))))
+        self.gate.opens_for(lock(&self.prepared).take())
     }
 }

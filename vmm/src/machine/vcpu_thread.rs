@@ -30,7 +30,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
-use std::sync::{Arc, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use vm_memory::{Bytes, GuestAddress};
@@ -142,6 +142,8 @@ pub struct Stopped<'a> {
     pub serial: &'a mut Serial,
     /// The console, kept from the event loop.
     pub console: MutexGuard<'a, Console>,
+    /// The same, for when the guest goes on.
+    pub(super) shared_console: &'a Arc<Mutex<Console>>,
     /// The entropy device, kept from the event loop.
     pub rng: MutexGuard<'a, RngDevice>,
     /// The network device.
@@ -161,8 +163,23 @@ impl<'a> Stopped<'a> {
         bus: &'a mut Bus,
     ) -> Self {
         let Bus { sentinel, serial, console, rng, net, volumes, .. } = bus;
+        let shared_console = &*console;
         let (console, rng, net, volumes) = (lock(console), lock(rng), lock(net), lock(volumes));
-        Self { vcpu, vm, memory, image, places, clock, sentinel, serial, console, rng, net, volumes }
+        Self {
+            vcpu,
+            vm,
+            memory,
+            image,
+            places,
+            clock,
+            sentinel,
+            serial,
+            console,
+            shared_console,
+            rng,
+            net,
+            volumes,
+        }
     }
 }
 
