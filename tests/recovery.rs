@@ -129,6 +129,9 @@ fn a_kernel_that_fails_is_put_back_and_its_containers_go_on() {
     // All else works, also what came after the copy.
     home.ok(&["snapshot", "-t", "after"]);
     home.start("hello", &container("hello"), &[]);
+    home.heal_boot();
+    let before = home.output("m", "counter").len();
+    home.wait_for("m", "counter", |output| output.len() > before + 10);
     let healed = home.heal_boot();
     assert!(healed["pages"].as_u64().unwrap() > 0, "{healed}");
     home.ok(&["rollback", "after"]);

@@ -89,6 +89,8 @@ struct State {
     checked: Option<Instant>,
     /// What output waits for, if it does.
     gate: Option<Arc<CodeGate>>,
+    /// It is to wait, and cannot.
+    cannot_hold: bool,
 }
 
 /// What is to be done about a fault.
@@ -191,7 +193,7 @@ impl State {
 
     /// When it is to be looked whether what nobody writes is what it was.
     fn check_due(&self) -> Option<Instant> {
-        let is_as_wanted = self.policy.hold_output == self.gate.is_some();
+        let is_as_wanted = self.cannot_hold || self.policy.hold_output == self.gate.is_some();
         let wait = if is_as_wanted { self.policy.check } else { self.policy.check.min(SOON) };
         self.checked.map(|checked| checked + wait)
     }

@@ -32,6 +32,9 @@ const STORE: &[u8] = &[0x48, 0x89, 0x07];
 const HANDLER: usize = 16;
 const HANDLERS: usize = 256 * HANDLER;
 
+/// Bytes of code in which something is looked for.
+const MOST_TEXT: usize = 16 << 20;
+
 /// The flag that lets interrupts come (Intel SDM, volume 1, 3.4.3).
 const INTERRUPTS: u64 = 1 << 9;
 
@@ -192,7 +195,7 @@ fn handlers(stopped: &Stopped<'_>, bytes: &[u8]) -> Result<String, MachineError>
         }
     }
     let mut top = [0; 8];
-    read(stopped, sregs.tr.base + FIRST_STACK, &mut top)?;
+    read(stopped, sregs.tr.base.wrapping_add(FIRST_STACK), &mut top)?;
     sregs.idt.base = u64::from_le_bytes(top).wrapping_sub(HANDLERS as u64);
     write(stopped, sregs.idt.base, &table)?;
     stopped.vcpu.set_sregs(&sregs).map_err(KvmError::call("KVM_SET_SREGS"))?;
@@ -222,10 +225,10 @@ fn find(stopped: &Stopped<'_>, kinds: &[RegionKind], bytes: &[u8]) -> Result<u64
     let all = regions::read(stopped.memory, stopped.places.region_table)?;
     for kind in kinds {
         for region in all.iter().filter(|region| region.kind == *kind as u32) {
-            let mut text = vec![0; usize::try_from(region.len).unwrap_or(0)];
+            let mut text = vec![0; usize::try_from(region.len).unwrap_or(0).min(MOST_TEXT)];
             read(stopped, region.base, &mut text)?;
             if let Some(at) = text.windows(bytes.len()).position(|window| window == bytes) {
-                return Ok(region.base + at as u64);
+                return Ok(region.base.saturating_add(at as u64));
             }
         }
     }
@@ -262,7 +265,7 @@ fn wild_write(
     }
     let region = region.ok_or_else(nothing)?;
     if !outside && region.access & access::WRITE == 0 {
-        let stored = store(stopped, page + seed % PAGE_SIZE)?;
+        let stored = store(stopped, page.saturating_add(seed % PAGE_SIZE))?;
         return Ok(format!("{stored}, of {}", region.name()));
     }
     let mut noise = [0; 4 * WILD_BYTES];
@@ -273,7 +276,7 @@ fn wild_write(
     for bytes in noise.as_chunks::<4>().0 {
         let [low, high, value, _] = *bytes;
         let offset = u64::from(u16::from_le_bytes([low, high])) % PAGE_SIZE;
-        write(stopped, page + offset, &[value])?;
+        write(stopped, page.saturating_add(offset), &[value])?;
         said.push_str(&format!(" {offset:03x}={value:02x}"));
     }
     Ok(said)
@@ -284,7 +287,7 @@ fn page_of<'a>(regions: &[&'a Region], mut number: u64) -> Option<(u64, &'a Regi
     for region in regions {
         let own = region.len / PAGE_SIZE;
         if number < own {
-            return Some((region.base + number * PAGE_SIZE, region));
+            return Some((region.base.saturating_add(number.saturating_mul(PAGE_SIZE)), region));
         }
         number -= own;
     }

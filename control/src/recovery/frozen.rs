@@ -52,8 +52,7 @@ impl Session {
         // It is being recovered, or has ended.
         let Ok((regions, agrees)) = regions else { return Looked::Right };
         let Some(first) = look(&self.memory, &regions, &head).into_iter().next() else {
-            self.gate(&head, hold_output, agrees);
-            return Looked::Right;
+            return if self.gate(&head, hold_output, agrees) { Looked::Right } else { Looked::Busy };
         };
         tracing::error!(
             page = first.page,
@@ -75,34 +74,42 @@ impl Session {
     }
 
     /// Has output wait for looks at the code, if that is `wanted`: at the code that the machine has now, if that it has
-    /// `agrees` no more with what output waits for.
-    fn gate(&self, head: &MemoryMap, wanted: bool, agrees: bool) {
+    /// `agrees` no more with what output waits for. `false` if that is to be tried again.
+    fn gate(&self, head: &MemoryMap, wanted: bool, agrees: bool) -> bool {
         let is_there = self.recovery.state().gate.is_some();
         if wanted == is_there && agrees {
-            return;
+            return true;
         }
         let (memory, news, head) = (self.memory.clone(), self.recovery.news.clone(), head.clone());
         let gate = self.door.stopped(move |machine| {
-            CodeGate::remove(machine);
             if !wanted {
-                return Ok(None);
+                CodeGate::remove(machine);
+                return Ok(Some(None));
             }
             // Whoever is gone needs no news.
             let gate = CodeGate::new(machine, memory, move || drop(news.send(News::Code)))?;
             // It may have been changed since it was looked at: that is found the next time.
-            let is_right = gate.pages().all(|(number, page)| hash_page(page) == head.page_hash(number));
-            let gate = is_right.then(|| Arc::new(gate));
-            if let Some(gate) = &gate {
-                gate.stand_before(machine);
+            if gate.pages().any(|(number, page)| hash_page(page) != head.page_hash(number)) {
+                return Ok(None);
             }
-            Ok::<_, MachineError>(gate)
+            let gate = Arc::new(gate);
+            gate.stand_before(machine);
+            Ok::<_, MachineError>(Some(Some(gate)))
         });
         match gate {
-            Ok(Ok(gate)) => self.recovery.state().gate = gate,
-            Ok(Err(error)) => tracing::warn!(%error, "output is not held"),
+            Ok(Ok(Some(gate))) => {
+                let mut state = self.recovery.state();
+                (state.gate, state.cannot_hold) = (gate, false);
+            }
+            Ok(Ok(None)) => return false,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "output is not held");
+                self.recovery.state().cannot_hold = true;
+            }
             // It is being recovered, or has ended.
             Err(_) => {}
         }
+        true
     }
 
     fn current_map(&self) -> Option<MemoryMap> {

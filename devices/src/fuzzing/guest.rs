@@ -12,6 +12,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap, VolatileSlice};
 use crate::interrupt::Interrupt;
 use crate::lifecycle::Lifecycle;
 use crate::virtio::device::VirtioDevice;
+use crate::virtio::gate::Gate;
 use crate::virtio::mmio::MmioTransport;
 use crate::virtio::mmio::registers::{Register, status};
 use crate::virtio::mmio::state::QueueLayout;
@@ -149,6 +150,17 @@ impl Cable for Moody {
     fn unplug(&mut self) {}
 }
 
+/// A gate that lets everything out, or nothing.
+struct Always(bool);
+
+impl Gate for Always {
+    fn prepare(&self) {}
+
+    fn opens(&self) -> bool {
+        self.0
+    }
+}
+
 pub(super) type Transport<D> = MmioTransport<D, Arc<GuestMemoryMmap>>;
 
 /// A transport on the fuzzed memory, adopted by a well-behaved driver to begin with.
@@ -249,6 +261,8 @@ pub(super) fn step<D: VirtioDevice>(
             let _ = memory.write_obj(index.wrapping_add(leap), GuestAddress(ring + 0x402));
         }
         11 | 12 => {
+            let gate = || -> Arc<dyn Gate> { Arc::new(Always(choice & 0x80 != 0)) };
+            transport.set_gate((choice & 0x40 != 0).then(gate));
             let _ = transport.notify(queue);
         }
         13 => {

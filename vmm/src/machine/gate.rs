@@ -16,16 +16,20 @@ use crate::error::MachineError;
 use crate::snapshots::kernel::{CODE, is_of, pages_of, runs_at_rest};
 use crate::snapshots::{MemoryReader, PageBytes, regions};
 use sentient_abi::PAGE_SIZE;
-use sentient_abi::region::RegionKind;
+use sentient_abi::region::{Region, RegionKind};
 use sentient_devices::virtio::console::TRANSMIT_QUEUE;
 use sentient_devices::virtio::gate::Gate;
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use vm_memory::{Bytes, GuestAddress};
 
 /// Bytes of a page, as a length.
 const PAGE: usize = PAGE_SIZE as usize;
+
+/// Most bytes of code that are looked at: what is longer is not our kernel's.
+const MOST: u64 = 64 << 20;
 
 /// Bytes that are compared at once: a few, so that what was read of them is still near.
 const CHUNK: usize = 4 * PAGE;
@@ -68,18 +72,26 @@ impl CodeGate {
         tell: impl Fn() + Send + Sync + 'static,
     ) -> Result<Self, MachineError> {
         let region_table = machine.places.region_table;
-        let mut code = Vec::new();
-        for region in
-            regions::read(machine.memory, region_table)?.iter().filter(|region| is_of(region, &CODE))
-        {
+        let copying = || MachineError::io("copying the kernel's code");
+        let regions: Vec<Region> = regions::read(machine.memory, region_table)?
+            .into_iter()
+            .filter(|region| is_of(region, &CODE))
+            .collect();
+        let len = regions.iter().fold(0, |len: u64, region| len.saturating_add(region.len));
+        if len > MOST {
+            let why = format!("the guest says that it is {len} bytes, and {MOST} are the most");
+            return Err(copying()(io::Error::new(io::ErrorKind::InvalidData, why)));
+        }
+        let copy = |region: &Region| {
             let pages = pages_of(region);
             let (first, mut bytes, mut page) = (pages.start, Vec::new(), [0; PAGE]);
             for number in pages {
-                memory.read(number, &mut page).map_err(MachineError::io("reading guest memory"))?;
+                memory.read(number, &mut page)?;
                 bytes.extend_from_slice(&page);
             }
-            code.push((first, bytes));
-        }
+            Ok((first, bytes))
+        };
+        let code = regions.iter().map(copy).collect::<io::Result<_>>().map_err(copying())?;
         let (tell, is_told, vouched) = (Box::new(tell), AtomicBool::new(false), Mutex::default());
         Ok(Self { memory, region_table, code, tell, is_told, vouched })
     }
