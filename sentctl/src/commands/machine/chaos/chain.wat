@@ -1,4 +1,4 @@
-;; Says a line every two milliseconds.
+;; Says a line every four milliseconds.
   (func (export "_start")
     (call $prepare)
     (loop $again

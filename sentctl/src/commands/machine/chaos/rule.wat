@@ -32,9 +32,9 @@
     (i32.store (i32.const 4) (i32.const 34))
     (i32.store8 (i32.const 48) (i32.const 32))
     (i32.store8 (i32.const 65) (i32.const 10))
-    ;; The monotonic clock, two milliseconds from then.
+    ;; The monotonic clock, four milliseconds from then.
     (i32.store (i32.const 144) (i32.const 1))
-    (i64.store (i32.const 152) (i64.const 2000000)))
+    (i64.store (i32.const 152) (i64.const 4000000)))
 
   (func $sleep
     (drop (call $poll (i32.const 128) (i32.const 192) (i32.const 1) (i32.const 240))))

@@ -22,7 +22,7 @@ const TRIGGER: &str = "trigger: 1\nhealthy: 50ms\nbudget: 1000000\ncheck: 20ms\n
 const CONTAINER_TRIGGER: &str = "trigger: 1\nthen: [heal, restart]\nbudget: 50\nwithin: 10s\n";
 
 /// Numbers that the counter has to come to before it is said to work.
-const ENOUGH: u64 = 20;
+const ENOUGH: u64 = 10;
 
 /// What came of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
