@@ -288,9 +288,7 @@ impl Session {
     pub fn health(&self) -> MachineHealth {
         self.recovery.health()
     }
-}
 
-impl Session {
     /// Looks whether what nobody writes is what it was, and at what is wanted from here on.
     fn check(&self) -> Looked {
         let hold_output = self.recovery.state().policy.hold_output;
@@ -306,10 +304,15 @@ impl Session {
         looked
     }
 
+    /// What output waits for, if the code is not what that is to let through.
+    fn differing_code(&self) -> Option<Arc<CodeGate>> {
+        let gate = self.recovery.state().gate.clone();
+        gate.filter(|gate| !gate.is_right())
+    }
+
     /// What the guest says is held, because its code is not what it was.
     fn code_differs(&self) {
-        let gate = self.recovery.state().gate.clone();
-        if gate.is_none_or(|gate| gate.is_right()) {
+        if self.differing_code().is_none() {
             // It was put back meanwhile.
             return;
         }

@@ -6,6 +6,7 @@
 use crate::error::MachineError;
 use crate::kvm::KvmError;
 use crate::machine::Stopped;
+use crate::snapshots::kernel::is_of;
 use crate::snapshots::regions;
 use kvm_bindings::{KVM_MP_STATE_RUNNABLE, kvm_mp_state, kvm_sregs};
 use sentient_abi::PAGE_SIZE;
@@ -224,7 +225,7 @@ fn store(stopped: &Stopped<'_>, at: u64) -> Result<String, MachineError> {
 fn find(stopped: &Stopped<'_>, kinds: &[RegionKind], bytes: &[u8]) -> Result<u64, MachineError> {
     let all = regions::read(stopped.memory, stopped.places.region_table)?;
     for kind in kinds {
-        for region in all.iter().filter(|region| region.kind == *kind as u32) {
+        for region in all.iter().filter(|region| is_of(region, &[*kind])) {
             let mut text = vec![0; usize::try_from(region.len).unwrap_or(0).min(MOST_TEXT)];
             read(stopped, region.base, &mut text)?;
             if let Some(at) = text.windows(bytes.len()).position(|window| window == bytes) {
@@ -247,8 +248,7 @@ fn wild_write(
     seed: u64,
 ) -> Result<String, MachineError> {
     let all = regions::read(stopped.memory, stopped.places.region_table)?;
-    let is_wanted = |region: &&Region| kinds.iter().any(|kind| region.kind == *kind as u32);
-    let wanted: Vec<&Region> = all.iter().filter(is_wanted).collect();
+    let wanted: Vec<&Region> = all.iter().filter(|region| is_of(region, kinds)).collect();
     let pages: u64 = wanted.iter().map(|region| region.len / PAGE_SIZE).sum();
     let (mut page, mut region) = (0, None);
     // One that is in use, if that is easily found.
@@ -258,8 +258,7 @@ fn wild_write(
         let (at, of) = page_of(&wanted, number).ok_or_else(nothing)?;
         (page, region) = (at, Some(of));
         let mut bytes = [0; PAGE_SIZE as usize];
-        let read = stopped.memory.read_slice(&mut bytes, GuestAddress(page));
-        if read.is_ok() && bytes.iter().any(|byte| *byte != 0) {
+        if read(stopped, page, &mut bytes).is_ok() && bytes.iter().any(|byte| *byte != 0) {
             break;
         }
     }

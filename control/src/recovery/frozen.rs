@@ -80,12 +80,15 @@ impl Session {
         if wanted == is_there && agrees {
             return true;
         }
+        if !wanted {
+            if self.door.stopped(CodeGate::remove).is_ok() {
+                let mut state = self.recovery.state();
+                (state.gate, state.cannot_hold) = (None, false);
+            }
+            return true;
+        }
         let (memory, news, head) = (self.memory.clone(), self.recovery.news.clone(), head.clone());
         let gate = self.door.stopped(move |machine| {
-            if !wanted {
-                CodeGate::remove(machine);
-                return Ok(Some(None));
-            }
             // Whoever is gone needs no news.
             let gate = CodeGate::new(machine, memory, move || drop(news.send(News::Code)))?;
             // It may have been changed since it was looked at: that is found the next time.
@@ -94,12 +97,12 @@ impl Session {
             }
             let gate = Arc::new(gate);
             gate.stand_before(machine);
-            Ok::<_, MachineError>(Some(Some(gate)))
+            Ok::<_, MachineError>(Some(gate))
         });
         match gate {
             Ok(Ok(Some(gate))) => {
                 let mut state = self.recovery.state();
-                (state.gate, state.cannot_hold) = (gate, false);
+                (state.gate, state.cannot_hold) = (Some(gate), false);
             }
             Ok(Ok(None)) => return false,
             Ok(Err(error)) => {

@@ -18,7 +18,7 @@ use sentient_abi::region::Region;
 use sentient_snapshot::memory_map::MemoryMap;
 use sentient_vmm::Ended;
 use sentient_vmm::machine::Stopped;
-use sentient_vmm::snapshots::kernel::{self, FROZEN, KernelPoint, Known, pages_of};
+use sentient_vmm::snapshots::kernel::{self, FROZEN, KernelPoint, Known, is_of, pages_of};
 use sentient_vmm::snapshots::regions;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -190,7 +190,7 @@ impl Session {
         let mut casualties = Casualties::default();
         let names = self.names_of(point);
         // Where output is held and the code is another one, those go on that were not run since it was last found right.
-        let gate = self.recovery.state().gate.clone().filter(|gate| !gate.is_right());
+        let gate = self.differing_code();
         let is_vouched =
             |known: &Known| gate.as_ref().is_none_or(|gate| gate.vouches_for(known.index, known.first));
         for known in point.containers() {
@@ -282,7 +282,7 @@ impl Live {
 
 /// Whether nothing of a region is ever written, and the snapshot that the log of written pages begins with has it.
 pub(super) fn is_frozen(region: &Region, head: &MemoryMap) -> bool {
-    FROZEN.iter().any(|kind| region.kind == *kind as u32)
+    is_of(region, &FROZEN)
         && head.regions().iter().any(|(known, _)| {
             known.kind == region.kind
                 && known.base == region.base

@@ -14,6 +14,7 @@ use super::shared::{Console, lock};
 use super::vcpu_thread::Stopped;
 use crate::error::MachineError;
 use crate::snapshots::kernel::{CODE, is_of, pages_of, runs_at_rest};
+use crate::snapshots::page::address;
 use crate::snapshots::{MemoryReader, PageBytes, regions};
 use sentient_abi::PAGE_SIZE;
 use sentient_abi::region::{Region, RegionKind};
@@ -21,6 +22,7 @@ use sentient_devices::virtio::console::TRANSMIT_QUEUE;
 use sentient_devices::virtio::gate::Gate;
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use vm_memory::{Bytes, GuestAddress};
@@ -83,13 +85,11 @@ impl CodeGate {
             return Err(copying()(io::Error::new(io::ErrorKind::InvalidData, why)));
         }
         let copy = |region: &Region| {
-            let pages = pages_of(region);
-            let (first, mut bytes, mut page) = (pages.start, Vec::new(), [0; PAGE]);
-            for number in pages {
-                memory.read(number, &mut page)?;
-                bytes.extend_from_slice(&page);
-            }
-            Ok((first, bytes))
+            let Range { start, end } = pages_of(region);
+            // No more than was allowed above, and a page.
+            let mut bytes = vec![0; (end - start) as usize * PAGE];
+            machine.memory.read_slice(&mut bytes, address(start)).map_err(io::Error::other)?;
+            Ok((start, bytes))
         };
         let code = regions.iter().map(copy).collect::<io::Result<_>>().map_err(copying())?;
         let (tell, is_told, vouched) = (Box::new(tell), AtomicBool::new(false), Mutex::default());
@@ -129,15 +129,14 @@ impl CodeGate {
             memory.read_slice(now, GuestAddress(from)).is_ok() && now == chunk
         };
         self.code.iter().all(|(first, bytes)| {
-            let from = (first.saturating_mul(PAGE_SIZE)..).step_by(CHUNK);
+            let from = (address(*first).0..).step_by(CHUNK);
             from.zip(bytes.chunks(CHUNK)).all(|(from, chunk)| is_same(from, chunk))
         })
     }
 
     /// Looks at the code of a guest that stands still and has said all that it had to say.
     pub fn look(&self, _: &Stopped<'_>) -> bool {
-        let runs = self.runs();
-        self.opens_for(Some(runs))
+        self.opens_for(Some(self.runs()))
     }
 
     /// Whether nothing but the right code has ever been at work on the container of this index, which lies from this page on,

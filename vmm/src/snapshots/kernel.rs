@@ -23,7 +23,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::{Address, Bytes, GuestAddress};
 
 /// Kinds of regions that are the kernel's, and are written.
 pub const KERNEL: [RegionKind; 7] = [
@@ -62,7 +62,8 @@ pub fn pages_of(region: &Region) -> Range<u64> {
 }
 
 /// Whether a region is of one of these kinds.
-pub(crate) fn is_of(region: &Region, kinds: &[RegionKind]) -> bool {
+#[must_use]
+pub fn is_of(region: &Region, kinds: &[RegionKind]) -> bool {
     kinds.iter().any(|kind| region.kind == *kind as u32)
 }
 
@@ -254,7 +255,7 @@ fn header_at(memory: &GuestMemory, first: u64) -> Option<ContainerHeader> {
 
 /// Of a container that is at rest, which one it is, and how often it was taken up to be run; also while the guest runs.
 pub(crate) fn runs_at_rest(memory: &GuestMemory, first: u64) -> Option<(u64, u64)> {
-    let runs = GuestAddress(first.checked_mul(PAGE_SIZE)?.checked_add(RUNS as u64)?);
+    let runs = address(first).checked_add(RUNS as u64)?;
     // Before the state: see there.
     let runs: u64 = memory.load(runs, Ordering::Acquire).ok()?;
     let header = header_at(memory, first).filter(ContainerHeader::is_at_rest)?;
